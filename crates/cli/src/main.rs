@@ -1,0 +1,2 @@
+//! The one binary `lifeboat`.
+fn main() {}

@@ -1,0 +1,118 @@
+//! `manifest.json`: what a capture contained, read from the live source inside the capture's own
+//! transaction, so that it vouches for the source and not merely for the copy.
+//!
+//! Stored at the root of every snapshot's tree. Carries a format number: a newer one is refused,
+//! an older one is read for ever.
+
+use indexmap::IndexMap;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The format that this version writes.
+pub const FORMAT: u32 = 1;
+/// Where the manifest stands in a snapshot's tree.
+pub const NAME: &str = "manifest.json";
+
+/// What one capture contained.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Manifest {
+    /// Format number, [`FORMAT`].
+    pub format: u32,
+    /// Component name in the plan.
+    pub component: String,
+    /// Version of Lifeboat that captured.
+    pub version: String,
+    /// Host that captured.
+    pub host: String,
+    /// Wall time at which the capture's transaction or walk began: the copy is complete up to here.
+    pub started: Timestamp,
+    /// Wall time at which it ended.
+    pub finished: Timestamp,
+    /// What kind of component, and its content.
+    #[serde(flatten)]
+    pub content: Content,
+}
+
+/// The content by kind of component.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "engine", rename_all = "lowercase")]
+pub enum Content {
+    /// A SQLite database.
+    Sqlite(SqliteContent),
+    /// A file tree.
+    Files(FilesContent),
+}
+
+/// A SQLite database as the live source showed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SqliteContent {
+    /// Absolute path of the live database.
+    pub source: String,
+    /// File name in the snapshot's tree (at the root).
+    pub file: String,
+    /// `PRAGMA page_size`, bytes.
+    pub page_size: u32,
+    /// Pages in the database.
+    pub page_count: u32,
+    /// `wal` or a rollback-journal mode.
+    pub journal_mode: String,
+    /// `PRAGMA user_version`.
+    pub user_version: i64,
+    /// `PRAGMA application_id`.
+    pub application_id: i64,
+    /// `PRAGMA encoding`.
+    pub encoding: String,
+    /// SHA-256 of the schema's SQL in a fixed order, hexadecimal.
+    pub schema_sha256: String,
+    /// Per table, in name order: rows and content fingerprint.
+    pub tables: IndexMap<String, TableContent>,
+    /// Newest change, by the column that the plan names: a cross-check, never the measure of RPO.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_change: Option<String>,
+    /// Version of the SQLite library that read it.
+    pub sqlite_version: String,
+    /// How it was captured: `wal-snapshot`, `batched` or `shared-lock`.
+    pub method: String,
+    /// Milliseconds for which writers were held up, measured; 0 in WAL mode.
+    pub blocked_ms: u64,
+}
+
+/// One table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TableContent {
+    /// Number of rows.
+    pub rows: u64,
+    /// Content fingerprint, hexadecimal; how it is computed stands in `docs/format.md`.
+    pub fingerprint: String,
+}
+
+/// A file tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FilesContent {
+    /// Captured roots.
+    pub roots: Vec<FilesRoot>,
+    /// Regular files.
+    pub files: u64,
+    /// Folders.
+    pub folders: u64,
+    /// Symbolic links and special files.
+    pub others: u64,
+    /// Sum of the regular files' sizes, bytes.
+    pub bytes: u64,
+    /// SHA-256 over the sorted list of (path, type, size, content hash list), hexadecimal; how it
+    /// is computed stands in `docs/format.md`.
+    pub fingerprint: String,
+    /// Paths that could not be read, or that changed while they were read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+}
+
+/// One captured root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FilesRoot {
+    /// Absolute path of the live folder or file.
+    pub source: String,
+    /// Where it stands in the snapshot's tree.
+    pub tree: String,
+}

@@ -1,0 +1,71 @@
+//! The restore side of a kind of component: works on a restored copy, never on production, except
+//! through [`InPlace`], which only `restore --in-place` receives.
+
+use std::path::{Path, PathBuf};
+
+use lifeboat_model::check::CheckResult;
+use lifeboat_model::manifest::Manifest;
+
+/// Failure of an engine call.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The call could not be carried out.
+    #[error("{what}")]
+    Failed {
+        /// One sentence.
+        what: String,
+        /// The cause.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// Refused; nothing was changed.
+    #[error("{what}")]
+    Refused {
+        /// One sentence.
+        what: String,
+        /// The command or change that mends it.
+        hint: String,
+    },
+}
+
+/// The answer to a query asked of a restored copy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// Rows of text cells; `None` is SQL NULL.
+    pub rows: Vec<Vec<Option<String>>>,
+}
+
+/// A restored copy in a folder.
+pub trait Engine: Send {
+    /// V3: the engine's own structural checks (`integrity_check`, `foreign_key_check`; for files:
+    /// every recorded file is there with its size). Never an empty list.
+    fn structure(&self, copy: &Path, manifest: &Manifest) -> Vec<CheckResult>;
+    /// V4: equality of the copy with the manifest taken at capture. Never an empty list.
+    fn content(&self, copy: &Path, manifest: &Manifest) -> Vec<CheckResult>;
+    /// Asks the copy a read-only question (SQL); files have none and say so.
+    fn query(&self, copy: &Path, sql: &str) -> Result<Answer, EngineError>;
+}
+
+/// What was found out about writers before a swap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriterProof {
+    /// Nobody has the data open, and an exclusive lock was had.
+    Stopped,
+    /// Somebody has: process ids and names.
+    Running(Vec<String>),
+}
+
+/// Swaps a verified copy with the live data.
+pub trait InPlace: Send {
+    /// Proves that no other process has the live data open.
+    fn writers(&self) -> Result<WriterProof, EngineError>;
+    /// The folder, on the live data's own file system, where the copy must be staged so that the
+    /// swap is a rename.
+    fn staging_parent(&self) -> PathBuf;
+    /// Moves the present state aside and the copy into place; returns where the old state is kept.
+    /// On failure the former state is back.
+    fn swap(&self, copy: &Path, manifest: &Manifest, keep_as: &str)
+    -> Result<Vec<PathBuf>, EngineError>;
+    /// Puts the former state back after a swap whose probe failed.
+    fn undo(&self, kept: &[PathBuf]) -> Result<(), EngineError>;
+}

@@ -1,0 +1,1 @@
+//! Fault and crash stores, simulated clock, contract suites: a dev-dependency only.
