@@ -1,0 +1,181 @@
+//! Everything that can go wrong in a vault, as kinds that a caller can tell apart.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use crate::store::{StoreError, StoreErrorKind};
+
+/// Result of a vault call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Who holds a conflicting lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedBy {
+    /// Host name written in the lock.
+    pub host: String,
+    /// User name written in the lock.
+    pub user: String,
+    /// Process id on that host.
+    pub pid: u32,
+    /// When the lock was taken or last refreshed.
+    pub since: Timestamp,
+    /// True for an exclusive lock (pruning), false for a shared one.
+    pub exclusive: bool,
+}
+
+/// A failed vault call.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No key of the vault opens with this password.
+    #[error("the vault key does not open the vault in {place}")]
+    WrongPassword {
+        /// The store's description.
+        place: String,
+    },
+    /// The place holds no restic repository.
+    #[error("there is no vault in {place}")]
+    NotARepository {
+        /// The store's description.
+        place: String,
+    },
+    /// A vault would be made where one exists.
+    #[error("there is a vault in {place} already")]
+    AlreadyExists {
+        /// The store's description.
+        place: String,
+    },
+    /// The repository format is newer than this program.
+    #[error("the vault has format {found}, this program reads formats up to {known}")]
+    NewerFormat {
+        /// The version in the vault.
+        found: u32,
+        /// The newest version that is understood.
+        known: u32,
+    },
+    /// Another process holds a conflicting lock.
+    #[error(
+        "the vault is locked by {} on {} (process {}) since {}",
+        .0.user, .0.host, .0.pid, .0.since
+    )]
+    Locked(Box<LockedBy>),
+    /// A lock file of somebody else cannot be read, so that it must be respected.
+    #[error("the vault is locked by {key}, which cannot be read: {why}")]
+    UnreadableLock {
+        /// Key of the lock object.
+        key: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Our own lock was removed or could not be refreshed in time, so that writing must stop.
+    #[error("the lock on the vault was lost: {why}")]
+    LockLost {
+        /// What happened.
+        why: String,
+    },
+    /// A writing call on a vault that was opened without a lock store.
+    #[error("the vault was opened for reading only")]
+    ReadOnly,
+    /// Nothing of that name exists.
+    #[error("no {what} {name}")]
+    NotFound {
+        /// The sort of thing: snapshot, blob, path.
+        what: &'static str,
+        /// The name asked for.
+        name: String,
+    },
+    /// A prefix fits several snapshots.
+    #[error("{prefix} fits {} snapshots", .ids.len())]
+    Ambiguous {
+        /// The prefix asked for.
+        prefix: String,
+        /// Full ids that begin with it.
+        ids: Vec<String>,
+    },
+    /// A stored object is missing, shortened or changed.
+    #[error("{object} is damaged: {why}")]
+    Damaged {
+        /// The object, by kind and key or id.
+        object: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The store has no space left.
+    #[error("no space left")]
+    NoSpace(#[source] StoreError),
+    /// A store call failed.
+    #[error(transparent)]
+    Store(StoreError),
+    /// A local file operation failed.
+    #[error("cannot {verb} {}", path.display())]
+    Io {
+        /// What was tried: read, write, open …
+        verb: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The caller's input makes no sense here.
+    #[error("{0}")]
+    Invalid(String),
+    /// Somebody asked to stop.
+    #[error("stopped on request")]
+    Cancelled,
+    /// The system gave no random bytes.
+    #[error("the system gives no random bytes")]
+    Random(#[source] getrandom::Error),
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error.kind {
+            StoreErrorKind::NoSpace => Error::NoSpace(error),
+            _ => Error::Store(error),
+        }
+    }
+}
+
+impl From<getrandom::Error> for Error {
+    fn from(error: getrandom::Error) -> Self {
+        Error::Random(error)
+    }
+}
+
+impl Error {
+    /// A damaged object.
+    pub fn damaged(object: impl Into<String>, why: impl Into<String>) -> Self {
+        Error::Damaged { object: object.into(), why: why.into() }
+    }
+
+    /// A failed local file operation.
+    pub fn io(verb: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Error::Io { verb, path: path.into(), source }
+    }
+
+    /// What the user can do about it, where there is something.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Error::WrongPassword { .. } => {
+                "check that the plan's vault key is the one that this vault was made with"
+            }
+            Error::NotARepository { .. } => {
+                "check the path, and that the disk is mounted; a backup makes the vault in an empty place"
+            }
+            Error::NewerFormat { .. } => "use a newer version of this program",
+            Error::Locked(_) => {
+                "wait until the other process is done; a lock left by a dead process goes away by itself"
+            }
+            Error::UnreadableLock { .. } => {
+                "it is ignored 30 minutes after it was written; remove it if no process uses the vault"
+            }
+            Error::Ambiguous { .. } => "give more characters of the snapshot's id",
+            Error::NoSpace(_) => {
+                "free some space and run again; what was stored is kept and reused"
+            }
+            _ => return None,
+        })
+    }
+}
