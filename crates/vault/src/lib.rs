@@ -3,9 +3,29 @@
 //! Knows nothing of plans and is useful as a library by itself.
 
 pub mod clock;
+pub mod compress;
+pub mod config;
+pub mod crypto;
+mod environment;
+mod error;
+mod id;
+pub mod index;
+mod key;
 pub mod monitor;
+pub mod pack;
+mod polynomial;
+mod snapshot;
 pub mod store;
 
 pub use clock::Clock;
+pub use config::Config;
+pub use environment::Environment;
+pub use error::{Error, LockedBy, Result};
+pub use id::{Id, ParseIdError};
+pub use index::{Index, Location};
+pub use key::{KeyFile, KeyStrength, MasterSeed, Password};
 pub use monitor::{Cancel, Monitor, NoMonitor, Stage};
+pub use pack::{BlobKind, PackedBlob};
+pub use polynomial::Polynomial;
+pub use snapshot::Snapshot;
 pub use store::{DeleteStore, Entry, LockStore, Store, StoreError, StoreErrorKind};

@@ -1,0 +1,130 @@
+//! Index objects as stored: JSON that lists packs and the blobs in them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::Id;
+use crate::pack::{BlobKind, PackedBlob};
+
+/// An index object's content.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexFile {
+    /// Index objects that this one replaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<Vec<Id>>,
+    /// Packs and their blobs.
+    #[serde(default)]
+    pub packs: Vec<IndexPack>,
+    /// Packs that another program (rustic) is about to delete. Never read for deduplication.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packs_to_delete: Vec<IndexPack>,
+}
+
+/// One pack in an index object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexPack {
+    /// Name of the pack.
+    pub id: Id,
+    /// Its blobs.
+    #[serde(default)]
+    pub blobs: Vec<IndexBlob>,
+}
+
+/// One blob in an index object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexBlob {
+    /// SHA-256 of the content.
+    pub id: Id,
+    /// Data or tree.
+    #[serde(rename = "type")]
+    pub kind: BlobKind,
+    /// Where the sealed blob begins, in bytes.
+    pub offset: u32,
+    /// Bytes of the sealed blob.
+    pub length: u32,
+    /// Bytes of the content, where it is compressed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub uncompressed_length: u32,
+}
+
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+impl From<&PackedBlob> for IndexBlob {
+    fn from(blob: &PackedBlob) -> Self {
+        IndexBlob {
+            id: blob.id,
+            kind: blob.kind,
+            offset: blob.offset,
+            length: blob.length,
+            uncompressed_length: blob.uncompressed_length,
+        }
+    }
+}
+
+impl From<&IndexBlob> for PackedBlob {
+    fn from(blob: &IndexBlob) -> Self {
+        PackedBlob {
+            kind: blob.kind,
+            id: blob.id,
+            offset: blob.offset,
+            length: blob.length,
+            uncompressed_length: blob.uncompressed_length,
+        }
+    }
+}
+
+impl IndexFile {
+    /// Adds a pack.
+    pub fn push(&mut self, pack: Id, blobs: &[PackedBlob]) {
+        self.packs.push(IndexPack { id: pack, blobs: blobs.iter().map(IndexBlob::from).collect() });
+    }
+
+    /// Number of blobs listed.
+    pub fn blob_count(&self) -> usize {
+        self.packs.iter().map(|pack| pack.blobs.len()).sum()
+    }
+
+    /// Reads the decrypted and decompressed object. Format 1 wrote a bare list of packs in its
+    /// first days; restic has dropped that, and so have we.
+    pub fn parse(json: &[u8]) -> Result<Self, String> {
+        let file: IndexFile =
+            serde_json::from_slice(json).map_err(|error| format!("not an index: {error}"))?;
+        let blobs = file.packs.iter().flat_map(|pack| &pack.blobs);
+        for blob in blobs {
+            let end = blob.offset.checked_add(blob.length);
+            if end.is_none() || (blob.length as usize) < crate::crypto::OVERHEAD {
+                return Err(format!("blob {} has an impossible place", blob.id));
+            }
+        }
+        Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_the_specification() {
+        let json = r#"{
+          "supersedes": ["ed54ae36197f4745ebc4b54d10e0f623eaaaedd03013eb7ae90df881b7781452"],
+          "packs": [{
+            "id": "73d04e6125cf3c28a299cc2f3cca3b78ceac396e4fcf9575e34536b26782413c",
+            "blobs": [
+              {"id": "3ec79977ef0cf5de7b08cd12b874cd0f62bbaf7f07f3497a5b1bbcc8cb39b1ce",
+               "type": "data", "offset": 0, "length": 38},
+              {"id": "9ccb846e60d90d4eb915848add7aa7ea1e4bbabfc60e573db9f7bfb2789afbae",
+               "type": "tree", "offset": 38, "length": 112, "uncompressed_length": 511}
+            ]}]}"#;
+        let file = IndexFile::parse(json.as_bytes()).unwrap();
+        assert_eq!(file.blob_count(), 2);
+        assert_eq!(file.packs[0].blobs[1].uncompressed_length, 511);
+        assert_eq!(IndexFile::parse(&serde_json::to_vec(&file).unwrap()).unwrap(), file);
+        let bad = json.replace("\"length\": 38", "\"length\": 4294967295");
+        assert!(
+            IndexFile::parse(bad.replace("\"offset\": 0", "\"offset\": 9").as_bytes()).is_err()
+        );
+        assert!(IndexFile::parse(json.replace("tree", "leaf").as_bytes()).is_err());
+    }
+}

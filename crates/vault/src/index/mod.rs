@@ -1,0 +1,249 @@
+//! Where each blob is: a compact table of what the vault holds, and the blobs added in this run.
+//!
+//! 48 bytes a blob in one sorted array for each kind, packs in a table of their own. A directory of
+//! start positions by the first bits of the id makes a look-up a few comparisons. Blobs of this run
+//! stand in a sharded map, where a writer claims a blob before it stores it, so that two threads
+//! never store the same blob twice.
+
+mod added;
+mod file;
+mod table;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use file::{IndexBlob, IndexFile, IndexPack};
+
+use self::added::Added;
+use self::table::{Entry, Table};
+use crate::id::Id;
+use crate::pack::{BlobKind, PackedBlob};
+
+/// Where a blob lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location {
+    /// The pack.
+    pub pack: Id,
+    /// Where the sealed blob begins in it, in bytes.
+    pub offset: u32,
+    /// Bytes of the sealed blob.
+    pub length: u32,
+    /// Bytes of the content if it is compressed, else 0.
+    pub uncompressed_length: u32,
+}
+
+impl Location {
+    /// Bytes of the plain, uncompressed content.
+    pub fn content_length(&self) -> u32 {
+        match self.uncompressed_length {
+            0 => self.length.saturating_sub(crate::crypto::OVERHEAD as u32),
+            length => length,
+        }
+    }
+}
+
+/// The index of an open vault. All calls work on a shared reference.
+#[derive(Debug)]
+pub struct Index {
+    packs: Vec<Id>,
+    /// By pack: known to be missing or cut, so that its blobs must be stored again.
+    absent: Vec<AtomicBool>,
+    tables: [Table; 2],
+    added: Added,
+}
+
+/// Collects index objects; several can be filled in parallel and merged.
+#[derive(Debug, Default)]
+pub struct IndexBuilder {
+    packs: Vec<Id>,
+    pack_numbers: HashMap<Id, u32>,
+    entries: [Vec<Entry>; 2],
+}
+
+fn slot(kind: BlobKind) -> usize {
+    match kind {
+        BlobKind::Data => 0,
+        BlobKind::Tree => 1,
+    }
+}
+
+const KINDS: [BlobKind; 2] = [BlobKind::Data, BlobKind::Tree];
+
+impl IndexBuilder {
+    /// Adds the packs of an index object, except those that are about to be deleted.
+    pub fn add_file(&mut self, file: &IndexFile) {
+        for pack in &file.packs {
+            self.add_pack(&pack.id, pack.blobs.iter().map(PackedBlob::from));
+        }
+    }
+
+    /// Adds one pack.
+    pub fn add_pack(&mut self, pack: &Id, blobs: impl IntoIterator<Item = PackedBlob>) {
+        let number = self.number(pack);
+        for blob in blobs {
+            self.entries[slot(blob.kind)].push(Entry {
+                id: blob.id,
+                pack: number,
+                offset: blob.offset,
+                length: blob.length,
+                uncompressed_length: blob.uncompressed_length,
+            });
+        }
+    }
+
+    fn number(&mut self, pack: &Id) -> u32 {
+        *self.pack_numbers.entry(*pack).or_insert_with(|| {
+            self.packs.push(*pack);
+            (self.packs.len() - 1) as u32
+        })
+    }
+
+    /// Takes over what another builder collected.
+    pub fn merge(&mut self, other: IndexBuilder) {
+        let numbers: Vec<u32> = other.packs.iter().map(|pack| self.number(pack)).collect();
+        for (mine, theirs) in self.entries.iter_mut().zip(other.entries) {
+            mine.extend(theirs.into_iter().map(|mut entry| {
+                entry.pack = numbers[entry.pack as usize];
+                entry
+            }));
+        }
+    }
+
+    /// Sorts and closes the tables, on up to `threads` threads.
+    pub fn finish(self, threads: usize) -> Index {
+        let absent = self.packs.iter().map(|_| AtomicBool::new(false)).collect();
+        let tables = self.entries.map(|entries| Table::new(entries, threads));
+        Index { packs: self.packs, absent, tables, added: Added::default() }
+    }
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        IndexBuilder::default().finish(1)
+    }
+}
+
+impl Index {
+    /// True if the blob is stored, or claimed in this run.
+    pub fn contains(&self, kind: BlobKind, id: &Id) -> bool {
+        self.is_loaded(kind, id) || self.added.contains(kind, id)
+    }
+
+    fn is_loaded(&self, kind: BlobKind, id: &Id) -> bool {
+        self.tables[slot(kind)].find(id).iter().any(|entry| !self.is_absent(entry.pack))
+    }
+
+    fn is_absent(&self, pack: u32) -> bool {
+        self.absent[pack as usize].load(Ordering::Relaxed)
+    }
+
+    /// Asks for the right to store a blob: true for exactly one caller, and only if the blob is not
+    /// stored yet. That caller must [`Index::insert`] it or [`Index::release`] it.
+    pub fn claim(&self, kind: BlobKind, id: &Id) -> bool {
+        !self.is_loaded(kind, id) && self.added.claim(kind, id)
+    }
+
+    /// Gives back a claim that was not carried out.
+    pub fn release(&self, kind: BlobKind, id: &Id) {
+        self.added.release(kind, id);
+    }
+
+    /// Notes a pack that was stored in this run.
+    pub fn insert(&self, pack: &Id, blobs: &[PackedBlob]) {
+        self.added.insert(pack, blobs);
+    }
+
+    /// Where a blob lies. A pack known to be missing is named only if there is no other.
+    pub fn lookup(&self, kind: BlobKind, id: &Id) -> Option<Location> {
+        let found = self.tables[slot(kind)].find(id);
+        let present = found.iter().find(|entry| !self.is_absent(entry.pack));
+        present
+            .map(|entry| self.location(entry))
+            .or_else(|| self.added.lookup(kind, id))
+            .or_else(|| found.first().map(|entry| self.location(entry)))
+    }
+
+    /// Every place where a blob lies, best first: a blob may be in several packs.
+    pub fn locations(&self, kind: BlobKind, id: &Id) -> Vec<Location> {
+        let found = self.tables[slot(kind)].find(id);
+        let present = found.iter().filter(|entry| !self.is_absent(entry.pack));
+        let absent = found.iter().filter(|entry| self.is_absent(entry.pack));
+        present
+            .map(|entry| self.location(entry))
+            .chain(self.added.lookup(kind, id))
+            .chain(absent.map(|entry| self.location(entry)))
+            .collect()
+    }
+
+    fn location(&self, entry: &Entry) -> Location {
+        Location {
+            pack: self.packs[entry.pack as usize],
+            offset: entry.offset,
+            length: entry.length,
+            uncompressed_length: entry.uncompressed_length,
+        }
+    }
+
+    /// Marks packs that are missing or have another size than the index says, judged by a complete
+    /// listing (name to size). Their blobs count as not stored from now on. Returns the packs.
+    pub fn mark_absent(&self, sizes: &HashMap<Id, u64>) -> Vec<Id> {
+        let mut gone = Vec::new();
+        self.for_each_numbered_pack(|number, pack, blobs| {
+            if sizes.get(pack) != Some(&crate::pack::pack_size(blobs)) {
+                self.absent[number].store(true, Ordering::Relaxed);
+                gone.push(*pack);
+            }
+        });
+        gone
+    }
+
+    /// Number of blobs of a kind that were loaded from the vault.
+    pub fn loaded_count(&self, kind: BlobKind) -> usize {
+        self.tables[slot(kind)].entries().len()
+    }
+
+    /// The packs that the vault's index objects name, those without blobs too.
+    pub fn packs(&self) -> &[Id] {
+        &self.packs
+    }
+
+    /// Calls `visit` for each pack that the vault's index objects name, with its blobs by offset.
+    /// Blobs stored in this run are not among them.
+    pub fn for_each_pack(&self, mut visit: impl FnMut(&Id, &[PackedBlob])) {
+        self.for_each_numbered_pack(|_, pack, blobs| visit(pack, blobs));
+    }
+
+    fn for_each_numbered_pack(&self, mut visit: impl FnMut(usize, &Id, &[PackedBlob])) {
+        // Counting sort of entry numbers by pack: 4 bytes a blob while it lasts.
+        let mut starts = vec![0u32; self.packs.len() + 1];
+        for entry in self.tables.iter().flat_map(Table::entries) {
+            starts[entry.pack as usize + 1] += 1;
+        }
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        let data = self.tables[0].entries().len();
+        let mut order = vec![0u32; data + self.tables[1].entries().len()];
+        let mut next = starts.clone();
+        for (number, entry) in self.tables.iter().flat_map(Table::entries).enumerate() {
+            let place = &mut next[entry.pack as usize];
+            order[*place as usize] = number as u32;
+            *place += 1;
+        }
+        let mut blobs = Vec::new();
+        for (number, pack) in self.packs.iter().enumerate() {
+            let range = starts[number] as usize..starts[number + 1] as usize;
+            blobs.clear();
+            blobs.extend(order[range].iter().map(|at| {
+                let at = *at as usize;
+                let (kind, at) = if at < data { (0, at) } else { (1, at - data) };
+                self.tables[kind].entries()[at].packed(KINDS[kind])
+            }));
+            blobs.sort_unstable_by_key(|blob| blob.offset);
+            visit(number, pack, &blobs);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
