@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of plans and is useful as a library by itself.
 
+pub mod chunk;
 pub mod clock;
 pub mod compress;
 pub mod config;
@@ -11,7 +12,9 @@ mod error;
 mod id;
 pub mod index;
 mod key;
+pub mod meta;
 pub mod monitor;
+pub mod node;
 pub mod pack;
 mod polynomial;
 mod snapshot;
@@ -25,6 +28,7 @@ pub use id::{Id, ParseIdError};
 pub use index::{Index, Location};
 pub use key::{KeyFile, KeyStrength, MasterSeed, Password};
 pub use monitor::{Cancel, Monitor, NoMonitor, Stage};
+pub use node::{Node, NodeKind, Tree};
 pub use pack::{BlobKind, PackedBlob};
 pub use polynomial::Polynomial;
 pub use snapshot::Snapshot;
