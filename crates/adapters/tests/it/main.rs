@@ -1,0 +1,5 @@
+//! Tests of the adapters on the real thing.
+#![allow(clippy::unwrap_used)] // In tests a panic is the report.
+
+mod clock;
+mod store;
