@@ -31,7 +31,8 @@ pub trait Store: Send + Sync {
     fn get_range(&self, key: &str, offset: u64, len: u64) -> Result<Bytes, StoreError>;
     /// Creates an object from the concatenation of `parts`; fails if the key exists.
     fn create(&self, key: &str, parts: &[Bytes]) -> Result<(), StoreError>;
-    /// Every object whose key starts with the folder `prefix` ("" for all), in key order.
+    /// Every object in the folder `prefix` and below it ("" for all; no slash at its end), in key
+    /// order. A folder that does not exist is empty.
     fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError>;
     /// Size and time of one object.
     fn stat(&self, key: &str) -> Result<Entry, StoreError>;
