@@ -55,7 +55,7 @@ pub struct SqliteContent {
     pub page_size: u32,
     /// Pages in the database.
     pub page_count: u32,
-    /// `wal` or a rollback-journal mode.
+    /// `wal` or `rollback`, by the header of the file.
     pub journal_mode: String,
     /// `PRAGMA user_version`.
     pub user_version: i64,
@@ -67,6 +67,10 @@ pub struct SqliteContent {
     pub schema_sha256: String,
     /// Per table, in name order: rows and content fingerprint.
     pub tables: IndexMap<String, TableContent>,
+    /// Rows that point to no parent (`PRAGMA foreign_key_check`) in the source: a faithful copy has
+    /// as many. Absent where SQLite cannot check because a declaration does not fit its parent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign_key_violations: Option<u64>,
     /// Newest change, by the column that the plan names: a cross-check, never the measure of RPO.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest_change: Option<String>,
@@ -74,7 +78,7 @@ pub struct SqliteContent {
     pub sqlite_version: String,
     /// How it was captured: `wal-snapshot`, `batched` or `shared-lock`.
     pub method: String,
-    /// Milliseconds for which writers were held up, measured; 0 in WAL mode.
+    /// The longest that a lock held up writers in one piece, milliseconds, measured; 0 in WAL mode.
     pub blocked_ms: u64,
 }
 
