@@ -2,6 +2,7 @@
 //! runner of outside commands, and the engines.
 
 pub mod clock;
+pub mod sqlite;
 pub mod store;
 
 pub use clock::SystemClock;

@@ -2,4 +2,6 @@
 #![allow(clippy::unwrap_used)] // In tests a panic is the report.
 
 mod clock;
+mod sqlite_capture;
+mod sqlite_kit;
 mod store;
