@@ -6,32 +6,37 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lifeboat_vault::{DeleteStore, LockStore, Store, StoreError, StoreErrorKind};
 
-/// The folder of the locks, relative to the store.
+use super::{LocalDeleter, LocalTier};
+
+/// The folder of the locks, relative to the store that they guard.
 const FOLDER: &str = "locks/";
 
-/// Locks of one store.
-#[derive(Clone)]
+/// Locks of the part of a local tier below one folder.
+#[derive(Debug, Clone)]
 pub struct Locks {
-    store: Arc<dyn Store>,
-    deleter: Arc<dyn DeleteStore>,
+    tier: Arc<LocalTier>,
+    deleter: LocalDeleter,
+    prefix: String,
 }
 
 impl Locks {
-    /// Locks of `store`, removed by `deleter`, which must be of the same store.
-    pub fn new(store: Arc<dyn Store>, deleter: Arc<dyn DeleteStore>) -> Locks {
-        Locks { store, deleter }
+    pub(super) fn new(tier: Arc<LocalTier>, deleter: LocalDeleter, prefix: &str) -> Locks {
+        let folder = prefix.trim_matches('/');
+        let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        Locks { tier, deleter, prefix }
     }
 
-    fn is_lock(&self, verb: &'static str, key: &str) -> Result<(), StoreError> {
+    /// The key in the tier, if it is one of a lock.
+    fn key(&self, verb: &'static str, key: &str) -> Result<String, StoreError> {
         match key.strip_prefix(FOLDER) {
             Some(name) if !name.is_empty() && !name.contains('/') && !name.starts_with('.') => {
-                Ok(())
+                Ok(format!("{}{key}", self.prefix))
             }
             _ => Err(StoreError {
                 kind: StoreErrorKind::Denied,
                 verb,
                 key: key.to_owned(),
-                place: self.store.describe(),
+                place: self.tier.describe(),
                 source: Some(Box::new(io::Error::other("only locks come and go here"))),
             }),
         }
@@ -40,12 +45,10 @@ impl Locks {
 
 impl LockStore for Locks {
     fn create_lock(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
-        self.is_lock("create", key)?;
-        self.store.create(key, &[body])
+        self.tier.create(&self.key("create", key)?, &[body])
     }
 
     fn remove_lock(&self, key: &str) -> Result<(), StoreError> {
-        self.is_lock("delete", key)?;
-        self.deleter.delete(key)
+        self.deleter.delete(&self.key("delete", key)?)
     }
 }

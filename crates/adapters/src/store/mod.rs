@@ -21,7 +21,6 @@
 mod error;
 mod listing;
 mod locks;
-mod prefixed;
 mod probe;
 
 use std::collections::HashSet;
@@ -43,7 +42,6 @@ use object_store::{
 };
 
 pub use locks::Locks;
-pub use prefixed::Prefixed;
 pub use probe::{Probe, probe};
 
 /// Mode of every object.
@@ -106,12 +104,9 @@ impl LocalTier {
         LocalDeleter(self.clone())
     }
 
-    /// The locks of the sub-store at `prefix` (`"vault/"`, or `""` for the tier itself).
+    /// The locks of the part below `prefix` (`"vault"`, or `""` for the tier itself).
     pub fn locks(self: &Arc<Self>, prefix: &str) -> Locks {
-        Locks::new(
-            Arc::new(Prefixed::new(self.clone(), prefix)),
-            Arc::new(Prefixed::new(Arc::new(self.deleter()), prefix)),
-        )
+        Locks::new(self.clone(), self.deleter(), prefix)
     }
 
     /// Removes what killed uploads left, if older than [`LEFTOVER_AGE`] at `now`; returns how many.
