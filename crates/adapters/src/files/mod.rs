@@ -1,0 +1,7 @@
+//! File trees.
+
+mod exists;
+mod rules;
+
+pub use exists::exists;
+pub use rules::{BadPattern, Rules};
