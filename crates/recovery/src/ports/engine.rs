@@ -64,8 +64,12 @@ pub trait InPlace: Send {
     fn staging_parent(&self) -> PathBuf;
     /// Moves the present state aside and the copy into place; returns where the old state is kept.
     /// On failure the former state is back.
-    fn swap(&self, copy: &Path, manifest: &Manifest, keep_as: &str)
-    -> Result<Vec<PathBuf>, EngineError>;
+    fn swap(
+        &self,
+        copy: &Path,
+        manifest: &Manifest,
+        keep_as: &str,
+    ) -> Result<Vec<PathBuf>, EngineError>;
     /// Puts the former state back after a swap whose probe failed.
     fn undo(&self, kept: &[PathBuf]) -> Result<(), EngineError>;
 }

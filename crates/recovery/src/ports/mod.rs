@@ -1,9 +1,13 @@
 //! The traits by which flows meet the world, one a file.
 
+pub mod capture;
+pub mod disk;
 pub mod engine;
+pub mod place;
 pub mod runner;
-pub mod source;
 
+pub use capture::{Capture, CaptureContext, SourceError};
+pub use disk::Disk;
 pub use engine::{Answer, Engine, EngineError, InPlace, WriterProof};
-pub use runner::{Outcome, Request, Runner};
-pub use source::{Capture, CaptureContext, Source, SourceError};
+pub use place::{Opened, Place, Presence};
+pub use runner::{Outcome, RefusingRunner, Request, Runner};

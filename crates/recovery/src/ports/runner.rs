@@ -35,3 +35,16 @@ pub trait Runner: Send + Sync {
     /// Runs to the end or to the timeout. An error means that it could not be started.
     fn run(&self, request: &Request) -> std::io::Result<Outcome>;
 }
+
+/// The runner of a drill: nothing that a plan names reaches out from a rehearsal.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct RefusingRunner;
+
+impl Runner for RefusingRunner {
+    fn run(&self, _: &Request) -> std::io::Result<Outcome> {
+        Err(std::io::Error::new(
+            std::io::ErrorKind::PermissionDenied,
+            "a drill runs no outside actions",
+        ))
+    }
+}

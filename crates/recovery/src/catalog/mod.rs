@@ -1,0 +1,255 @@
+//! The catalog: an index of snapshots and drills, never the truth.
+//!
+//! It is rebuilt from the vault (what is there) and the ledgers (what is known about it). A missing,
+//! damaged or newer file is set aside and rebuilt, with a note.
+
+mod rows;
+
+use std::fs;
+use std::path::Path;
+
+use jiff::Timestamp;
+use lifeboat_model::verdict::Verdict;
+use rusqlite::{Connection, params};
+
+pub use rows::{DrillRow, SnapshotRow};
+
+use crate::error::{Error, Result};
+use crate::facts::{DrillFact, Fact, Level, SnapshotFact, VerifiedFact};
+
+/// Steps of the schema; `user_version` is the number of steps taken.
+const STEPS: &[&str] = &["
+    create table snapshots(
+        id text primary key, component text, run text, schedule text, time text not null,
+        host text not null, present integer not null default 1,
+        ledger_host text, ledger_seq integer, complete_up_to text, bytes integer, files integer,
+        bytes_added integer, partial integer not null default 0,
+        level integer not null default 0, failed integer, verified text, verdict text
+    ) strict;
+    create index by_component on snapshots(component, time);
+    create table drills(
+        id text not null, component text not null, drill text, time text not null,
+        verdict text not null, rto_ms integer, rpo_ms integer,
+        primary key (id, component)
+    ) strict;
+    create table applied(host text primary key, seq integer not null, hash text not null) strict;
+"];
+
+/// The catalog.
+pub struct Catalog {
+    db: Connection,
+}
+
+/// A snapshot as the vault lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Full id.
+    pub id: String,
+    /// Tag `component=`.
+    pub component: Option<String>,
+    /// Tag `run=`.
+    pub run: Option<String>,
+    /// Tag `schedule=`.
+    pub schedule: Option<String>,
+    /// When it was taken.
+    pub time: Timestamp,
+    /// Host that took it.
+    pub host: String,
+}
+
+impl Catalog {
+    /// Opens the file, or makes it. A file that cannot be used is set aside; the note says so.
+    pub fn open(path: &Path) -> Result<(Catalog, Option<String>)> {
+        let existed = path.exists();
+        match Catalog::at(path) {
+            Ok(catalog) => Ok((catalog, None)),
+            Err(_) if existed => {
+                let aside = path.with_extension("db.damaged");
+                fs::rename(path, &aside).map_err(Error::io("set aside", path))?;
+                for tail in ["-wal", "-shm", "-journal"] {
+                    let mut name = path.as_os_str().to_owned();
+                    name.push(tail);
+                    match fs::remove_file(&name) {
+                        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                            return Err(Error::io("remove", &name)(e));
+                        }
+                        _ => {}
+                    }
+                }
+                let note = format!(
+                    "the catalog was damaged; it was set aside as {} and is rebuilt from the vault \
+                     and the ledger",
+                    aside.display()
+                );
+                Ok((Catalog::at(path)?, Some(note)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A catalog that leaves no trace, for dry runs.
+    pub fn in_memory() -> Result<Catalog> {
+        Catalog::prepare(Connection::open_in_memory()?)
+    }
+
+    fn at(path: &Path) -> Result<Catalog> {
+        let db = Connection::open(path)?;
+        db.busy_timeout(std::time::Duration::from_secs(10))?;
+        let verdict: String = db.query_row("pragma quick_check(1)", [], |row| row.get(0))?;
+        if verdict != "ok" {
+            return Err(Error::Ledger { what: verdict });
+        }
+        Catalog::prepare(db)
+    }
+
+    fn prepare(mut db: Connection) -> Result<Catalog> {
+        let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let version: i64 = transaction.query_row("pragma user_version", [], |row| row.get(0))?;
+        let known = STEPS.len() as i64;
+        if version > known {
+            return Err(Error::Ledger { what: format!("the catalog has version {version}") });
+        }
+        for step in &STEPS[version.max(0) as usize..] {
+            transaction.execute_batch(step)?;
+        }
+        transaction.execute_batch(&format!("pragma user_version = {known}"))?;
+        transaction.commit()?;
+        Ok(Catalog { db })
+    }
+
+    /// Takes over what the vault lists: new ones are added, lost ones are marked as not present.
+    pub fn take_listing(&mut self, listing: &[Listed]) -> Result<()> {
+        let transaction = self.db.transaction()?;
+        transaction.execute("update snapshots set present = 0", [])?;
+        for one in listing {
+            transaction.execute(
+                "insert into snapshots(id, component, run, schedule, time, host)
+                 values (?1, ?2, ?3, ?4, ?5, ?6)
+                 on conflict(id) do update set present = 1, component = ?2, run = ?3,
+                    schedule = ?4, time = ?5, host = ?6",
+                params![
+                    one.id,
+                    one.component,
+                    one.run,
+                    one.schedule,
+                    one.time.to_string(),
+                    one.host
+                ],
+            )?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// The last entry of a host's chain whose facts are in the catalog, and its hash.
+    pub fn applied(&self, host: &str) -> Result<Option<(u64, String)>> {
+        use rusqlite::OptionalExtension;
+        let row = self
+            .db
+            .query_row("select seq, hash from applied where host = ?1", [host], |row| {
+                Ok((row.get::<_, i64>(0)? as u64, row.get(1)?))
+            })
+            .optional()?;
+        Ok(row)
+    }
+
+    /// Takes over the facts of one ledger entry.
+    pub fn apply(&mut self, host: &str, seq: u64, hash: &str, facts: &[Fact]) -> Result<()> {
+        let transaction = self.db.transaction()?;
+        for fact in facts {
+            match fact {
+                Fact::Snapshot(fact) => apply_snapshot(&transaction, host, seq, fact)?,
+                Fact::Verified(fact) => apply_verified(&transaction, fact)?,
+                Fact::Drill(fact) => apply_drill(&transaction, fact)?,
+            }
+        }
+        transaction.execute(
+            "insert into applied(host, seq, hash) values (?1, ?2, ?3)
+             on conflict(host) do update set seq = ?2, hash = ?3",
+            params![host, seq as i64, hash],
+        )?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Forgets everything, so that it can be rebuilt.
+    pub fn clear(&mut self) -> Result<()> {
+        self.db.execute_batch("delete from snapshots; delete from drills; delete from applied")?;
+        Ok(())
+    }
+
+    /// The snapshots that are there, newest first.
+    pub fn snapshots(&self) -> Result<Vec<SnapshotRow>> {
+        rows::snapshots(&self.db)
+    }
+
+    /// Past drills, newest first.
+    pub fn drills(&self) -> Result<Vec<DrillRow>> {
+        rows::drills(&self.db)
+    }
+}
+
+fn apply_snapshot(db: &Connection, host: &str, seq: u64, fact: &SnapshotFact) -> Result<()> {
+    db.execute(
+        "insert into snapshots(id, component, run, schedule, time, host, present, ledger_host,
+            ledger_seq, complete_up_to, bytes, files, bytes_added, partial, level)
+         values (?1, ?2, ?3, ?4, ?5, ?6, 0, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+         on conflict(id) do update set ledger_host = ?6, ledger_seq = ?7, complete_up_to = ?8,
+            bytes = ?9, files = ?10, bytes_added = ?11, partial = ?12, level = max(level, ?13)",
+        params![
+            fact.snapshot,
+            fact.component,
+            fact.run,
+            fact.schedule,
+            fact.time.to_string(),
+            host,
+            seq as i64,
+            fact.complete_up_to.to_string(),
+            fact.bytes as i64,
+            fact.files as i64,
+            fact.bytes_added as i64,
+            fact.partial,
+            Level::V1 as i64,
+        ],
+    )?;
+    Ok(())
+}
+
+/// A failure stays until a verification at least as deep passes; a shallower pass changes nothing.
+fn apply_verified(db: &Connection, fact: &VerifiedFact) -> Result<()> {
+    let (asked, reached) = (fact.asked as i64, fact.level.map_or(0, |level| level as i64));
+    let statement = match fact.verdict {
+        Verdict::Pass => {
+            "update snapshots set verified = ?2, verdict = ?3, level = max(level, ?4), failed = null
+             where id = ?1 and coalesce(failed, 0) <= ?4 and ?5 >= 0"
+        }
+        Verdict::Fail => {
+            "update snapshots set verified = ?2, verdict = ?3, level = ?5,
+                failed = max(coalesce(failed, 0), ?4) where id = ?1"
+        }
+        Verdict::Inconclusive | Verdict::Skipped => {
+            "update snapshots set verified = ?2, verdict = ?3, level = max(level, ?5)
+             where id = ?1 and failed is null and ?4 >= 0"
+        }
+    };
+    let time = fact.time.to_string();
+    db.execute(statement, params![fact.snapshot, time, fact.verdict.word(), asked, reached])?;
+    Ok(())
+}
+
+fn apply_drill(db: &Connection, fact: &DrillFact) -> Result<()> {
+    db.execute(
+        "insert or replace into drills(id, component, drill, time, verdict, rto_ms, rpo_ms)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            fact.id,
+            fact.component,
+            fact.drill,
+            fact.time.to_string(),
+            fact.verdict.word(),
+            fact.rto_ms,
+            fact.rpo_ms
+        ],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,355 @@
+//! Everything that can stop a flow, with the exit code that it means and the hint that mends it.
+
+use std::path::PathBuf;
+
+use lifeboat_model::exit::Exit;
+use lifeboat_vault::{StoreError, StoreErrorKind};
+
+use crate::ports::{EngineError, SourceError};
+use crate::seal::SealError;
+use crate::state::StateError;
+
+/// Result of a flow.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A flow that stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The plan's key source gave no vault key.
+    #[error("there is no vault key")]
+    NoKey,
+    /// No component of that name.
+    #[error("the plan has no component {name}")]
+    UnknownComponent {
+        /// The name asked for.
+        name: String,
+        /// The nearest name that exists.
+        nearest: Option<String>,
+    },
+    /// No drill of that name.
+    #[error("the plan has no drill {name}")]
+    UnknownDrill {
+        /// The name asked for.
+        name: String,
+        /// Those that exist.
+        known: Vec<String>,
+    },
+    /// No schedule of that name.
+    #[error("the plan has no schedule {name}")]
+    UnknownSchedule {
+        /// The name asked for.
+        name: String,
+    },
+    /// The request leaves nothing to do.
+    #[error("no component is chosen")]
+    NothingChosen,
+    /// The request contradicts itself.
+    #[error("{what}")]
+    Usage {
+        /// One sentence.
+        what: String,
+        /// The change that mends it.
+        hint: String,
+    },
+    /// No snapshot fits.
+    #[error("{what}")]
+    NoSnapshot {
+        /// One sentence.
+        what: String,
+        /// The change that mends it.
+        hint: String,
+    },
+    /// Refused; nothing was changed.
+    #[error("{what}")]
+    Refused {
+        /// One sentence.
+        what: String,
+        /// The change that mends it.
+        hint: String,
+    },
+    /// Local state knows a vault in the tier, and nothing is there.
+    #[error("tier {tier} is empty, but a vault is known to be there")]
+    Unmounted {
+        /// The tier.
+        tier: String,
+        /// Its place.
+        place: String,
+    },
+    /// The vault belongs to something else.
+    #[error("tier {tier} holds the vault of another plan: {why}")]
+    OtherVault {
+        /// The tier.
+        tier: String,
+        /// How that is known.
+        why: String,
+    },
+    /// The tier holds other things.
+    #[error("tier {tier} is not empty and holds no vault")]
+    NotAVault {
+        /// The tier.
+        tier: String,
+        /// Its place.
+        place: String,
+        /// Names found there, at most three.
+        found: Vec<String>,
+    },
+    /// Nothing was ever stored in the tier.
+    #[error("there is no vault in tier {tier} yet")]
+    NoVault {
+        /// The tier.
+        tier: String,
+    },
+    /// Another process works on the same component.
+    #[error("{what} is being worked on by another process")]
+    Busy {
+        /// What.
+        what: String,
+    },
+    /// There is not enough room.
+    #[error("{} has {free} bytes free, {needed} are needed", path.display())]
+    NoRoom {
+        /// Where.
+        path: PathBuf,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// Writers of live data are running.
+    #[error("{component} is in use by {}", who.join(", "))]
+    WritersRunning {
+        /// The component.
+        component: String,
+        /// Processes.
+        who: Vec<String>,
+    },
+    /// An outside action failed.
+    #[error("{what}: {outcome}")]
+    Action {
+        /// Which.
+        what: String,
+        /// What it answered.
+        outcome: String,
+    },
+    /// An outside action could not be started.
+    #[error("{what} cannot be started")]
+    ActionStart {
+        /// Which.
+        what: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The restored copy is not what the manifest says.
+    #[error("the restored copy of {component} does not pass its checks: {first}")]
+    ChecksFailed {
+        /// The component.
+        component: String,
+        /// The first check that did not pass.
+        first: String,
+    },
+    /// The snapshot has no readable manifest.
+    #[error("snapshot {snapshot} has no manifest that this version reads")]
+    Manifest {
+        /// The snapshot.
+        snapshot: String,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The ledger does not hold together, so that nothing is added to it.
+    #[error("the ledger does not verify: {what}")]
+    Ledger {
+        /// The first finding.
+        what: String,
+    },
+    /// A signed object cannot be written or read.
+    #[error("{what} cannot be encoded")]
+    Encode {
+        /// What.
+        what: &'static str,
+        /// The cause.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The vault failed.
+    #[error(transparent)]
+    Vault(#[from] lifeboat_vault::Error),
+    /// The tier failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The state folder failed.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A file operation failed.
+    #[error("cannot {verb} {}", path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Sealing failed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The catalog failed.
+    #[error("the catalog cannot be used")]
+    Catalog(#[from] rusqlite::Error),
+    /// A source failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// An engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes")]
+    Random(#[source] getrandom::Error),
+    /// Somebody asked to stop.
+    #[error("stopped on request")]
+    Cancelled,
+}
+
+impl Error {
+    /// A failed file operation.
+    pub fn io(
+        verb: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { verb, path, source }
+    }
+
+    /// A refusal.
+    pub fn refused(what: impl Into<String>, hint: impl Into<String>) -> Error {
+        Error::Refused { what: what.into(), hint: hint.into() }
+    }
+
+    /// What the process ends with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Error::NoKey | Error::UnknownSchedule { .. } | Error::NothingChosen => Exit::Usage,
+            Error::Usage { .. } => Exit::Usage,
+            Error::UnknownComponent { .. } | Error::UnknownDrill { .. } => Exit::NotFound,
+            Error::NoSnapshot { .. } | Error::NoVault { .. } => Exit::NotFound,
+            Error::Refused { .. } | Error::OtherVault { .. } | Error::NotAVault { .. } => {
+                Exit::Refused
+            }
+            Error::NoRoom { .. } | Error::WritersRunning { .. } => Exit::Refused,
+            Error::Unmounted { .. } => Exit::Unreachable,
+            Error::Busy { .. } => Exit::Locked,
+            Error::ChecksFailed { .. } | Error::Manifest { .. } | Error::Ledger { .. } => {
+                Exit::Unverified
+            }
+            Error::Vault(error) => vault_exit(error),
+            Error::Store(error) => store_exit(error),
+            Error::Seal(SealError::WrongKey | SealError::BadRecipient(_)) => Exit::Usage,
+            Error::Seal(SealError::BadIdentity | SealError::NoIdentity) => Exit::Usage,
+            Error::Source(SourceError::Vault(error)) => vault_exit(error),
+            Error::Engine(EngineError::Refused { .. }) => Exit::Refused,
+            Error::Cancelled => Exit::Interrupted,
+            _ => Exit::Failed,
+        }
+    }
+
+    /// The command or change that mends it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::NoKey => {
+                "set what the plan's [key] names (vault_env, vault_file or vault_command); \
+                 `lifeboat init` makes a key file"
+                    .to_owned()
+            }
+            Error::UnknownComponent { nearest: Some(name), .. } => format!("did you mean {name}?"),
+            Error::UnknownComponent { .. } => "`lifeboat status` lists the components".to_owned(),
+            Error::UnknownDrill { known, .. } if known.is_empty() => {
+                "the plan has no [drill.*] table; `lifeboat drill run` without a name drills \
+                 every component"
+                    .to_owned()
+            }
+            Error::UnknownDrill { known, .. } => format!("it has {}", known.join(", ")),
+            Error::UnknownSchedule { .. } => "look at the plan's [schedule.*] tables".to_owned(),
+            Error::NothingChosen => "name a component, or look at the plan's components".to_owned(),
+            Error::Usage { hint, .. }
+            | Error::NoSnapshot { hint, .. }
+            | Error::Refused { hint, .. } => hint.clone(),
+            Error::Unmounted { place, .. } => format!(
+                "mount the disk of {place}; if the vault is gone for good, remove \
+                 `tiers.json` from the state folder and back up anew"
+            ),
+            Error::OtherVault { .. } => {
+                "give this plan a tier of its own, or use the other plan".to_owned()
+            }
+            Error::NotAVault { found, place, .. } => {
+                format!("{place} holds {}; give the tier an empty folder", found.join(", "))
+            }
+            Error::NoVault { .. } => "`lifeboat backup` makes it".to_owned(),
+            Error::Busy { .. } => "wait until it is done; `lifeboat status` shows it".to_owned(),
+            Error::NoRoom { path, .. } => {
+                format!("free some space at {}, or choose another place", path.display())
+            }
+            Error::WritersRunning { .. } => {
+                "stop them, or give the component `stop` and `start` commands".to_owned()
+            }
+            Error::ChecksFailed { .. } => {
+                "`lifeboat list` shows older snapshots for `--at SNAPSHOT`; \
+                 `--keep-failed` keeps the copy for a look"
+                    .to_owned()
+            }
+            Error::Ledger { .. } => "run `lifeboat audit verify` for all findings".to_owned(),
+            Error::Vault(error) => return error.hint().map(str::to_owned),
+            Error::Store(error) => return store_hint(error),
+            Error::Seal(SealError::WrongKey) => {
+                "check that the plan's vault key is the one that this tier was made with".to_owned()
+            }
+            Error::Seal(SealError::NoIdentity) => {
+                "give `[key] identity_file` on the host where this runs".to_owned()
+            }
+            Error::Source(SourceError::Unfit { hint, .. } | SourceError::Busy { hint, .. }) => {
+                hint.clone()
+            }
+            Error::Source(SourceError::Vault(error)) => return error.hint().map(str::to_owned),
+            Error::Source(SourceError::Missing { .. }) => {
+                "check the component's path in the plan".to_owned()
+            }
+            Error::Engine(EngineError::Refused { hint, .. }) => hint.clone(),
+            _ => return None,
+        })
+    }
+}
+
+fn vault_exit(error: &lifeboat_vault::Error) -> Exit {
+    use lifeboat_vault::Error as Vault;
+    match error {
+        Vault::WrongPassword { .. } => Exit::Usage,
+        Vault::NotARepository { .. } => Exit::NotFound,
+        Vault::AlreadyExists { .. } | Vault::NewerFormat { .. } => Exit::Refused,
+        Vault::Locked(_) | Vault::UnreadableLock { .. } => Exit::Locked,
+        Vault::NotFound { .. } | Vault::Ambiguous { .. } => Exit::NotFound,
+        Vault::Damaged { .. } => Exit::Unverified,
+        Vault::Store(error) => store_exit(error),
+        Vault::Cancelled => Exit::Interrupted,
+        _ => Exit::Failed,
+    }
+}
+
+fn store_exit(error: &StoreError) -> Exit {
+    match error.kind {
+        StoreErrorKind::Unreachable | StoreErrorKind::Denied => Exit::Unreachable,
+        _ => Exit::Failed,
+    }
+}
+
+fn store_hint(error: &StoreError) -> Option<String> {
+    Some(match error.kind {
+        StoreErrorKind::NoSpace => {
+            "free some space and run again; what was stored is kept and reused".to_owned()
+        }
+        StoreErrorKind::Denied => format!("check owner and mode of {}", error.place),
+        StoreErrorKind::Unreachable => format!("check that {} is there and mounted", error.place),
+        _ => return None,
+    })
+}

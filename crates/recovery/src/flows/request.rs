@@ -1,0 +1,102 @@
+//! What can be asked of the flows.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+/// Asks for a backup.
+#[derive(Debug, Clone, Default)]
+pub struct BackupRequest {
+    /// Component names; empty for all, or for those of the schedule.
+    pub components: Vec<String>,
+    /// The schedule that asks; its name becomes a tag.
+    pub schedule: Option<String>,
+    /// Go on through V2-V4 on the new snapshots.
+    pub verify: bool,
+}
+
+/// Asks for a verification.
+#[derive(Debug, Clone, Default)]
+pub struct VerifyRequest {
+    /// Component names or snapshot ids (or prefixes); empty for every component.
+    pub what: Vec<String>,
+    /// Every snapshot, not only the newest of each component.
+    pub all: bool,
+    /// Structure only: no data is read, nothing is restored.
+    pub quick: bool,
+}
+
+/// Which point in time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum At {
+    /// The newest snapshot that the ledger knows and that did not fail a verification.
+    #[default]
+    Newest,
+    /// The newest such one that is complete up to this instant at the latest.
+    Time(Timestamp),
+    /// This one: an id or a prefix.
+    Snapshot(String),
+}
+
+impl std::fmt::Display for At {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            At::Newest => f.write_str("newest"),
+            At::Time(time) => write!(f, "{time}"),
+            At::Snapshot(id) => f.write_str(id),
+        }
+    }
+}
+
+/// Where restored data goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A new or empty folder; with `all`, one folder a component in it.
+    Folder(PathBuf),
+    /// In place of the live data, which is kept aside.
+    InPlace,
+}
+
+/// Asks for a restore.
+#[derive(Debug, Clone)]
+pub struct RestoreRequest {
+    /// Component names.
+    pub components: Vec<String>,
+    /// Every component of the plan; `components` is empty.
+    pub all: bool,
+    /// Which point.
+    pub at: At,
+    /// Only snapshots that passed V4.
+    pub verified_only: bool,
+    /// Where to.
+    pub to: Destination,
+    /// Only this file or folder of the component's tree.
+    pub path: Option<PathBuf>,
+    /// Leave a copy that failed its checks where it was staged.
+    pub keep_failed: bool,
+}
+
+/// Asks for a drill.
+#[derive(Debug, Clone, Default)]
+pub struct DrillRequest {
+    /// Names of drills in the plan, or of components; empty for every component.
+    pub names: Vec<String>,
+    /// Which point.
+    pub at: At,
+}
+
+/// Asks for a list of snapshots.
+#[derive(Debug, Clone, Default)]
+pub struct ListRequest {
+    /// Only this component's.
+    pub component: Option<String>,
+}
+
+/// Asks whether the ledger holds together.
+#[derive(Debug, Clone, Default)]
+pub struct AuditRequest {
+    /// Whose chain; this host's if left out.
+    pub host: Option<String>,
+    /// The fingerprint of the signing key, from outside (the recovery kit).
+    pub key: Option<String>,
+}

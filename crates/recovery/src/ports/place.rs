@@ -1,0 +1,40 @@
+//! The place of a tier before it is opened: looked at without a trace, then opened or made.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lifeboat_vault::{LockStore, Store, StoreError};
+
+/// What a look at a place found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence {
+    /// Nothing there: no such folder.
+    Absent,
+    /// There, without content: a new disk, or the folder under an unmounted one.
+    Empty,
+    /// There, with a vault (or one whose making was interrupted).
+    Vault,
+    /// There, with other things: at most three of their names.
+    Other(Vec<String>),
+}
+
+/// An opened place.
+#[derive(Clone)]
+pub struct Opened {
+    /// Its objects, rooted at the tier.
+    pub store: Arc<dyn Store>,
+    /// The objects below its `vault/`, rooted there.
+    pub vault: Arc<dyn Store>,
+    /// The vault's locks, rooted at `vault/`.
+    pub locks: Arc<dyn LockStore>,
+}
+
+/// A tier's place.
+pub trait Place: Send + Sync {
+    /// Looks; changes nothing.
+    fn look(&self) -> Result<Presence, StoreError>;
+    /// Opens it; `make` makes an absent folder, else it is [`lifeboat_vault::StoreErrorKind::Unreachable`].
+    fn open(&self, make: bool) -> Result<Opened, StoreError>;
+    /// The folder, for a local tier.
+    fn folder(&self) -> Option<PathBuf>;
+}

@@ -1,0 +1,110 @@
+//! What flows report: one document each, with stable field names, a schema name and a version.
+//!
+//! Instants are RFC 3339 in UTC, spans are seconds, sizes are bytes, snapshot ids are 64
+//! hexadecimal digits. A value that is not known is `null`, never a number that looks good.
+
+mod audit;
+mod backup;
+mod drill;
+mod list;
+mod restore;
+mod status;
+mod verify;
+
+pub use audit::{
+    Anchor, AuditFinding, AuditLogReport, AuditVerifyReport, FindingKind, LoggedEntry,
+};
+pub use backup::{BackupReport, ComponentBackup, ComponentOutcome, PlannedBackup};
+pub use drill::{
+    ComponentDrill, DrillListReport, DrillReport, EvidenceRef, ListedDrill, Measured, Met,
+    PlannedDrill, Times,
+};
+pub use list::{ListReport, ListedSnapshot};
+pub use restore::{ComponentRestore, PlannedRestore, RestoreReport, SkewEntry};
+pub use status::{
+    ComponentState, ComponentStatus, InterruptedAction, LastDrill, NewestPoint, NextRun,
+    StatusReport,
+};
+pub use verify::{Damage, Point, SnapshotVerification, VaultCheck, VerifyReport};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::error::Error;
+
+/// What every report begins with.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Head {
+    /// Name of the document's form, `lifeboat/…`.
+    pub schema: &'static str,
+    /// Version of the form.
+    pub version: u32,
+    /// The plan's name.
+    pub plan: String,
+    /// The plan's revision, the hash of its canonical form.
+    pub revision: String,
+    /// Host that acted.
+    pub host: String,
+    /// Who asked.
+    pub operator: String,
+    /// Wall time at the start.
+    pub started: Timestamp,
+    /// Wall time at the end.
+    pub finished: Timestamp,
+    /// How long it took, by the monotonic clock, seconds.
+    pub seconds: f64,
+}
+
+/// The tier that a report speaks of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TierRef {
+    /// Its name in the plan.
+    pub name: String,
+    /// Its place, as the plan writes it.
+    pub url: String,
+}
+
+/// A failure inside a report that went on with the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// One lower-case sentence.
+    pub message: String,
+    /// The causes below it, outermost first.
+    pub causes: Vec<String>,
+    /// The command or change that mends it.
+    pub hint: Option<String>,
+    /// The exit code that it would have had alone.
+    pub code: u8,
+}
+
+impl Failure {
+    /// The sentence, the causes and the hint of an error.
+    pub fn of(error: &Error) -> Failure {
+        let mut causes = Vec::new();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            causes.push(cause.to_string());
+            source = cause.source();
+        }
+        Failure {
+            message: error.to_string(),
+            causes,
+            hint: error.hint(),
+            code: error.exit().code(),
+        }
+    }
+
+    /// The sentence and its causes on one line, for the ledger and the log.
+    pub fn line(&self) -> String {
+        std::iter::once(&self.message).chain(&self.causes).cloned().collect::<Vec<_>>().join(": ")
+    }
+}
+
+/// A path that something was wrong with; the run went on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The path, as it is in the source or the tree; bytes that are not UTF-8 are replaced.
+    pub path: String,
+    /// What was wrong.
+    pub what: String,
+}

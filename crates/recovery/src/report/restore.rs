@@ -1,0 +1,153 @@
+//! The report of a restore.
+
+use jiff::Timestamp;
+use lifeboat_model::check::CheckResult;
+use lifeboat_model::exit::Exit;
+use lifeboat_model::verdict::Verdict;
+use serde::Serialize;
+
+use super::{Failure, Head, TierRef};
+
+/// One restored component.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ComponentRestore {
+    /// Component name.
+    pub component: String,
+    /// The snapshot that was restored.
+    pub snapshot: Option<String>,
+    /// When it was taken.
+    pub snapshot_time: Option<Timestamp>,
+    /// The instant up to which the copy is proven complete.
+    pub complete_up_to: Option<Timestamp>,
+    /// What would be lost by going back to it: from then until the restore began, seconds.
+    pub rpo_seconds: Option<f64>,
+    /// The level that the snapshot had passed before this restore.
+    pub level_before: Option<String>,
+    /// Why this point was chosen.
+    pub chosen: String,
+    /// Pass if the data is in place and every check passed.
+    pub verdict: Verdict,
+    /// The checks, in the order in which they ran.
+    pub checks: Vec<CheckResult>,
+    /// Where the data is now; nothing if it was not put in place.
+    pub target: Option<String>,
+    /// In-place: where the former state is kept.
+    pub kept: Vec<String>,
+    /// Where a failed restore was left (`--keep-failed`).
+    pub failed_copy: Option<String>,
+    /// Files written.
+    pub files: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// How long it took, seconds.
+    pub seconds: f64,
+    /// Why it failed.
+    pub error: Option<Failure>,
+}
+
+/// How far a component's restore point is from the newest of the same restore.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SkewEntry {
+    /// Component name.
+    pub component: String,
+    /// The instant up to which it is complete.
+    pub complete_up_to: Timestamp,
+    /// Seconds behind the newest.
+    pub behind_seconds: f64,
+}
+
+/// The report of a restore. Schema `lifeboat/restore`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RestoreReport {
+    /// Who, what, when.
+    #[serde(flatten)]
+    pub head: Head,
+    /// Where from.
+    pub tier: TierRef,
+    /// What was asked for: `newest`, an instant, or a snapshot.
+    pub at: String,
+    /// True if live data was replaced.
+    pub in_place: bool,
+    /// The folder that was asked for.
+    pub target: Option<String>,
+    /// Pass only if every component passed.
+    pub verdict: Verdict,
+    /// From the start of the command until all was verified, seconds.
+    pub rto_seconds: f64,
+    /// The components, in recovery order.
+    pub components: Vec<ComponentRestore>,
+    /// Checks that look at two components.
+    pub together: Vec<CheckResult>,
+    /// Distance between the components' restore points, where there is more than one.
+    pub skew: Vec<SkewEntry>,
+    /// The largest distance, seconds.
+    pub skew_seconds: Option<f64>,
+    /// What should be looked at.
+    pub warnings: Vec<String>,
+    /// True if it was stopped before the end.
+    pub interrupted: bool,
+}
+
+impl RestoreReport {
+    /// 0; 5 interrupted; 9 a check failed; otherwise the first failure's own code.
+    pub fn exit(&self) -> Exit {
+        if self.interrupted {
+            return Exit::Interrupted;
+        }
+        if self.verdict == Verdict::Pass {
+            return Exit::Done;
+        }
+        let error = self.components.iter().find_map(|c| c.error.as_ref());
+        match error.map(|e| e.code) {
+            Some(code) if code == Exit::Unreachable.code() => Exit::Unreachable,
+            Some(code) if code == Exit::Refused.code() => Exit::Refused,
+            Some(code) if code == Exit::NotFound.code() => Exit::NotFound,
+            Some(code) if code == Exit::Failed.code() => Exit::Failed,
+            Some(code) if code == Exit::Locked.code() => Exit::Locked,
+            _ => Exit::Unverified,
+        }
+    }
+}
+
+/// What a restore would do. Schema `lifeboat/restore-recipe`. Nothing was written.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlannedRestore {
+    /// Who, what, when.
+    #[serde(flatten)]
+    pub head: Head,
+    /// Where from.
+    pub tier: TierRef,
+    /// What was asked for.
+    pub at: String,
+    /// True if live data would be replaced.
+    pub in_place: bool,
+    /// The components, in recovery order.
+    pub components: Vec<PlannedComponentRestore>,
+    /// The largest distance between the components' points, seconds.
+    pub skew_seconds: Option<f64>,
+    /// Bytes that the restore needs, and what is free where it would be staged.
+    pub bytes_needed: u64,
+    /// Bytes free there, where it could be told.
+    pub bytes_free: Option<u64>,
+}
+
+/// One component of a restore that would be made.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlannedComponentRestore {
+    /// Component name.
+    pub component: String,
+    /// The snapshot.
+    pub snapshot: String,
+    /// When it was taken.
+    pub snapshot_time: Timestamp,
+    /// The instant up to which it is complete.
+    pub complete_up_to: Timestamp,
+    /// The level that it passed.
+    pub level: Option<String>,
+    /// Why it was chosen.
+    pub chosen: String,
+    /// Where the data would be put.
+    pub target: String,
+    /// The steps, in order, in words.
+    pub steps: Vec<String>,
+}

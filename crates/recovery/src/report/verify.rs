@@ -1,0 +1,114 @@
+//! The report of a verification.
+
+use jiff::Timestamp;
+use lifeboat_model::check::CheckResult;
+use lifeboat_model::exit::Exit;
+use lifeboat_model::verdict::Verdict;
+use serde::Serialize;
+
+use super::{Failure, Head, TierRef};
+
+/// One of the ten points that each backup is checked on (CSO-82).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Point {
+    /// 1 to 10.
+    pub number: u8,
+    /// `exists`, `size plausible`, `encrypted`, `downloadable`, `extractable`, `restorable`,
+    /// `integrity verified`, `all tables present`, `all records present`, `no corruption`.
+    pub name: &'static str,
+    /// The verdict; `skipped` where the run did not go so far.
+    pub verdict: Verdict,
+    /// What was found.
+    pub found: String,
+}
+
+/// What was found about one snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SnapshotVerification {
+    /// The snapshot.
+    pub snapshot: String,
+    /// Its component.
+    pub component: String,
+    /// Its run, if it has one.
+    pub run: Option<String>,
+    /// When it was taken.
+    pub time: Timestamp,
+    /// The level that it passed: `V1` stored whole, `V2` readable, `V3` engine checks,
+    /// `V4` equal to its manifest; nothing if it did not even pass the first.
+    pub level: Option<&'static str>,
+    /// The verdict at the level that was asked for.
+    pub verdict: Verdict,
+    /// The 10-point report.
+    pub points: Vec<Point>,
+    /// The engine's and the plan's checks.
+    pub checks: Vec<CheckResult>,
+    /// True if it was restored into a scratch folder for this.
+    pub restored: bool,
+    /// Not found in any ledger of the tier.
+    pub foreign: bool,
+    /// How long it took, seconds.
+    pub seconds: f64,
+    /// Why it could not be judged.
+    pub error: Option<Failure>,
+}
+
+/// A damaged or missing object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// The object's key in the vault.
+    pub object: String,
+    /// What is wrong with it.
+    pub what: String,
+    /// Snapshots that need it.
+    pub snapshots: Vec<String>,
+    /// Files that need it, as far as they could be named.
+    pub files: Vec<String>,
+}
+
+/// What reading the vault found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VaultCheck {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// True if every object was read in full.
+    pub read_data: bool,
+    /// Snapshots seen.
+    pub snapshots: u64,
+    /// Packs seen.
+    pub packs: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// What is damaged.
+    pub damage: Vec<Damage>,
+    /// Harmless leftovers and other remarks.
+    pub notes: Vec<String>,
+    /// How long it took, seconds.
+    pub seconds: f64,
+}
+
+/// The report of a verification. Schema `lifeboat/verify`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VerifyReport {
+    /// Who, what, when.
+    #[serde(flatten)]
+    pub head: Head,
+    /// The tier that was verified.
+    pub tier: TierRef,
+    /// Pass only if the vault and every snapshot passed, and there was at least one.
+    pub verdict: Verdict,
+    /// True if only the structure was looked at.
+    pub quick: bool,
+    /// The vault as a whole.
+    pub vault: VaultCheck,
+    /// The snapshots, newest first.
+    pub snapshots: Vec<SnapshotVerification>,
+    /// What should be looked at.
+    pub warnings: Vec<String>,
+}
+
+impl VerifyReport {
+    /// 0 or 9.
+    pub fn exit(&self) -> Exit {
+        if self.verdict == Verdict::Pass { Exit::Done } else { Exit::Unverified }
+    }
+}

@@ -1,0 +1,155 @@
+//! Sealed objects: zstd, then age to one X25519 recipient. `age -d -i IDENTITY OBJECT | zstd -d`
+//! opens one without Lifeboat.
+//!
+//! The recipient is the plan's, or that of an identity that first use makes and stores in the
+//! tier, itself sealed by the vault key as passphrase, so that one secret opens everything.
+
+use std::io::{Read, Write};
+use std::str::FromStr;
+
+use age::secrecy::{ExposeSecret, SecretString};
+use age::{Decryptor, Encryptor, scrypt, x25519};
+use zeroize::Zeroizing;
+
+/// Where the sealed identity stands in a tier.
+pub const IDENTITY: &str = "journal/identity.age";
+/// The most that a sealed object may unfold to, bytes: a guard against a forged one.
+const MOST: u64 = 256 << 20;
+/// Largest scrypt work factor (log2) accepted when the identity is opened.
+const MAX_WORK: u8 = 20;
+/// scrypt work factor (log2) for a key with 256 bits: stretching adds nothing, age asks for some.
+const WORK_GENERATED: u8 = 12;
+/// scrypt work factor (log2) for a key that a person typed, about half a second.
+const WORK_TYPED: u8 = 18;
+
+/// Why an object could not be sealed or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The recipient is not an age X25519 recipient.
+    #[error("{0} is not an age recipient (age1…)")]
+    BadRecipient(String),
+    /// The identity is not an age X25519 identity.
+    #[error("the identity is not an age identity (AGE-SECRET-KEY-1…)")]
+    BadIdentity,
+    /// There is a recipient but no identity: this host can seal and not open.
+    #[error("there is no identity to open sealed objects with")]
+    NoIdentity,
+    /// The vault key does not open the tier's identity.
+    #[error("the vault key does not open the tier's identity")]
+    WrongKey,
+    /// The object is not sealed to this identity, or was changed.
+    #[error("a sealed object does not open")]
+    Decrypt(#[source] age::DecryptError),
+    /// Sealing failed.
+    #[error("an object cannot be sealed")]
+    Encrypt(#[source] age::EncryptError),
+    /// The content is not what it should be.
+    #[error("a sealed object does not unfold")]
+    Content(#[source] std::io::Error),
+    /// It unfolds to more than anything that is ever sealed.
+    #[error("a sealed object unfolds to more than {MOST} bytes")]
+    TooLarge,
+}
+
+/// Seals and opens objects.
+pub struct Sealer {
+    recipient: x25519::Recipient,
+    identity: Option<x25519::Identity>,
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Sealer({}, opens: {})", self.recipient, self.identity.is_some())
+    }
+}
+
+impl Sealer {
+    /// A sealer to a recipient (`age1…`), which opens too if it has the identity.
+    pub fn new(recipient: &str, identity: Option<&str>) -> Result<Sealer, SealError> {
+        let recipient = x25519::Recipient::from_str(recipient.trim())
+            .map_err(|_| SealError::BadRecipient(recipient.trim().to_owned()))?;
+        let identity = identity.map(parse_identity).transpose()?;
+        Ok(Sealer { recipient, identity })
+    }
+
+    /// A new identity and its form at rest, sealed by `passphrase`.
+    pub fn generate(passphrase: &str, typed: bool) -> Result<(Sealer, Vec<u8>), SealError> {
+        let identity = x25519::Identity::generate();
+        let recipient = identity.to_public();
+        let secret = identity.to_string();
+        let text =
+            Zeroizing::new(format!("# public key: {recipient}\n{}\n", secret.expose_secret()));
+        let mut lock = scrypt::Recipient::new(SecretString::from(passphrase.to_owned()));
+        lock.set_work_factor(if typed { WORK_TYPED } else { WORK_GENERATED });
+        let sealed = encrypt(&lock, text.as_bytes())?;
+        Ok((Sealer { recipient, identity: Some(identity) }, sealed))
+    }
+
+    /// The sealer whose identity is `sealed` by `passphrase`.
+    pub fn unlock(sealed: &[u8], passphrase: &str) -> Result<Sealer, SealError> {
+        let mut key = scrypt::Identity::new(SecretString::from(passphrase.to_owned()));
+        key.set_max_work_factor(MAX_WORK);
+        let text = match decrypt(&key, sealed) {
+            Ok(text) => Zeroizing::new(text),
+            Err(SealError::Decrypt(
+                age::DecryptError::DecryptionFailed
+                | age::DecryptError::KeyDecryptionFailed
+                | age::DecryptError::NoMatchingKeys,
+            )) => return Err(SealError::WrongKey),
+            Err(other) => return Err(other),
+        };
+        let text = std::str::from_utf8(&text).map_err(|_| SealError::BadIdentity)?;
+        let identity = parse_identity(text)?;
+        Ok(Sealer { recipient: identity.to_public(), identity: Some(identity) })
+    }
+
+    /// The recipient, `age1…`. Not secret.
+    pub fn recipient(&self) -> String {
+        self.recipient.to_string()
+    }
+
+    /// True if it can open what it seals.
+    pub fn opens(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    /// zstd, then age.
+    pub fn seal(&self, plain: &[u8]) -> Result<Vec<u8>, SealError> {
+        let packed = zstd::bulk::compress(plain, 3).map_err(SealError::Content)?;
+        encrypt(&self.recipient, &packed)
+    }
+
+    /// age, then zstd.
+    pub fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        let identity = self.identity.as_ref().ok_or(SealError::NoIdentity)?;
+        let packed = decrypt(identity, sealed)?;
+        let decoder = zstd::stream::read::Decoder::new(&packed[..]).map_err(SealError::Content)?;
+        let mut plain = Vec::new();
+        decoder.take(MOST + 1).read_to_end(&mut plain).map_err(SealError::Content)?;
+        if plain.len() as u64 > MOST { Err(SealError::TooLarge) } else { Ok(plain) }
+    }
+}
+
+/// The first identity of an age identity file.
+fn parse_identity(text: &str) -> Result<x25519::Identity, SealError> {
+    let line = text.lines().map(str::trim).find(|l| !l.is_empty() && !l.starts_with('#'));
+    line.and_then(|l| x25519::Identity::from_str(l).ok()).ok_or(SealError::BadIdentity)
+}
+
+fn encrypt(recipient: &dyn age::Recipient, plain: &[u8]) -> Result<Vec<u8>, SealError> {
+    let encryptor =
+        Encryptor::with_recipients(std::iter::once(recipient)).map_err(SealError::Encrypt)?;
+    let mut sealed = Vec::with_capacity(plain.len() + 512);
+    let mut writer = encryptor.wrap_output(&mut sealed).map_err(SealError::Content)?;
+    writer.write_all(plain).map_err(SealError::Content)?;
+    writer.finish().map_err(SealError::Content)?;
+    Ok(sealed)
+}
+
+fn decrypt(identity: &dyn age::Identity, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+    let decryptor = Decryptor::new_buffered(sealed).map_err(SealError::Decrypt)?;
+    let mut reader = decryptor.decrypt(std::iter::once(identity)).map_err(SealError::Decrypt)?;
+    let mut plain = Vec::new();
+    reader.read_to_end(&mut plain).map_err(SealError::Content)?;
+    Ok(plain)
+}

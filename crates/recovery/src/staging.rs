@@ -1,0 +1,231 @@
+//! Folders that a restore, verification or drill fills before anything may call them finished.
+//!
+//! A staging folder is private (0700), locked for as long as its process lives, recorded in the
+//! state folder, and gone at the end on every path. What a killed process left is removed at the
+//! next start; a living one is never touched.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::random::random;
+use crate::state::{FileLock, State, read_optional, replace};
+
+/// What stands between a target's name and the random tail of its staging folder.
+pub const MARK: &str = ".lifeboat-partial-";
+
+/// What the state folder remembers of a staging folder.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    format: u32,
+    folder: PathBuf,
+    purpose: String,
+}
+
+/// A staging folder with a `data` folder in it.
+#[derive(Debug)]
+pub struct Staging {
+    outer: PathBuf,
+    data: PathBuf,
+    record: PathBuf,
+    lock: Option<FileLock>,
+}
+
+impl Staging {
+    /// A staging folder on the target's file system: beside it and named after it, or inside it
+    /// where the target is a mount point.
+    pub fn for_target(state: &State, target: &Path) -> Result<Staging> {
+        if is_mount_point(target) {
+            return Staging::make(state, target, MARK, "restore");
+        }
+        let parent = target.parent().unwrap_or(Path::new("/"));
+        let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Staging::make(state, parent, &format!("{name}{MARK}"), "restore")
+    }
+
+    /// A staging folder in `parent`, whose name begins with `stem`.
+    pub fn make(state: &State, parent: &Path, stem: &str, purpose: &str) -> Result<Staging> {
+        let records = state.make("staging")?;
+        let tail = hex::encode(random::<4>()?);
+        let outer = parent.join(format!("{stem}{tail}"));
+        let data = outer.join("data");
+        let record = records.join(format!("{tail}.json"));
+        // Between making the folder and locking it, a sweep must not take it for a dead one's.
+        let _gate = FileLock::exclusive(&records.join("gate.lock"))?;
+        let note = Record { format: 1, folder: outer.clone(), purpose: purpose.to_owned() };
+        let body = serde_json::to_vec(&note)
+            .map_err(|source| Error::Encode { what: "a staging record", source })?;
+        replace(&record, &body)?;
+        DirBuilder::new().mode(0o700).create(&outer).map_err(Error::io("create", &outer))?;
+        let lock = FileLock::try_folder(&outer)?;
+        fs::create_dir(&data).map_err(Error::io("create", &data))?;
+        Ok(Staging { outer, data, record, lock })
+    }
+
+    /// Where the data goes.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The staging folder itself.
+    pub fn folder(&self) -> &Path {
+        &self.outer
+    }
+
+    /// Moves one entry of the data folder (or all of it, for an empty name) to `target`: the last
+    /// step of a restore. An empty folder at the target is replaced, and lends its owner and mode.
+    pub fn deliver(&self, entry: &str, target: &Path) -> Result<()> {
+        let from = if entry.is_empty() { self.data.clone() } else { self.data.join(entry) };
+        sync_tree_roots(&from)?;
+        match fs::symlink_metadata(target) {
+            Ok(_) if self.outer.parent() == Some(target) => fill_mount_point(&from, target),
+            Ok(there) if there.is_dir() => deliver_over(&from, target, &there),
+            _ => fs::rename(&from, target).map_err(Error::io("put in place", target)),
+        }?;
+        let parent = target.parent().unwrap_or(Path::new("/"));
+        Ok(crate::state::sync_parent(target).map_err(|e| Error::io("sync", parent)(e.source))?)
+    }
+
+    /// Leaves the folder where it is, for a look; returns it.
+    pub fn keep(mut self) -> Result<PathBuf> {
+        self.lock = None;
+        fs::remove_file(&self.record).map_err(Error::io("remove", &self.record))?;
+        let kept = self.outer.clone();
+        std::mem::forget(self);
+        Ok(kept)
+    }
+
+    /// Removes the folder.
+    pub fn remove(self) -> Result<()> {
+        let result = self.clear();
+        std::mem::forget(self);
+        result
+    }
+
+    fn clear(&self) -> Result<()> {
+        remove_tree(&self.outer)?;
+        fs::remove_file(&self.record).map_err(Error::io("remove", &self.record))
+    }
+}
+
+impl Drop for Staging {
+    /// The way out of a panic or an early return; what it cannot remove, the next start's sweep
+    /// removes, because the record stays.
+    fn drop(&mut self) {
+        let _ = self.clear();
+    }
+}
+
+/// Makes the names directly below a restored folder durable before it is put in place.
+fn sync_tree_roots(folder: &Path) -> Result<()> {
+    fs::File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io("sync", folder))
+}
+
+/// Puts a folder over an empty one, with its owner and mode.
+fn deliver_over(from: &Path, target: &Path, there: &fs::Metadata) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    match std::os::unix::fs::chown(from, Some(there.uid()), Some(there.gid())) {
+        Err(e) if e.kind() != io::ErrorKind::PermissionDenied => {
+            return Err(Error::io("give the owner of the target to", from)(e));
+        }
+        _ => {}
+    }
+    fs::set_permissions(from, there.permissions()).map_err(Error::io("set the mode of", from))?;
+    fs::rename(from, target).map_err(Error::io("put in place", target))
+}
+
+/// True for a folder on which something is mounted, so that no rename can replace it.
+fn is_mount_point(path: &Path) -> bool {
+    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+    match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
+        Ok(found) => found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+        Err(_) => false,
+    }
+}
+
+/// A mount point cannot be replaced: its entries are moved in one by one, and until the last is
+/// there a marker file says that it is not finished.
+fn fill_mount_point(from: &Path, target: &Path) -> Result<()> {
+    let marker = target.join("RESTORE-INCOMPLETE.lifeboat");
+    fs::write(&marker, b"a restore is putting its files here; they are not complete\n")
+        .map_err(Error::io("write", &marker))?;
+    for entry in fs::read_dir(from).map_err(Error::io("read", from))? {
+        let entry = entry.map_err(Error::io("read", from))?;
+        let to = target.join(entry.file_name());
+        fs::rename(entry.path(), &to).map_err(Error::io("put in place", &to))?;
+    }
+    sync_tree_roots(target)?;
+    fs::remove_file(&marker).map_err(Error::io("remove", &marker))
+}
+
+/// Removes a tree, folders without write permission included. A missing one is fine.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+        Err(e) => return Err(Error::io("remove", path)(e)),
+    }
+    open_folders(path)?;
+    fs::remove_dir_all(path).map_err(Error::io("remove", path))
+}
+
+fn open_folders(path: &Path) -> Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+        .map_err(Error::io("set the mode of", path))?;
+    for entry in fs::read_dir(path).map_err(Error::io("read", path))? {
+        let entry = entry.map_err(Error::io("read", path))?;
+        let kind = entry.file_type().map_err(Error::io("stat", path))?;
+        if kind.is_dir() {
+            open_folders(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what dead processes left; returns what was removed, and what could not be, in words.
+pub fn sweep(state: &State) -> Result<Vec<String>> {
+    let records = state.path("staging");
+    if !records.is_dir() {
+        return Ok(Vec::new());
+    }
+    let _gate = FileLock::exclusive(&records.join("gate.lock"))?;
+    let mut notes = Vec::new();
+    for entry in fs::read_dir(&records).map_err(Error::io("read", &records))? {
+        let path = entry.map_err(Error::io("read", &records))?.path();
+        if path.extension().is_none_or(|e| e != "json") {
+            continue;
+        }
+        notes.extend(sweep_one(&path)?);
+    }
+    Ok(notes)
+}
+
+fn sweep_one(record: &Path) -> Result<Option<String>> {
+    let Some(body) = read_optional(record)? else { return Ok(None) };
+    let forget = || fs::remove_file(record).map_err(Error::io("remove", record));
+    let note: Record = match serde_json::from_slice(&body) {
+        Ok(note) => note,
+        Err(_) => return Ok(Some(format!("{} is not a staging record", record.display()))),
+    };
+    if fs::symlink_metadata(&note.folder).is_err() {
+        forget()?;
+        return Ok(None);
+    }
+    let Some(_lock) = FileLock::try_folder(&note.folder)? else { return Ok(None) };
+    let (what, folder) = (&note.purpose, note.folder.display());
+    match remove_tree(&note.folder) {
+        Ok(()) => {
+            forget()?;
+            Ok(Some(format!("removed {folder}, left by a {what} that was stopped")))
+        }
+        Err(error) => {
+            let why = crate::report::Failure::of(&error).line();
+            Ok(Some(format!("{folder}, left by a {what} that was stopped, stays: {why}")))
+        }
+    }
+}

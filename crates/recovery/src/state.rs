@@ -1,0 +1,221 @@
+//! The local state folder `.lifeboat/` (mode 0700) and what keeps processes apart in it.
+//!
+//! Nothing here is the truth: losing the folder loses no data. It is made at the first write, so
+//! that a dry run leaves no trace.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+/// A failed access to the state folder.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {verb} {}", path.display())]
+pub struct StateError {
+    /// What was tried.
+    pub verb: &'static str,
+    /// On what.
+    pub path: PathBuf,
+    /// The cause.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Adds verb and path to an I/O error.
+pub(crate) fn at(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+    let path = path.to_owned();
+    move |source| StateError { verb, path, source }
+}
+
+/// The state folder.
+#[derive(Debug, Clone)]
+pub struct State {
+    folder: PathBuf,
+}
+
+/// What is known of a tier's vault since it was first seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownTier {
+    /// The vault's repository id.
+    pub vault: String,
+    /// Fingerprint of its master key.
+    pub master: String,
+    /// The tier's place when it was seen.
+    pub url: String,
+    /// Recipient of its sealed objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Tiers {
+    format: u32,
+    tiers: BTreeMap<String, KnownTier>,
+}
+
+impl State {
+    /// The state in `folder`, which need not exist yet.
+    pub fn new(folder: impl Into<PathBuf>) -> State {
+        State { folder: folder.into() }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A path below the folder.
+    pub fn path(&self, below: impl AsRef<Path>) -> PathBuf {
+        self.folder.join(below)
+    }
+
+    /// Makes a folder below the state folder (both 0700) and returns it.
+    pub fn make(&self, below: &str) -> Result<PathBuf, StateError> {
+        let path = if below.is_empty() { self.folder.clone() } else { self.folder.join(below) };
+        private_folder(&self.folder)?;
+        private_folder(&path)?;
+        Ok(path)
+    }
+
+    /// What is known of a tier.
+    pub fn known_tier(&self, name: &str) -> Result<Option<KnownTier>, StateError> {
+        Ok(self.tiers()?.tiers.remove(name))
+    }
+
+    /// Remembers a tier.
+    pub fn remember_tier(&self, name: &str, known: &KnownTier) -> Result<(), StateError> {
+        self.make("")?;
+        let _lock = FileLock::exclusive(&self.path("tiers.lock"))?;
+        let mut tiers = self.tiers()?;
+        if tiers.tiers.get(name) == Some(known) {
+            return Ok(());
+        }
+        tiers.format = 1;
+        tiers.tiers.insert(name.to_owned(), known.clone());
+        let path = self.path("tiers.json");
+        let body = serde_json::to_vec_pretty(&tiers).map_err(|e| StateError {
+            verb: "write",
+            path: path.clone(),
+            source: e.into(),
+        })?;
+        replace(&path, &body)
+    }
+
+    fn tiers(&self) -> Result<Tiers, StateError> {
+        let path = self.path("tiers.json");
+        match read_optional(&path)? {
+            None => Ok(Tiers::default()),
+            Some(body) => serde_json::from_slice(&body).map_err(|e| StateError {
+                verb: "read",
+                path,
+                source: e.into(),
+            }),
+        }
+    }
+}
+
+fn private_folder(path: &Path) -> Result<(), StateError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at("create", path))
+}
+
+/// The content of a file, or nothing if there is none.
+pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
+    match fs::read(path) {
+        Ok(body) => Ok(Some(body)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(at("read", path)(e)),
+    }
+}
+
+/// Replaces a file (mode 0600) by rename, durably.
+pub fn replace(path: &Path, body: &[u8]) -> Result<(), StateError> {
+    let part = path.with_extension(format!("part-{}", std::process::id()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&part)
+        .map_err(at("write", &part))?;
+    file.write_all(body).and_then(|()| file.sync_all()).map_err(at("write", &part))?;
+    fs::rename(&part, path).map_err(at("replace", path))?;
+    sync_parent(path)
+}
+
+/// Makes a file (mode 0600) that must not exist, durably. False if it exists.
+pub fn create_new(path: &Path, body: &[u8]) -> Result<bool, StateError> {
+    let part = path.with_extension(format!("part-{}", std::process::id()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&part)
+        .map_err(at("write", &part))?;
+    file.set_permissions(Permissions::from_mode(0o600)).map_err(at("write", &part))?;
+    file.write_all(body).and_then(|()| file.sync_all()).map_err(at("write", &part))?;
+    let linked = fs::hard_link(&part, path);
+    fs::remove_file(&part).map_err(at("remove", &part))?;
+    match linked {
+        Ok(()) => sync_parent(path).map(|()| true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(at("create", path)(e)),
+    }
+}
+
+/// Makes the entry of a file in its folder durable.
+pub fn sync_parent(path: &Path) -> Result<(), StateError> {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    File::open(parent).and_then(|f| f.sync_all()).map_err(at("sync", parent))
+}
+
+/// An exclusive lock on a file or folder, gone with the process that holds it.
+#[derive(Debug)]
+pub struct FileLock {
+    _file: File,
+}
+
+impl FileLock {
+    /// Waits for the lock; makes the file.
+    pub fn exclusive(path: &Path) -> Result<FileLock, StateError> {
+        let file = lock_file(path)?;
+        flock(&file, FlockOperation::LockExclusive).map_err(|e| at("lock", path)(e.into()))?;
+        Ok(FileLock { _file: file })
+    }
+
+    /// Takes the lock if it is free; makes the file.
+    pub fn try_exclusive(path: &Path) -> Result<Option<FileLock>, StateError> {
+        FileLock::try_on(lock_file(path)?, path)
+    }
+
+    /// Takes the lock of an existing folder if it is free.
+    pub fn try_folder(path: &Path) -> Result<Option<FileLock>, StateError> {
+        FileLock::try_on(File::open(path).map_err(at("open", path))?, path)
+    }
+
+    fn try_on(file: File, path: &Path) -> Result<Option<FileLock>, StateError> {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(FileLock { _file: file })),
+            Err(e) if e == rustix::io::Errno::WOULDBLOCK => Ok(None),
+            Err(e) => Err(at("lock", path)(e.into())),
+        }
+    }
+}
+
+fn lock_file(path: &Path) -> Result<File, StateError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(at("open", path))
+}
