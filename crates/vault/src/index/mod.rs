@@ -46,8 +46,9 @@ impl Location {
 #[derive(Debug)]
 pub struct Index {
     packs: Vec<Id>,
-    /// By pack: known to be missing or cut, so that its blobs must be stored again.
-    absent: Vec<AtomicBool>,
+    /// By pack: missing, cut, or named by no index object. Its blobs are read where there is no
+    /// better place, but must be stored again.
+    distrusted: Vec<AtomicBool>,
     tables: [Table; 2],
     added: Added,
 }
@@ -57,6 +58,7 @@ pub struct Index {
 pub struct IndexBuilder {
     packs: Vec<Id>,
     pack_numbers: HashMap<Id, u32>,
+    distrusted: Vec<u32>,
     entries: [Vec<Entry>; 2],
 }
 
@@ -91,6 +93,18 @@ impl IndexBuilder {
         }
     }
 
+    /// Adds a pack that no index object names; its blobs can be read but count as not stored.
+    pub fn add_unlisted_pack(&mut self, pack: &Id, blobs: impl IntoIterator<Item = PackedBlob>) {
+        self.add_pack(pack, blobs);
+        let number = self.number(pack);
+        self.distrusted.push(number);
+    }
+
+    /// True if the pack was added.
+    pub fn names(&self, pack: &Id) -> bool {
+        self.pack_numbers.contains_key(pack)
+    }
+
     fn number(&mut self, pack: &Id) -> u32 {
         *self.pack_numbers.entry(*pack).or_insert_with(|| {
             self.packs.push(*pack);
@@ -101,6 +115,7 @@ impl IndexBuilder {
     /// Takes over what another builder collected.
     pub fn merge(&mut self, other: IndexBuilder) {
         let numbers: Vec<u32> = other.packs.iter().map(|pack| self.number(pack)).collect();
+        self.distrusted.extend(other.distrusted.iter().map(|number| numbers[*number as usize]));
         for (mine, theirs) in self.entries.iter_mut().zip(other.entries) {
             mine.extend(theirs.into_iter().map(|mut entry| {
                 entry.pack = numbers[entry.pack as usize];
@@ -111,9 +126,13 @@ impl IndexBuilder {
 
     /// Sorts and closes the tables, on up to `threads` threads.
     pub fn finish(self, threads: usize) -> Index {
-        let absent = self.packs.iter().map(|_| AtomicBool::new(false)).collect();
+        let distrusted: Vec<AtomicBool> =
+            self.packs.iter().map(|_| AtomicBool::default()).collect();
+        for number in self.distrusted {
+            distrusted[number as usize].store(true, Ordering::Relaxed);
+        }
         let tables = self.entries.map(|entries| Table::new(entries, threads));
-        Index { packs: self.packs, absent, tables, added: Added::default() }
+        Index { packs: self.packs, distrusted, tables, added: Added::default() }
     }
 }
 
@@ -130,11 +149,11 @@ impl Index {
     }
 
     fn is_loaded(&self, kind: BlobKind, id: &Id) -> bool {
-        self.tables[slot(kind)].find(id).iter().any(|entry| !self.is_absent(entry.pack))
+        self.tables[slot(kind)].find(id).iter().any(|entry| !self.is_distrusted(entry.pack))
     }
 
-    fn is_absent(&self, pack: u32) -> bool {
-        self.absent[pack as usize].load(Ordering::Relaxed)
+    fn is_distrusted(&self, pack: u32) -> bool {
+        self.distrusted[pack as usize].load(Ordering::Relaxed)
     }
 
     /// Asks for the right to store a blob: true for exactly one caller, and only if the blob is not
@@ -153,11 +172,11 @@ impl Index {
         self.added.insert(pack, blobs);
     }
 
-    /// Where a blob lies. A pack known to be missing is named only if there is no other.
+    /// Where a blob lies. A pack that is not trusted is named only if there is no other.
     pub fn lookup(&self, kind: BlobKind, id: &Id) -> Option<Location> {
         let found = self.tables[slot(kind)].find(id);
-        let present = found.iter().find(|entry| !self.is_absent(entry.pack));
-        present
+        let trusted = found.iter().find(|entry| !self.is_distrusted(entry.pack));
+        trusted
             .map(|entry| self.location(entry))
             .or_else(|| self.added.lookup(kind, id))
             .or_else(|| found.first().map(|entry| self.location(entry)))
@@ -166,12 +185,12 @@ impl Index {
     /// Every place where a blob lies, best first: a blob may be in several packs.
     pub fn locations(&self, kind: BlobKind, id: &Id) -> Vec<Location> {
         let found = self.tables[slot(kind)].find(id);
-        let present = found.iter().filter(|entry| !self.is_absent(entry.pack));
-        let absent = found.iter().filter(|entry| self.is_absent(entry.pack));
-        present
+        let trusted = found.iter().filter(|entry| !self.is_distrusted(entry.pack));
+        let others = found.iter().filter(|entry| self.is_distrusted(entry.pack));
+        trusted
             .map(|entry| self.location(entry))
             .chain(self.added.lookup(kind, id))
-            .chain(absent.map(|entry| self.location(entry)))
+            .chain(others.map(|entry| self.location(entry)))
             .collect()
     }
 
@@ -184,13 +203,14 @@ impl Index {
         }
     }
 
-    /// Marks packs that are missing or have another size than the index says, judged by a complete
-    /// listing (name to size). Their blobs count as not stored from now on. Returns the packs.
-    pub fn mark_absent(&self, sizes: &HashMap<Id, u64>) -> Vec<Id> {
+    /// Distrusts packs that are missing or have another size than the index says, judged by a
+    /// complete listing (name to size): their blobs count as not stored from now on. Returns the
+    /// packs.
+    pub fn distrust_missing(&self, sizes: &HashMap<Id, u64>) -> Vec<Id> {
         let mut gone = Vec::new();
         self.for_each_numbered_pack(|number, pack, blobs| {
             if sizes.get(pack) != Some(&crate::pack::pack_size(blobs)) {
-                self.absent[number].store(true, Ordering::Relaxed);
+                self.distrusted[number].store(true, Ordering::Relaxed);
                 gone.push(*pack);
             }
         });

@@ -77,10 +77,10 @@ fn blobs_of_missing_packs_count_as_not_stored() {
     index.for_each_pack(|pack, blobs| {
         sizes.insert(*pack, crate::pack::pack_size(blobs));
     });
-    assert!(index.mark_absent(&sizes).is_empty());
+    assert!(index.distrust_missing(&sizes).is_empty());
     sizes.remove(&id(1 << 32));
     *sizes.get_mut(&id((1 << 32) + 1)).unwrap() -= 1;
-    assert_eq!(index.mark_absent(&sizes).len(), 2);
+    assert_eq!(index.distrust_missing(&sizes).len(), 2);
     assert!(!index.contains(BlobKind::Data, &id(1)));
     assert!(!index.contains(BlobKind::Data, &id(11)));
     assert!(index.contains(BlobKind::Data, &id(21)));

@@ -1,0 +1,344 @@
+//! restic's locks, taken and honoured.
+//!
+//! A lock is an object under `locks/`. A new one is made only where none conflicts; after a moment
+//! the others are looked at again, because somebody may have done the same at the same time. Every
+//! five minutes it is replaced by a new one. A lock left by a dead process (same host and no such
+//! process, or older than 30 minutes) is removed by whoever comes next. What cannot be read is
+//! respected until it is old.
+
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, LockedBy, Result};
+use crate::id::Id;
+use crate::store::{LockStore, StoreErrorKind};
+use crate::sync::lock as guard_of;
+use crate::vault::{Folder, ReadFailure, Stored, Vault};
+
+/// Age at which a lock counts as left behind.
+const STALE: SignedDuration = SignedDuration::from_mins(30);
+/// Age at which ours is replaced.
+const REFRESH: Duration = Duration::from_secs(5 * 60);
+/// Without a successful replacement for so long, others may soon take ours for left behind.
+const LOST: Duration = Duration::from_secs(22 * 60 + 30);
+/// Between making our lock and looking again for others.
+const SETTLE: Duration = Duration::from_millis(200);
+/// Between tries to read a lock that cannot be read.
+const RETRY: Duration = Duration::from_secs(1);
+const TRIES: usize = 3;
+
+/// A lock object's content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LockFile {
+    time: Timestamp,
+    #[serde(default)]
+    exclusive: bool,
+    #[serde(default)]
+    hostname: String,
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    pid: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    uid: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    gid: u32,
+}
+
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+impl LockFile {
+    fn new(vault: &Vault, exclusive: bool) -> Self {
+        let environment = vault.environment();
+        LockFile {
+            time: environment.clock.wall(),
+            exclusive,
+            hostname: environment.host.clone(),
+            username: environment.user.clone(),
+            pid: i64::from(environment.pid),
+            uid: rustix::process::getuid().as_raw(),
+            gid: rustix::process::getgid().as_raw(),
+        }
+    }
+
+    /// Why this lock may be removed, if it may.
+    fn stale(&self, now: Timestamp, host: &str) -> Option<&'static str> {
+        if now.duration_since(self.time) > STALE {
+            return Some("it is older than 30 minutes");
+        }
+        if self.hostname != host || host.is_empty() || process_exists(self.pid) {
+            return None;
+        }
+        Some("its process is gone")
+    }
+
+    fn holder(&self) -> LockedBy {
+        LockedBy {
+            host: self.hostname.clone(),
+            user: self.username.clone(),
+            pid: u32::try_from(self.pid).unwrap_or_default(),
+            since: self.time,
+            exclusive: self.exclusive,
+        }
+    }
+}
+
+/// Anything but a clear "no such process" counts as existing.
+fn process_exists(pid: i64) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else {
+        return true;
+    };
+    rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
+}
+
+/// A held lock; dropping it removes the lock object.
+#[derive(Debug)]
+pub struct LockGuard(Option<Held>);
+
+struct Held {
+    state: Arc<State>,
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Held")
+    }
+}
+
+struct State {
+    vault: Vault,
+    locks: Arc<dyn LockStore>,
+    exclusive: bool,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    id: Id,
+    /// Monotonic and wall time of the last replacement.
+    refreshed: (Duration, Timestamp),
+    lost: Option<String>,
+}
+
+impl LockGuard {
+    pub(crate) fn acquire(vault: &Vault, exclusive: bool) -> Result<LockGuard> {
+        let Some(locks) = vault.lock_store().cloned() else { return Ok(LockGuard(None)) };
+        look_for_others(vault, &*locks, None, exclusive)?;
+        let state = State::create(vault, locks, exclusive)?;
+        vault.environment().clock.sleep(SETTLE);
+        let own = guard_of(&state.current).id;
+        if let Err(conflict) = look_for_others(vault, &*state.locks, Some(&own), exclusive) {
+            state.remove();
+            return Err(conflict);
+        }
+        let state = Arc::new(state);
+        let (stop, stopped) = mpsc::channel::<()>();
+        let refresher = state.clone();
+        let thread = std::thread::Builder::new()
+            .name("vault lock".into())
+            .spawn(move || {
+                // Real time decides only how often we look; the clock decides what is due.
+                while stopped.recv_timeout(Duration::from_millis(500))
+                    == Err(RecvTimeoutError::Timeout)
+                {
+                    refresher.refresh_if_due();
+                }
+            })
+            .map_err(|source| {
+                state.remove();
+                Error::io("start a thread for", "the vault's lock", source)
+            })?;
+        Ok(LockGuard(Some(Held { state, stop: Some(stop), thread: Some(thread) })))
+    }
+
+    /// Fails if the lock is not ours any more: then nothing may be written that others rely on.
+    /// To be called before index and snapshot objects are written.
+    pub fn verify(&self) -> Result<()> {
+        let Some(held) = &self.0 else { return Ok(()) };
+        held.state.verify()
+    }
+
+    /// Key of the lock object at the moment; none on a vault that is only read.
+    pub fn key(&self) -> Option<String> {
+        self.0.as_ref().map(|held| Folder::Locks.key(&guard_of(&held.state.current).id))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            self.state.vault.note("the thread that renews the lock failed");
+        }
+        self.state.remove();
+    }
+}
+
+impl State {
+    fn create(vault: &Vault, locks: Arc<dyn LockStore>, exclusive: bool) -> Result<State> {
+        let clock = &vault.environment().clock;
+        let refreshed = (clock.monotonic(), clock.wall());
+        let id = write(vault, &*locks, exclusive)?;
+        let current = Mutex::new(Current { id, refreshed, lost: None });
+        Ok(State { vault: vault.clone(), locks, exclusive, current })
+    }
+
+    /// Time since the last replacement; the wall clock counts where the machine slept.
+    fn age(&self, current: &Current) -> Duration {
+        let clock = &self.vault.environment().clock;
+        let (monotonic, wall) = current.refreshed;
+        let by_wall = clock.wall().duration_since(wall);
+        let by_wall = Duration::try_from(by_wall).unwrap_or_default();
+        clock.monotonic().saturating_sub(monotonic).max(by_wall)
+    }
+
+    fn verify(&self) -> Result<()> {
+        let current = guard_of(&self.current);
+        if let Some(why) = &current.lost {
+            return Err(Error::LockLost { why: why.clone() });
+        }
+        if self.age(&current) > LOST {
+            return Err(Error::LockLost { why: "it could not be renewed in time".into() });
+        }
+        Ok(())
+    }
+
+    fn refresh_if_due(&self) {
+        let mut current = guard_of(&self.current);
+        if current.lost.is_some() || self.age(&current) < REFRESH {
+            return;
+        }
+        match self.refresh(&mut current) {
+            Ok(()) => {}
+            Err(Error::LockLost { why }) => {
+                self.vault.note(&format!("the lock on the vault was lost: {why}"));
+                current.lost = Some(why);
+            }
+            // Tried again at the next look; `verify` fails when it takes too long.
+            Err(error) => self.vault.note(&format!("cannot renew the lock on the vault: {error}")),
+        }
+    }
+
+    /// Makes the new lock before it removes the old one. If the old one is gone, somebody took us
+    /// for dead, and may hold an exclusive lock since.
+    fn refresh(&self, current: &mut Current) -> Result<()> {
+        let clock = &self.vault.environment().clock;
+        let gone = || Error::LockLost { why: "somebody removed it".into() };
+        let old = Folder::Locks.key(&current.id);
+        match self.vault.store().stat(&old) {
+            Ok(_) => {}
+            Err(error) if error.kind == StoreErrorKind::NotFound => return Err(gone()),
+            Err(error) => return Err(error.into()),
+        }
+        let refreshed = (clock.monotonic(), clock.wall());
+        let id = write(&self.vault, &*self.locks, self.exclusive)?;
+        current.id = id;
+        match self.locks.remove_lock(&old) {
+            Ok(()) => {
+                current.refreshed = refreshed;
+                Ok(())
+            }
+            Err(error) if error.kind == StoreErrorKind::NotFound => Err(gone()),
+            // The new one holds; the old one goes stale by itself.
+            Err(error) => {
+                current.refreshed = refreshed;
+                Err(error.into())
+            }
+        }
+    }
+
+    fn remove(&self) {
+        let current = guard_of(&self.current);
+        match self.locks.remove_lock(&Folder::Locks.key(&current.id)) {
+            Ok(()) => {}
+            Err(error) if error.kind == StoreErrorKind::NotFound => {}
+            Err(error) => self.vault.note(&format!("cannot remove our lock: {error}")),
+        }
+    }
+}
+
+fn write(vault: &Vault, locks: &dyn LockStore, exclusive: bool) -> Result<Id> {
+    let (id, body) = vault.seal_document(Folder::Locks, &LockFile::new(vault, exclusive))?;
+    locks.create_lock(&Folder::Locks.key(&id), body)?;
+    Ok(id)
+}
+
+/// Removes what dead processes left and fails if a living one holds a conflicting lock.
+fn look_for_others(
+    vault: &Vault,
+    locks: &dyn LockStore,
+    own: Option<&Id>,
+    exclusive: bool,
+) -> Result<()> {
+    for stored in vault.list(Folder::Locks)? {
+        if own == Some(&stored.id) {
+            continue;
+        }
+        let now = vault.environment().clock.wall();
+        let why = match read_patiently(vault, &stored)? {
+            None => continue,
+            Some(Ok(file)) => match file.stale(now, &vault.environment().host) {
+                Some(why) => why,
+                None if exclusive || file.exclusive => {
+                    return Err(Error::Locked(Box::new(file.holder())));
+                }
+                None => continue,
+            },
+            // An object of no bytes is what an interrupted upload leaves in some stores; restic
+            // passes over it as well.
+            Some(Err(_)) if stored.size == 0 => continue,
+            Some(Err(_)) if now.duration_since(stored.modified) > STALE => {
+                "it is older than 30 minutes"
+            }
+            Some(Err(why)) => {
+                return Err(Error::UnreadableLock { key: Folder::Locks.key(&stored.id), why });
+            }
+        };
+        match locks.remove_lock(&Folder::Locks.key(&stored.id)) {
+            Ok(()) => vault.note(&format!("removed lock {}: {why}", stored.id.short())),
+            Err(error) if error.kind == StoreErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The lock, why it cannot be read, or nothing if it went away meanwhile.
+fn read_patiently(
+    vault: &Vault,
+    stored: &Stored,
+) -> Result<Option<std::result::Result<LockFile, String>>> {
+    let mut failure = String::new();
+    for attempt in 0..TRIES {
+        if attempt > 0 {
+            vault.environment().clock.sleep(RETRY);
+        }
+        match vault.load_document(Folder::Locks, &stored.id) {
+            Ok(json) => match serde_json::from_slice(&json) {
+                Ok(file) => return Ok(Some(Ok(file))),
+                Err(error) => failure = format!("not a lock: {error}"),
+            },
+            Err(ReadFailure::Damaged(why)) => failure = why,
+            Err(ReadFailure::Store(error)) => failure = error.to_string(),
+        }
+        match vault.store().stat(&Folder::Locks.key(&stored.id)) {
+            Ok(_) => {}
+            Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        if stored.size == 0 {
+            break;
+        }
+    }
+    Ok(Some(Err(failure)))
+}

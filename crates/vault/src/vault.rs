@@ -1,0 +1,125 @@
+//! An opened vault: its key, its index, and reading what it holds.
+//!
+//! Opening goes as far as it can. A damaged key file does not hide a good one, a damaged `config`
+//! leaves the vault readable (writing is refused), and a damaged or missing index object is made up
+//! for from the packs' own headers. Every such thing is noted and found by [`Vault::check`].
+
+mod blobs;
+mod init;
+mod load_index;
+mod open;
+mod snapshots;
+mod unpacked;
+
+use std::sync::{Arc, Mutex};
+
+use crate::config::Config;
+use crate::crypto::Key;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::key::MasterSeed;
+use crate::lock::LockGuard;
+use crate::store::{LockStore, Store};
+
+pub(crate) use load_index::IndexState;
+pub use snapshots::DamagedSnapshot;
+pub(crate) use unpacked::{Folder, ReadFailure, Stored};
+
+/// An opened restic repository. Clones share it.
+#[derive(Clone)]
+pub struct Vault(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    locks: Option<Arc<dyn LockStore>>,
+    key: Key,
+    /// The key object that opened the vault; none if it was opened by a seed.
+    key_id: Option<Id>,
+    /// Or why there is none.
+    config: std::result::Result<Config, String>,
+    environment: Environment,
+    index: Mutex<Option<Arc<IndexState>>>,
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Vault").field(&self.0.store.describe()).finish()
+    }
+}
+
+impl Vault {
+    /// The repository's id, 64 hexadecimal digits; empty if `config` is damaged.
+    pub fn repository_id(&self) -> &str {
+        self.0.config.as_ref().map_or("", |config| &config.id)
+    }
+
+    /// A public name for the master key: vaults that share it have the same.
+    pub fn master_fingerprint(&self) -> String {
+        self.0.key.fingerprint()
+    }
+
+    /// What another vault of the same plan is made with.
+    pub fn seed(&self) -> Result<MasterSeed> {
+        Ok(MasterSeed::new(self.0.key.clone(), self.config()?.chunker_polynomial))
+    }
+
+    /// The key object that opened the vault.
+    pub fn key_id(&self) -> Option<&Id> {
+        self.0.key_id.as_ref()
+    }
+
+    /// The config, or the damage to it.
+    pub fn config(&self) -> Result<&Config> {
+        self.0.config.as_ref().map_err(|why| Error::damaged(crate::config::CONFIG_KEY, why.clone()))
+    }
+
+    /// The place.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.0.store
+    }
+
+    pub(crate) fn key(&self) -> &Key {
+        &self.0.key
+    }
+
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.0.environment
+    }
+
+    pub(crate) fn lock_store(&self) -> Option<&Arc<dyn LockStore>> {
+        self.0.locks.as_ref()
+    }
+
+    pub(crate) fn note(&self, line: &str) {
+        self.0.environment.monitor.note(line);
+    }
+
+    pub(crate) fn stop_if_cancelled(&self) -> Result<()> {
+        if self.0.environment.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// Takes a shared lock: others may read and write, nobody may prune. On a vault opened without
+    /// a lock store this is a guard of nothing.
+    pub fn lock_for_reading(&self) -> Result<LockGuard> {
+        LockGuard::acquire(self, false)
+    }
+
+    /// Takes a shared lock for adding to the vault.
+    pub fn lock_for_writing(&self) -> Result<LockGuard> {
+        self.config()?;
+        if self.0.locks.is_none() {
+            return Err(Error::ReadOnly);
+        }
+        LockGuard::acquire(self, false)
+    }
+
+    /// Takes an exclusive lock, for removing from the vault.
+    pub fn lock_exclusively(&self) -> Result<LockGuard> {
+        self.config()?;
+        if self.0.locks.is_none() {
+            return Err(Error::ReadOnly);
+        }
+        LockGuard::acquire(self, true)
+    }
+}

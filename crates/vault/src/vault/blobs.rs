@@ -1,0 +1,182 @@
+//! Reading blobs: ranged, decrypted, decompressed within bounds, and hashed again.
+
+use bytes::{Bytes, BytesMut};
+
+use super::Vault;
+use crate::compress;
+use crate::crypto::{self, Key};
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::index::Location;
+use crate::pack::{self, BlobKind, PackedBlob};
+use crate::store::{Store, StoreErrorKind};
+
+/// Holes up to this many bytes between wanted blobs are read along.
+const GAP_LIMIT: u64 = 64 << 10;
+/// One read is at most this long, unless a single blob is longer.
+const READ_LIMIT: u64 = 8 << 20;
+
+/// Opens a sealed blob and proves that it is the one: the content's SHA-256 is its id.
+pub(crate) fn open_blob(
+    key: &Key,
+    id: &Id,
+    uncompressed_length: u32,
+    mut sealed: BytesMut,
+) -> std::result::Result<Bytes, String> {
+    let length = key.open_in_place(&mut sealed).map_err(|error| error.to_string())?.len();
+    let plain = sealed.freeze().slice(crypto::IV_LENGTH..crypto::IV_LENGTH + length);
+    let content = match uncompressed_length {
+        0 => plain,
+        length => compress::decompress_exact(&plain, length as usize)
+            .map_err(|error| error.to_string())?
+            .into(),
+    };
+    if Id::of(&content) != *id {
+        return Err("its content has another SHA-256".into());
+    }
+    Ok(content)
+}
+
+/// Bytes that can be changed in place, without a copy where the store gave them away.
+pub(crate) fn into_mutable(bytes: Bytes) -> BytesMut {
+    bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]))
+}
+
+impl Vault {
+    /// A blob's content, proved by its SHA-256. If the first pack that holds it is damaged, others
+    /// that hold it are tried; if the index does not know it, the index is read again, at last from
+    /// the packs' own headers.
+    pub fn load_blob(&self, kind: BlobKind, id: &Id) -> Result<Bytes> {
+        let locations = self.locate(kind, id)?;
+        let mut failure = None;
+        for location in &locations {
+            match self.read_blob(kind, id, location) {
+                Err(error @ Error::Damaged { .. }) => failure = failure.or(Some(error)),
+                result => return result,
+            }
+        }
+        Err(failure.unwrap_or_else(|| {
+            Error::damaged(format!("{kind} blob {}", id.short()), "no pack is known to hold it")
+        }))
+    }
+
+    /// Where a blob lies; empty if nowhere.
+    pub(crate) fn locate(&self, kind: BlobKind, id: &Id) -> Result<Vec<Location>> {
+        let state = self.index_state()?;
+        let found = state.index.locations(kind, id);
+        if !found.is_empty() || state.rebuilt {
+            return Ok(found);
+        }
+        // Written by another process since, or the index object was lost.
+        let state = self.reload_index(&state, false)?;
+        let found = state.index.locations(kind, id);
+        if !found.is_empty() || state.rebuilt {
+            return Ok(found);
+        }
+        self.note(&format!("no index names the {kind} blob {}", id.short()));
+        Ok(self.reload_index(&state, true)?.index.locations(kind, id))
+    }
+
+    fn read_blob(&self, kind: BlobKind, id: &Id, location: &Location) -> Result<Bytes> {
+        let object = || format!("{kind} blob {} in pack {}", id.short(), location.pack.short());
+        let (offset, length) = (u64::from(location.offset), u64::from(location.length));
+        let sealed =
+            read_range(&**self.store(), &location.pack, offset, length).map_err(|failure| {
+                match failure {
+                    RangeFailure::Damaged(why) => Error::damaged(object(), why),
+                    RangeFailure::Store(error) => error,
+                }
+            })?;
+        open_blob(self.key(), id, location.uncompressed_length, into_mutable(sealed))
+            .map_err(|why| Error::damaged(object(), why))
+    }
+
+    /// Reads several blobs of one pack in as few reads as make sense and hands each to `visit`, in
+    /// order of their offsets. A damaged stretch is read again blob by blob, and a damaged blob is
+    /// looked for in other packs, so that as much as possible comes through. `visit` stops the rest
+    /// by an error of its own.
+    pub(crate) fn load_blobs_of_pack(
+        &self,
+        pack: &Id,
+        blobs: &[PackedBlob],
+        mut visit: impl FnMut(&PackedBlob, Result<Bytes>) -> Result<()>,
+    ) -> Result<()> {
+        let mut blobs = blobs.to_vec();
+        blobs.sort_unstable_by_key(|blob| blob.offset);
+        for group in groups(&blobs) {
+            self.stop_if_cancelled()?;
+            let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };
+            let start = u64::from(first.offset);
+            let end = u64::from(last.offset) + u64::from(last.length);
+            match read_range(&**self.store(), pack, start, end - start) {
+                Ok(bytes) => {
+                    let mut rest = into_mutable(bytes);
+                    let mut at = start;
+                    for blob in group {
+                        let skip = u64::from(blob.offset) - at;
+                        drop(rest.split_to(skip as usize));
+                        let sealed = rest.split_to(blob.length as usize);
+                        at = u64::from(blob.offset) + u64::from(blob.length);
+                        let opened =
+                            open_blob(self.key(), &blob.id, blob.uncompressed_length, sealed)
+                                .or_else(|_| self.load_blob(blob.kind, &blob.id));
+                        visit(blob, opened)?;
+                    }
+                }
+                Err(RangeFailure::Damaged(_)) => {
+                    for blob in group {
+                        visit(blob, self.load_blob(blob.kind, &blob.id))?;
+                    }
+                }
+                Err(RangeFailure::Store(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Cuts blobs, sorted by offset, into stretches that are read at once. Blobs that overlap (only a
+/// damaged index says so) are read apart.
+fn groups(blobs: &[PackedBlob]) -> impl Iterator<Item = &[PackedBlob]> {
+    let mut start = blobs.first().map_or(0, |blob| u64::from(blob.offset));
+    let ends = |blob: &PackedBlob| u64::from(blob.offset) + u64::from(blob.length);
+    blobs.chunk_by(move |a, b| {
+        let next = u64::from(b.offset);
+        let together =
+            next >= ends(a) && next - ends(a) <= GAP_LIMIT && ends(b) - start <= READ_LIMIT;
+        if !together {
+            start = next;
+        }
+        together
+    })
+}
+
+enum RangeFailure {
+    Damaged(String),
+    Store(Error),
+}
+
+/// Part of a pack, exactly as long as asked.
+fn read_range(
+    store: &dyn Store,
+    pack: &Id,
+    offset: u64,
+    length: u64,
+) -> std::result::Result<Bytes, RangeFailure> {
+    let bytes =
+        store.get_range(&pack::pack_key(pack), offset, length).map_err(|error| {
+            match error.kind {
+                StoreErrorKind::NotFound => RangeFailure::Damaged("the pack is missing".into()),
+                StoreErrorKind::Short => RangeFailure::Damaged("the pack is truncated".into()),
+                _ => RangeFailure::Store(error.into()),
+            }
+        })?;
+    // A store that breaks its promise must not make us slice out of bounds.
+    if bytes.len() as u64 != length {
+        return Err(RangeFailure::Damaged(format!(
+            "the store gave {} bytes instead of {length}",
+            bytes.len()
+        )));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,197 @@
+//! Loading the index, and making it up from pack headers where index objects are damaged or lost.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::Vault;
+use super::unpacked::{Folder, ReadFailure, Stored};
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::index::{Index, IndexBuilder, IndexFile};
+use crate::pack::{self, PackedBlob};
+use crate::parallel;
+use crate::store::StoreErrorKind;
+use crate::sync::lock;
+
+/// A loaded index and what was wrong with its objects.
+pub(crate) struct IndexState {
+    pub index: Arc<Index>,
+    /// Index objects that cannot be read.
+    pub damaged: Vec<(Id, String)>,
+    /// Packs that no readable index object names were looked into.
+    pub rebuilt: bool,
+}
+
+/// What a readable index object gave.
+struct Part {
+    id: Id,
+    builder: IndexBuilder,
+    supersedes: Vec<Id>,
+    /// Packs that it says are about to be deleted.
+    doomed: Vec<Id>,
+}
+
+impl Vault {
+    /// Loads the index now instead of at the first use.
+    pub fn load_index(&self) -> Result<()> {
+        self.index().map(drop)
+    }
+
+    /// The index, loaded at first use.
+    pub(crate) fn index(&self) -> Result<Arc<Index>> {
+        self.index_state().map(|state| state.index.clone())
+    }
+
+    pub(crate) fn index_state(&self) -> Result<Arc<IndexState>> {
+        let mut slot = lock(&self.0.index);
+        if let Some(state) = &*slot {
+            return Ok(state.clone());
+        }
+        let state = Arc::new(self.read_index(false)?);
+        *slot = Some(state.clone());
+        Ok(state)
+    }
+
+    /// The index for a writer: freshly loaded, and packs that are missing or cut are not trusted
+    /// to hold their blobs, so that a backup stores these again instead of referring to them.
+    pub(crate) fn index_for_backup(&self) -> Result<Arc<Index>> {
+        let state = Arc::new(self.read_index(false)?);
+        // Listed after the index was read: every pack that it names must be there.
+        let sizes = self.list(Folder::Data)?.into_iter().map(|pack| (pack.id, pack.size)).collect();
+        let gone = state.index.distrust_missing(&sizes);
+        if !gone.is_empty() {
+            self.note(&format!(
+                "{} packs of the index are missing or truncated; what they held is stored again",
+                gone.len()
+            ));
+        }
+        *lock(&self.0.index) = Some(state.clone());
+        Ok(state.index.clone())
+    }
+
+    /// Loads the index anew unless another thread did since `seen` was loaded: another process may
+    /// have added to it. With `thorough` the headers of all packs that no index object names are
+    /// read as well. Blobs of running sessions stay known to those sessions only.
+    pub(crate) fn reload_index(
+        &self,
+        seen: &Arc<IndexState>,
+        thorough: bool,
+    ) -> Result<Arc<IndexState>> {
+        let mut slot = lock(&self.0.index);
+        if let Some(state) = &*slot
+            && !Arc::ptr_eq(state, seen)
+            && (state.rebuilt || !thorough)
+        {
+            return Ok(state.clone());
+        }
+        let state = Arc::new(self.read_index(thorough)?);
+        *slot = Some(state.clone());
+        Ok(state)
+    }
+
+    fn read_index(&self, thorough: bool) -> Result<IndexState> {
+        let stored = self.list(Folder::Index)?;
+        let threads = parallel::threads();
+        let parts = parallel::map(&stored, threads, |object| {
+            self.stop_if_cancelled()?;
+            match self.read_part(&object.id) {
+                Ok(part) => Ok(Ok(part)),
+                Err(ReadFailure::Damaged(why)) => Ok(Err((object.id, why))),
+                Err(ReadFailure::Store(error)) => Err(error),
+            }
+        })?;
+        let (mut good, mut damaged) = (Vec::new(), Vec::new());
+        for part in parts {
+            match part {
+                Ok(part) => good.push(part),
+                Err(damage) => damaged.push(damage),
+            }
+        }
+        for (id, why) in &damaged {
+            self.note(&format!("index {} is damaged: {why}", id.short()));
+        }
+        let superseded: HashSet<Id> =
+            good.iter().flat_map(|part| part.supersedes.clone()).collect();
+        let doomed: HashSet<Id> = good.iter().flat_map(|part| part.doomed.clone()).collect();
+        let mut builder = IndexBuilder::default();
+        for part in good {
+            if !superseded.contains(&part.id) {
+                builder.merge(part.builder);
+            }
+        }
+        // Damage to an object that a readable one replaces takes nothing away.
+        let lost = damaged.iter().any(|(id, _)| !superseded.contains(id)) || stored.is_empty();
+        let rebuilt = thorough || lost;
+        if rebuilt {
+            self.add_unlisted_packs(&mut builder, &doomed)?;
+        }
+        Ok(IndexState { index: Arc::new(builder.finish(threads)), damaged, rebuilt })
+    }
+
+    fn read_part(&self, id: &Id) -> Result<Part, ReadFailure> {
+        let json = self.load_document(Folder::Index, id)?;
+        let file = IndexFile::parse(&json).map_err(ReadFailure::Damaged)?;
+        let mut builder = IndexBuilder::default();
+        builder.add_file(&file);
+        let doomed = file.packs_to_delete.iter().map(|pack| pack.id).collect();
+        Ok(Part { id: *id, builder, supersedes: file.supersedes.unwrap_or_default(), doomed })
+    }
+
+    /// Reads the headers of all packs that the builder does not name. Their blobs can be read, but
+    /// a backup must not refer to them: no index object vouches for them.
+    fn add_unlisted_packs(&self, builder: &mut IndexBuilder, doomed: &HashSet<Id>) -> Result<()> {
+        let unlisted = |pack: &Stored| !builder.names(&pack.id) && !doomed.contains(&pack.id);
+        let packs: Vec<Stored> = self.list(Folder::Data)?.into_iter().filter(unlisted).collect();
+        if packs.is_empty() {
+            return Ok(());
+        }
+        self.note(&format!("reading {} packs that no index names", packs.len()));
+        let headers = parallel::map(&packs, parallel::io_threads(), |pack| {
+            self.stop_if_cancelled()?;
+            match self.read_header(&pack.id, pack.size) {
+                Ok(blobs) => Ok(Some((pack.id, blobs))),
+                Err(ReadFailure::Damaged(why)) => {
+                    self.note(&format!("pack {} is damaged: {why}", pack.id.short()));
+                    Ok(None)
+                }
+                Err(ReadFailure::Store(error)) => Err(error),
+            }
+        })?;
+        for (pack, blobs) in headers.into_iter().flatten() {
+            builder.add_unlisted_pack(&pack, blobs);
+        }
+        Ok(())
+    }
+
+    /// The blobs that a pack of `size` bytes says it holds.
+    pub(crate) fn read_header(
+        &self,
+        pack: &Id,
+        size: u64,
+    ) -> std::result::Result<Vec<PackedBlob>, ReadFailure> {
+        let mut wanted = pack::EAGER_TAIL.min(size);
+        loop {
+            let tail = self
+                .store()
+                .get_range(&pack::pack_key(pack), size - wanted, wanted)
+                .map_err(|error| match error.kind {
+                    StoreErrorKind::NotFound => ReadFailure::Damaged("it is missing".into()),
+                    StoreErrorKind::Short => ReadFailure::Damaged("it is truncated".into()),
+                    _ => ReadFailure::Store(Error::from(error)),
+                })?;
+            let found = pack::open_header(self.key(), &tail, size).map_err(ReadFailure::Damaged)?;
+            match found {
+                Some(blobs) => return Ok(blobs),
+                None => {
+                    let length = pack::header_length(&tail, size).map_err(ReadFailure::Damaged)?;
+                    wanted = (length + pack::LENGTH_FIELD) as u64;
+                }
+            }
+        }
+    }
+
+    /// Sizes of all packs by name.
+    pub(crate) fn pack_sizes(&self) -> Result<HashMap<Id, u64>> {
+        Ok(self.list(Folder::Data)?.into_iter().map(|pack| (pack.id, pack.size)).collect())
+    }
+}

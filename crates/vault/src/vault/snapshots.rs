@@ -1,0 +1,149 @@
+//! Finding and reading snapshots, trees and single files.
+
+use std::ffi::OsStr;
+use std::path::{Component, Path};
+
+use super::Vault;
+use super::unpacked::{Folder, ReadFailure};
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::node::{Node, NodeKind, Tree};
+use crate::pack::BlobKind;
+use crate::parallel;
+use crate::snapshot::Snapshot;
+use crate::store::StoreErrorKind;
+
+/// A snapshot object that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedSnapshot {
+    /// Its name.
+    pub id: Id,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Vault {
+    /// All snapshots, oldest first. A damaged one is noted and left out: the others must stay
+    /// reachable. [`Vault::check`] and [`Vault::snapshots_and_damage`] name it.
+    pub fn snapshots(&self) -> Result<Vec<(Id, Snapshot)>> {
+        let (snapshots, damaged) = self.snapshots_and_damage()?;
+        for snapshot in damaged {
+            self.note(&format!("snapshot {} is damaged: {}", snapshot.id.short(), snapshot.why));
+        }
+        Ok(snapshots)
+    }
+
+    /// All readable snapshots, oldest first, and the damaged ones.
+    pub fn snapshots_and_damage(&self) -> Result<(Vec<(Id, Snapshot)>, Vec<DamagedSnapshot>)> {
+        let stored = self.list(Folder::Snapshots)?;
+        let results = parallel::map(&stored, parallel::io_threads(), |object| {
+            self.stop_if_cancelled()?;
+            match self.read_snapshot(&object.id) {
+                Ok(snapshot) => Ok(Ok((object.id, snapshot))),
+                Err(ReadFailure::Damaged(why)) => Ok(Err(DamagedSnapshot { id: object.id, why })),
+                Err(ReadFailure::Store(error)) => Err(error),
+            }
+        })?;
+        let (mut good, mut damaged) = (Vec::new(), Vec::new());
+        for result in results {
+            match result {
+                Ok(snapshot) => good.push(snapshot),
+                Err(damage) => damaged.push(damage),
+            }
+        }
+        good.sort_by(|(id_a, a), (id_b, b)| a.time.cmp(&b.time).then(id_a.cmp(id_b)));
+        Ok((good, damaged))
+    }
+
+    /// One snapshot by its full id.
+    pub fn snapshot(&self, id: &Id) -> Result<Snapshot> {
+        let key = Folder::Snapshots.key(id);
+        self.read_snapshot(id).map_err(|failure| match failure {
+            // Missing is not damage here: nobody but the caller says that it should exist.
+            ReadFailure::Damaged(_) if self.is_missing(&key) => not_found(&id.to_string()),
+            failure => failure.into_error(format!("snapshot {}", id.short())),
+        })
+    }
+
+    fn is_missing(&self, key: &str) -> bool {
+        matches!(self.store().stat(key), Err(error) if error.kind == StoreErrorKind::NotFound)
+    }
+
+    fn read_snapshot(&self, id: &Id) -> Result<Snapshot, ReadFailure> {
+        let json = self.load_document(Folder::Snapshots, id)?;
+        serde_json::from_slice(&json)
+            .map_err(|error| ReadFailure::Damaged(format!("not a snapshot: {error}")))
+    }
+
+    /// The one snapshot whose id begins with `prefix`.
+    pub fn find(&self, prefix: &str) -> Result<(Id, Snapshot)> {
+        let wanted = prefix.to_ascii_lowercase();
+        if wanted.is_empty() {
+            return Err(not_found(prefix));
+        }
+        let fits = |id: &Id| id.to_string().starts_with(&wanted);
+        let stored = self.list(Folder::Snapshots)?;
+        let ids: Vec<Id> = stored.into_iter().map(|object| object.id).filter(fits).collect();
+        match ids[..] {
+            [] => Err(not_found(prefix)),
+            [id] => Ok((id, self.snapshot(&id)?)),
+            _ => Err(Error::Ambiguous {
+                prefix: prefix.to_owned(),
+                ids: ids.iter().map(Id::to_string).collect(),
+            }),
+        }
+    }
+
+    /// A folder's entries.
+    pub fn tree(&self, id: &Id) -> Result<Tree> {
+        let json = self.load_blob(BlobKind::Tree, id)?;
+        Tree::from_json(&json).map_err(|error| {
+            Error::damaged(format!("tree blob {}", id.short()), format!("not a tree: {error}"))
+        })
+    }
+
+    /// The node at a path in a snapshot; a slash at its start means nothing.
+    pub fn node(&self, snapshot: &Snapshot, tree_path: impl AsRef<Path>) -> Result<Node> {
+        let path = tree_path.as_ref();
+        let missing =
+            || Error::NotFound { what: "path in the snapshot", name: path.display().to_string() };
+        let mut names: Vec<&OsStr> = Vec::new();
+        for component in path.components() {
+            match component {
+                Component::Normal(name) => names.push(name),
+                Component::RootDir | Component::CurDir => {}
+                Component::ParentDir | Component::Prefix(_) => return Err(missing()),
+            }
+        }
+        let (last, folders) = names.split_last().ok_or_else(missing)?;
+        let mut tree = self.tree(&snapshot.tree)?;
+        for name in folders {
+            let subtree = tree.find(name).and_then(|node| node.subtree).ok_or_else(missing)?;
+            tree = self.tree(&subtree)?;
+        }
+        tree.find(last).cloned().ok_or_else(missing)
+    }
+
+    /// The content of one small file, whole in memory.
+    pub fn read_file(&self, snapshot: &Snapshot, tree_path: impl AsRef<Path>) -> Result<Vec<u8>> {
+        let path = tree_path.as_ref();
+        let node = self.node(snapshot, path)?;
+        if node.kind != NodeKind::File {
+            return Err(Error::NotFound { what: "file", name: path.display().to_string() });
+        }
+        let mut content = Vec::new();
+        for id in node.content.iter().flatten() {
+            self.stop_if_cancelled()?;
+            content.extend_from_slice(&self.load_blob(BlobKind::Data, id)?);
+        }
+        if content.len() as u64 != node.size {
+            let why = format!("its blobs hold {} bytes, its size is {}", content.len(), node.size);
+            return Err(Error::damaged(path.display().to_string(), why));
+        }
+        Ok(content)
+    }
+}
+
+fn not_found(name: &str) -> Error {
+    Error::NotFound { what: "snapshot", name: name.to_owned() }
+}

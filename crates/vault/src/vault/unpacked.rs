@@ -1,0 +1,161 @@
+//! Objects that hold one JSON document: keys, config, index, snapshots, locks.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::Vault;
+use crate::compress;
+use crate::crypto::Key;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::store::{Store, StoreErrorKind};
+
+/// Folders of objects named by their SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Folder {
+    Keys,
+    Index,
+    Snapshots,
+    Locks,
+    Data,
+}
+
+impl Folder {
+    pub fn name(self) -> &'static str {
+        match self {
+            Folder::Keys => "keys",
+            Folder::Index => "index",
+            Folder::Snapshots => "snapshots",
+            Folder::Locks => "locks",
+            Folder::Data => "data",
+        }
+    }
+
+    pub fn key(self, id: &Id) -> String {
+        match self {
+            Folder::Data => crate::pack::pack_key(id),
+            _ => format!("{}/{id}", self.name()),
+        }
+    }
+}
+
+/// An object in a listing whose name is an id.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stored {
+    pub id: Id,
+    pub size: u64,
+    pub modified: jiff::Timestamp,
+}
+
+/// A longer JSON document than this is taken for damage.
+const DOCUMENT_LIMIT: usize = 1 << 30;
+/// First byte of a compressed document.
+const COMPRESSED: u8 = 2;
+
+/// The JSON inside a decrypted object.
+pub(crate) fn decode(plain: Vec<u8>) -> Result<Vec<u8>, String> {
+    match plain.first() {
+        Some(b'{' | b'[') => Ok(plain),
+        Some(&COMPRESSED) => compress::decompress_bounded(&plain[1..], DOCUMENT_LIMIT)
+            .map_err(|error| error.to_string()),
+        Some(other) => Err(format!("unknown encoding {other}")),
+        None => Err("empty".into()),
+    }
+}
+
+/// Seals a JSON document as format 2 has it.
+pub(crate) fn encode(key: &Key, json: &[u8]) -> Result<Vec<u8>> {
+    let mut plain = vec![COMPRESSED];
+    plain.extend(compress::compress(json, compress::DEFAULT_LEVEL)?);
+    key.seal(&plain)
+}
+
+/// What can be read wrongly: the store's failure apart from the object's.
+pub(crate) enum ReadFailure {
+    /// The object is missing or changed.
+    Damaged(String),
+    /// The store did not answer: this says nothing about the object.
+    Store(Error),
+}
+
+impl ReadFailure {
+    pub fn into_error(self, object: impl Into<String>) -> Error {
+        match self {
+            ReadFailure::Damaged(why) => Error::damaged(object, why),
+            ReadFailure::Store(error) => error,
+        }
+    }
+}
+
+/// Reads an object and holds its bytes against its name.
+pub(crate) fn read_named(
+    store: &dyn Store,
+    folder: Folder,
+    id: &Id,
+) -> std::result::Result<Bytes, ReadFailure> {
+    let body = store.get(&folder.key(id)).map_err(|error| match error.kind {
+        StoreErrorKind::NotFound => ReadFailure::Damaged("it is missing".into()),
+        StoreErrorKind::Short => ReadFailure::Damaged("it is truncated".into()),
+        _ => ReadFailure::Store(error.into()),
+    })?;
+    if body.is_empty() {
+        return Err(ReadFailure::Damaged("it is empty".into()));
+    }
+    if Id::of(&body) != *id {
+        return Err(ReadFailure::Damaged("its bytes are not those that it was named by".into()));
+    }
+    Ok(body)
+}
+
+impl Vault {
+    /// Objects of a folder. Names that are not ids are passed over: they are not ours.
+    pub(crate) fn list(&self, folder: Folder) -> Result<Vec<Stored>> {
+        list(&**self.store(), folder)
+    }
+
+    /// The JSON of an index, snapshot or lock object.
+    pub(crate) fn load_document(
+        &self,
+        folder: Folder,
+        id: &Id,
+    ) -> std::result::Result<Vec<u8>, ReadFailure> {
+        let body = read_named(&**self.store(), folder, id)?;
+        let plain = self.key().open(&body).map_err(|error| ReadFailure::Damaged(error.to_string()));
+        decode(plain?).map_err(ReadFailure::Damaged)
+    }
+
+    /// Stores a JSON document under its SHA-256.
+    pub(crate) fn save_document(&self, folder: Folder, document: &impl Serialize) -> Result<Id> {
+        let (id, body) = self.seal_document(folder, document)?;
+        self.store().create(&folder.key(&id), &[body])?;
+        Ok(id)
+    }
+
+    /// The sealed bytes of a JSON document and their id.
+    pub(crate) fn seal_document(
+        &self,
+        folder: Folder,
+        document: &impl Serialize,
+    ) -> Result<(Id, Bytes)> {
+        let json = serde_json::to_vec(document).map_err(|error| {
+            Error::Invalid(format!("cannot write an object of {}: {error}", folder.name()))
+        })?;
+        let sealed = encode(self.key(), &json)?;
+        Ok((Id::of(&sealed), sealed.into()))
+    }
+}
+
+/// See [`Vault::list`].
+pub(crate) fn list(store: &dyn Store, folder: Folder) -> Result<Vec<Stored>> {
+    let entries = store.list(folder.name())?;
+    Ok(entries
+        .iter()
+        .filter_map(|entry| {
+            let (_, name) = entry.key.rsplit_once('/')?;
+            let id: Id = name.parse().ok()?;
+            // Capitals or a wrong folder make another key, which would not be found again.
+            let stored = Stored { id, size: entry.size, modified: entry.modified };
+            (folder.key(&id) == entry.key).then_some(stored)
+        })
+        .collect())
+}
