@@ -1,0 +1,246 @@
+//! Locks: ours, restic's, and those of the dead.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifeboat_testkit::{Fault, FaultyStore, MemoryStore, Verb, environment};
+use lifeboat_vault::{Environment, Error, Store, StoreErrorKind, Vault};
+
+use crate::support::{init, noting, open, open_on, restic, restic_ok};
+
+/// A process id that certainly belongs to nobody: a child that has ended and was waited for.
+fn dead_pid() -> u32 {
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    child.id()
+}
+
+fn vault_of(store: &Arc<MemoryStore>, change: impl FnOnce(&mut Environment)) -> Vault {
+    let mut environment = environment(store.clock().clone());
+    change(&mut environment);
+    open_on(store.clone(), store.clone(), environment).unwrap()
+}
+
+fn vault(store: &Arc<MemoryStore>) -> Vault {
+    open(store).unwrap()
+}
+
+#[test]
+fn shared_locks_go_together_and_exclusive_ones_do_not() {
+    let store = Arc::new(MemoryStore::default());
+    init(&store);
+    let first = vault(&store).lock_for_writing().unwrap();
+    let second = vault(&store).lock_for_reading().unwrap();
+    assert_eq!(store.keys("locks").len(), 2);
+    let refused = vault(&store).lock_exclusively().unwrap_err();
+    let Error::Locked(by) = &refused else { panic!("{refused}") };
+    assert_eq!((by.host.as_str(), by.user.as_str()), ("testhost", "tester"));
+    assert_eq!((by.pid, by.exclusive), (std::process::id(), false));
+    let text = refused.to_string();
+    for part in ["testhost", "tester", &by.pid.to_string(), "2026-01-02T03:04:05"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(store.keys("locks").len(), 2, "a refused lock leaves nothing");
+    drop((first, second));
+    assert!(store.keys("locks").is_empty());
+    let exclusive = vault(&store).lock_exclusively().unwrap();
+    assert!(matches!(vault(&store).lock_for_reading(), Err(Error::Locked(_))));
+    drop(exclusive);
+    vault(&store).lock_for_reading().unwrap();
+}
+
+#[test]
+fn restic_sees_our_locks_and_we_see_its() {
+    let store = Arc::new(MemoryStore::default());
+    init(&store);
+    let exclusive = vault(&store).lock_exclusively().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    store.save_to(folder.path()).unwrap();
+    let key = store.keys("locks").pop().unwrap();
+    let id = key.strip_prefix("locks/").unwrap();
+    let shown = restic_ok(folder.path(), &["cat", "lock", id, "--no-lock"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["exclusive"], true);
+    assert_eq!(shown["hostname"], "testhost");
+    assert_eq!(shown["pid"], std::process::id());
+    drop(exclusive);
+}
+
+/// A conflict in restic's own eyes: with the real time in our lock restic refuses to prune.
+#[test]
+fn restic_respects_our_fresh_lock() {
+    let store = Arc::new(MemoryStore::default());
+    init(&store);
+    let now = std::fs::metadata(tempfile::NamedTempFile::new().unwrap().path()).unwrap();
+    let now = jiff::Timestamp::try_from(now.modified().unwrap()).unwrap();
+    let clock = Arc::new(lifeboat_testkit::SimClock::at(now));
+    let vault = open_on(store.clone(), store.clone(), environment(clock)).unwrap();
+    let _shared = vault.lock_for_writing().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    store.save_to(folder.path()).unwrap();
+    let output = restic(folder.path(), &["prune"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && text.contains("already locked"), "{text}");
+    assert!(text.contains("testhost") && text.contains("tester"), "{text}");
+}
+
+#[test]
+fn a_lock_of_a_dead_process_or_an_old_one_is_removed() {
+    let store = Arc::new(MemoryStore::default());
+    init(&store);
+    let living = store.image();
+    let dead = dead_pid();
+    let left = vault_of(&store, |environment| environment.pid = dead).lock_exclusively().unwrap();
+    let image = Arc::new(store.image());
+    drop(left);
+    let (environment, notes) = noting(&image);
+    let vault = open_on(image.clone(), image.clone(), environment).unwrap();
+    let ours = vault.lock_exclusively().unwrap();
+    assert!(notes.all().contains("its process is gone"), "{}", notes.all());
+    drop(ours);
+    assert!(image.keys("locks").is_empty());
+
+    // The same process id on another host says nothing; age does.
+    let store = Arc::new(living);
+    let elsewhere = |environment: &mut Environment| {
+        environment.host = "elsewhere".into();
+        environment.pid = dead;
+    };
+    let left = vault_of(&store, elsewhere).lock_exclusively().unwrap();
+    let image = Arc::new(store.image());
+    drop(left);
+    assert!(matches!(vault_of(&image, |_| {}).lock_for_reading(), Err(Error::Locked(_))));
+    image.clock().advance(Duration::from_secs(30 * 60 + 1));
+    vault_of(&image, |_| {}).lock_exclusively().unwrap();
+    assert!(image.keys("locks").is_empty());
+}
+
+#[test]
+fn a_lock_that_cannot_be_read_is_respected_until_it_is_old() {
+    let store = Arc::new(MemoryStore::default());
+    init(&store);
+    let foreign = format!("locks/{}", "ab".repeat(32));
+    store.plant(&foreign, "not sealed by this key");
+    let refused = vault(&store).lock_for_reading().unwrap_err();
+    assert!(matches!(&refused, Error::UnreadableLock { key, .. } if *key == foreign), "{refused}");
+    assert!(store.keys("locks").contains(&foreign));
+    store.clock().advance(Duration::from_secs(31 * 60));
+    drop(vault(&store).lock_for_reading().unwrap());
+    assert!(store.keys("locks").is_empty());
+    // What an interrupted upload leaves in some stores is no lock.
+    store.plant(&foreign, "");
+    drop(vault(&store).lock_for_reading().unwrap());
+}
+
+/// The two see each other only when both have made their lock: at least one gives up.
+#[test]
+fn of_two_exclusive_locks_at_once_at_most_one_is_held() {
+    let store = Arc::new(MemoryStore::default());
+    init(&store);
+    let vaults: Vec<Vault> = (0..4).map(|_| vault(&store)).collect();
+    for _ in 0..50 {
+        let barrier = std::sync::Barrier::new(4);
+        let held: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = vaults
+                .iter()
+                .map(|vault| {
+                    let barrier = &barrier;
+                    scope.spawn(move || {
+                        barrier.wait();
+                        let lock = vault.lock_exclusively();
+                        barrier.wait();
+                        usize::from(lock.is_ok())
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert!(held <= 1, "{held} exclusive locks at once");
+        assert!(store.keys("locks").is_empty());
+    }
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    for _ in 0..200 {
+        if done() {
+            return;
+        }
+        // A real wait: the refresher looks at the clock twice a second.
+        let _ = receiver.recv_timeout(Duration::from_millis(50));
+    }
+    drop(sender);
+    panic!("waited in vain until {what}");
+}
+
+#[test]
+fn a_lock_is_renewed_every_five_minutes() {
+    let store = Arc::new(MemoryStore::default());
+    init(&store);
+    let lock = vault(&store).lock_for_writing().unwrap();
+    let first = lock.key().unwrap();
+    for _ in 0..3 {
+        let before = lock.key().unwrap();
+        store.clock().advance(Duration::from_secs(301));
+        wait_until("the lock is renewed", || lock.key().unwrap() != before);
+        assert_eq!(store.keys("locks"), [lock.key().unwrap()]);
+        lock.verify().unwrap();
+    }
+    assert_ne!(lock.key().unwrap(), first);
+    drop(lock);
+    assert!(store.keys("locks").is_empty());
+}
+
+#[test]
+fn a_lock_that_somebody_removed_is_lost() {
+    let store = Arc::new(MemoryStore::default());
+    init(&store);
+    let lock = vault(&store).lock_for_writing().unwrap();
+    lock.verify().unwrap();
+    store.tamper(&lock.key().unwrap(), |_| None);
+    store.clock().advance(Duration::from_secs(301));
+    wait_until("the loss is noticed", || matches!(lock.verify(), Err(Error::LockLost { .. })));
+    drop(lock);
+    assert!(store.keys("locks").is_empty());
+}
+
+#[test]
+fn a_lock_that_cannot_be_renewed_is_lost_before_it_is_stale() {
+    let store = Arc::new(FaultyStore::new(MemoryStore::default()));
+    let inner = store.inner();
+    let clock = inner.clock().clone();
+    let env = environment(clock.clone());
+    Vault::init(
+        store.clone(),
+        store.clone(),
+        &crate::support::password(),
+        lifeboat_vault::KeyStrength::Generated,
+        env.clone(),
+        None,
+    )
+    .unwrap();
+    let lock = open_on(store.clone(), store.clone(), env).unwrap().lock_for_writing().unwrap();
+    store.arm(Fault::always(Verb::CreateLock, "", StoreErrorKind::Unreachable));
+    clock.advance(Duration::from_secs(20 * 60));
+    lock.verify().unwrap();
+    clock.advance(Duration::from_secs(3 * 60));
+    assert!(matches!(lock.verify(), Err(Error::LockLost { .. })));
+    store.disarm();
+    wait_until("the lock is renewed after all", || lock.verify().is_ok());
+}
+
+#[test]
+fn a_store_that_does_not_list_gives_no_lock() {
+    let store = Arc::new(FaultyStore::new(MemoryStore::default()));
+    let env = environment(store.inner().clock().clone());
+    let strength = lifeboat_vault::KeyStrength::Generated;
+    let password = crate::support::password();
+    let vault = Vault::init(store.clone(), store.clone(), &password, strength, env, None).unwrap();
+    store.arm(Fault::always(Verb::List, "locks", StoreErrorKind::Unreachable));
+    assert!(matches!(vault.lock_for_writing(), Err(Error::Store(_))));
+    store.disarm();
+    // The second look fails: our own lock goes away again.
+    store.arm(Fault::nth(Verb::List, 2, StoreErrorKind::Unreachable));
+    assert!(matches!(vault.lock_for_writing(), Err(Error::Store(_))));
+    assert!(store.list("locks").unwrap().is_empty());
+}
