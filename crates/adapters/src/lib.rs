@@ -2,9 +2,13 @@
 //! runner of outside commands, and the engines.
 
 pub mod clock;
+pub mod disk;
 pub mod files;
+pub mod runner;
 pub mod sqlite;
 pub mod store;
 
 pub use clock::SystemClock;
-pub use store::{LocalTier, Locks, Probe};
+pub use disk::SystemDisk;
+pub use runner::ShellRunner;
+pub use store::{LocalPlace, LocalTier};

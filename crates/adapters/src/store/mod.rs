@@ -21,7 +21,8 @@
 mod error;
 mod listing;
 mod locks;
-mod probe;
+mod place;
+mod prefixed;
 
 use std::collections::HashSet;
 use std::fs::{DirBuilder, File};
@@ -42,7 +43,8 @@ use object_store::{
 };
 
 pub use locks::Locks;
-pub use probe::{Probe, probe};
+pub use place::{LocalPlace, is_writable};
+pub use prefixed::Prefixed;
 
 /// Mode of every object.
 const OBJECT_MODE: u32 = 0o600;

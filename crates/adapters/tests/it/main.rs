@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used)] // In tests a panic is the report.
 
 mod clock;
+mod disk;
+mod mounted;
+mod runner;
 mod sqlite_capture;
 mod sqlite_kit;
 mod store;

@@ -9,10 +9,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use lifeboat_adapters::store::{LocalTier, Probe, probe};
+use lifeboat_adapters::SystemClock;
+use lifeboat_adapters::store::{LocalPlace, LocalTier, Prefixed, is_writable};
+use lifeboat_recovery::ports::{Place, Presence};
 use lifeboat_testkit::contract;
 use lifeboat_vault::{DeleteStore, LockStore, Store, StoreErrorKind};
 use tempfile::TempDir;
+
+use crate::mounted::Mounted;
 
 fn tier() -> (TempDir, Arc<LocalTier>) {
     let folder = TempDir::new().unwrap();
@@ -44,6 +48,12 @@ fn a_local_tier_does_the_duties_of_a_store() {
     contract::lock(|| {
         let tier = make();
         (tier.clone(), Arc::new(tier.locks("")))
+    });
+    // The part that the vault gets.
+    contract::store(|| Arc::new(Prefixed::new(make(), "vault")));
+    contract::lock(|| {
+        let tier = make();
+        (Arc::new(Prefixed::new(tier.clone(), "vault")), Arc::new(tier.locks("vault")))
     });
 }
 
@@ -121,6 +131,23 @@ fn a_listing_that_cannot_be_whole_is_an_error() {
 }
 
 #[test]
+fn a_part_of_a_store_names_keys_without_the_folder() {
+    let (_guard, tier) = tier();
+    let vault = Prefixed::new(tier.clone(), "vault");
+    put(&vault, "data/a", b"1");
+    put(&*tier, "ledger/x", b"2");
+    assert_eq!(keys(&vault, ""), ["data/a"]);
+    assert_eq!(keys(&vault, "data"), ["data/a"]);
+    assert_eq!(keys(&*tier, "vault"), ["vault/data/a"]);
+    assert_eq!(vault.stat("data/a").unwrap().key, "data/a");
+    let error = vault.get("none").unwrap_err();
+    assert_eq!((error.kind, error.key.as_str()), (StoreErrorKind::NotFound, "none"));
+    assert!(error.place.ends_with("/tier/vault"), "{}", error.place);
+    Prefixed::new(Arc::new(tier.deleter()), "vault").delete("data/a").unwrap();
+    assert_eq!(keys(&*tier, ""), ["ledger/x"]);
+}
+
+#[test]
 fn locks_come_and_go_and_nothing_else_does() {
     let (_guard, tier) = tier();
     put(&*tier, "vault/config", b"c");
@@ -170,43 +197,6 @@ fn another_folder_in_the_place_of_the_root_is_unreachable() {
     assert_eq!(fs::read_dir(tier.root()).unwrap().count(), 0);
 }
 
-/// A small file system of its own, taken away at the end.
-struct Mounted(TempDir);
-
-impl Mounted {
-    fn new(options: &str) -> Mounted {
-        let folder = TempDir::new().unwrap();
-        let done = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "none"])
-            .arg(folder.path())
-            .output()
-            .expect("mount is missing: apt-get install mount");
-        assert!(
-            done.status.success(),
-            "this test mounts a small tmpfs; run it as root (sudo) or in a user namespace \
-             (unshare -rm): {}",
-            String::from_utf8_lossy(&done.stderr)
-        );
-        Mounted(folder)
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path().to_owned()
-    }
-
-    fn remount(&self, options: &str) {
-        let status = Command::new("mount").args(["-o", options]).arg(self.path()).status().unwrap();
-        assert!(status.success());
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let status = Command::new("umount").arg("-l").arg(self.path()).status();
-        assert!(status.is_ok_and(|s| s.success()) || std::thread::panicking());
-    }
-}
-
 #[test]
 fn a_full_disk_is_no_space_and_leaves_nothing() {
     let disk = Mounted::new("size=2m");
@@ -233,44 +223,23 @@ fn a_read_only_disk_is_denied_and_still_read() {
     }
     assert_eq!(&tier.get("vault/config").unwrap()[..], b"1");
     assert_eq!(keys(&*tier, ""), ["vault/config"]);
-    assert_eq!(probe(&disk.path()).unwrap(), Probe::NotWritable { vault: true });
+    assert_eq!(place(&disk.path()).look().unwrap(), Presence::Vault);
+    assert!(!is_writable(&disk.path()));
+    assert_eq!(place(&disk.path()).open(true).unwrap().vault.get("config").unwrap(), "1");
 }
 
 #[test]
 fn an_unmounted_disk_is_unreachable() {
     let disk = Mounted::new("size=2m");
     let folder = disk.path();
-    let inner = Mounted::over(&folder.join("inner"));
-    let tier = LocalTier::open(&inner.0).unwrap();
+    let inner = Mounted::on(folder.join("inner"), "size=1m");
+    let tier = LocalTier::open(&inner.path()).unwrap();
     put(&tier, "data/a", b"1");
     drop(inner);
     assert_eq!(tier.list("").unwrap_err().kind, StoreErrorKind::Unreachable);
     assert_eq!(tier.get("data/a").unwrap_err().kind, StoreErrorKind::Unreachable);
     assert_eq!(tier.create("data/b", &[]).unwrap_err().kind, StoreErrorKind::Unreachable);
-    assert_eq!(probe(&folder.join("inner")).unwrap(), Probe::Empty);
-}
-
-/// A tmpfs on a folder that the caller owns.
-struct Over(PathBuf);
-
-impl Mounted {
-    fn over(folder: &Path) -> Over {
-        fs::create_dir(folder).unwrap();
-        let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "none"])
-            .arg(folder)
-            .status()
-            .unwrap();
-        assert!(status.success());
-        Over(folder.to_owned())
-    }
-}
-
-impl Drop for Over {
-    fn drop(&mut self) {
-        let status = Command::new("umount").arg(&self.0).status();
-        assert!(status.is_ok_and(|s| s.success()) || std::thread::panicking());
-    }
+    assert_eq!(place(&folder.join("inner")).look().unwrap(), Presence::Empty);
 }
 
 /// Root may do everything, so the test runs itself again as nobody.
@@ -294,7 +263,7 @@ fn without_permission_it_is_denied() {
             LocalTier::create(&folder.join("open/tier")).unwrap_err().kind,
             StoreErrorKind::Denied
         );
-        assert_eq!(probe(&folder.join("open")).unwrap(), Probe::NotWritable { vault: false });
+        assert!(!is_writable(&folder.join("open")));
         println!("seen as nobody");
         return;
     }
@@ -385,22 +354,45 @@ fn an_upload_killed_before_the_link_leaves_no_object() {
     assert_eq!(&tier.get("data/a").unwrap()[..], b"half a pack");
 }
 
+fn place(path: &Path) -> LocalPlace {
+    LocalPlace::new(path.to_owned(), Arc::new(SystemClock::new()))
+}
+
 #[test]
-fn a_probe_tells_what_stands_there() {
+fn a_look_tells_what_stands_there_and_leaves_no_trace() {
     let (guard, tier) = tier();
     let path = guard.path();
     fs::write(path.join("file"), b"").unwrap();
-    assert_eq!(probe(&path.join("none")).unwrap(), Probe::Absent);
-    assert_eq!(probe(&path.join("none/below")).unwrap(), Probe::Absent);
-    assert_eq!(probe(&path.join("file")).unwrap(), Probe::NotAFolder);
-    assert_eq!(probe(&path.join("file/below")).unwrap(), Probe::NotAFolder);
-    assert_eq!(probe(tier.root()).unwrap(), Probe::Empty);
+    let look = |path: &Path| place(path).look();
+    assert_eq!(look(&path.join("none/below")).unwrap(), Presence::Absent);
+    assert_eq!(
+        place(&path.join("none")).open(false).err().unwrap().kind,
+        StoreErrorKind::Unreachable
+    );
+    assert!(!path.join("none").exists());
+    assert!(look(&path.join("file")).is_err());
+    assert!(look(&path.join("file/below")).is_err());
+    assert_eq!(look(tier.root()).unwrap(), Presence::Empty);
     fs::create_dir(tier.root().join("lost+found")).unwrap();
-    assert_eq!(probe(tier.root()).unwrap(), Probe::Empty);
-    put(&*tier, "photo.jpg", b"");
-    assert_eq!(probe(tier.root()).unwrap(), Probe::NotEmpty { vault: false });
+    assert_eq!(look(tier.root()).unwrap(), Presence::Empty);
+    for name in ["d", "b", "c", "a"] {
+        put(&*tier, name, b"");
+    }
+    let names = ["a", "b", "c"].map(str::to_owned);
+    assert_eq!(look(tier.root()).unwrap(), Presence::Other(names.to_vec()));
     put(&*tier, "vault/keys/1", b"");
-    assert_eq!(probe(tier.root()).unwrap(), Probe::NotEmpty { vault: true });
+    assert_eq!(look(tier.root()).unwrap(), Presence::Vault);
+    assert!(is_writable(tier.root()));
+}
+
+#[test]
+fn an_opened_place_has_its_vault_and_the_vault_its_locks() {
+    let folder = TempDir::new().unwrap();
+    let opened = place(&folder.path().join("a/tier")).open(true).unwrap();
+    put(&*opened.vault, "config", b"c");
+    opened.locks.create_lock("locks/1", Bytes::new()).unwrap();
+    assert_eq!(keys(&*opened.store, ""), ["vault/config", "vault/locks/1"]);
+    assert_eq!(keys(&*opened.vault, ""), ["config", "locks/1"]);
 }
 
 #[test]

@@ -1,0 +1,102 @@
+//! A local folder as the place of a tier: looked at without a trace, then opened or made.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lifeboat_recovery::ports::{Opened, Place, Presence};
+use lifeboat_vault::{Clock, StoreError};
+
+use super::{LocalTier, Prefixed, error};
+
+/// The folder of the vault in a tier.
+const VAULT: &str = "vault";
+/// How many names of other things are told.
+const NAMES: usize = 3;
+
+/// The place of a local tier.
+pub struct LocalPlace {
+    path: PathBuf,
+    clock: Arc<dyn Clock>,
+}
+
+impl LocalPlace {
+    /// The tier in the folder `path`. The clock tells how old the leftovers of killed uploads are.
+    pub fn new(path: PathBuf, clock: Arc<dyn Clock>) -> LocalPlace {
+        LocalPlace { path, clock }
+    }
+
+    fn failed(&self, source: io::Error) -> StoreError {
+        error::from_io("open", "", &self.path.display().to_string(), source)
+    }
+}
+
+impl Place for LocalPlace {
+    fn look(&self) -> Result<Presence, StoreError> {
+        match std::fs::metadata(&self.path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Presence::Absent),
+            Err(e) => return Err(self.failed(e)),
+            Ok(meta) if !meta.is_dir() => {
+                return Err(self.failed(io::Error::from(io::ErrorKind::NotADirectory)));
+            }
+            Ok(_) => {}
+        }
+        if has_vault(&self.path).map_err(|e| self.failed(e))? {
+            return Ok(Presence::Vault);
+        }
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.path).map_err(|e| self.failed(e))? {
+            let name = entry.map_err(|e| self.failed(e))?.file_name();
+            // A new ext4 disk is empty.
+            if name != "lost+found" {
+                names.push(name.to_string_lossy().into_owned());
+            }
+        }
+        names.sort_unstable();
+        names.truncate(NAMES);
+        Ok(if names.is_empty() { Presence::Empty } else { Presence::Other(names) })
+    }
+
+    /// Opening in order to write (`make`) also sweeps what killed uploads left long ago.
+    fn open(&self, make: bool) -> Result<Opened, StoreError> {
+        let tier = Arc::new(match make {
+            true => LocalTier::create(&self.path)?,
+            false => LocalTier::open(&self.path)?,
+        });
+        if make {
+            tier.sweep(self.clock.wall())?;
+        }
+        let vault = Arc::new(Prefixed::new(tier.clone(), VAULT));
+        Ok(Opened { locks: Arc::new(tier.locks(VAULT)), vault, store: tier })
+    }
+
+    fn folder(&self) -> Option<PathBuf> {
+        Some(self.path.clone())
+    }
+}
+
+/// A vault has a config; one whose making was interrupted has at least a key.
+fn has_vault(path: &Path) -> io::Result<bool> {
+    let vault = path.join(VAULT);
+    if vault.join("config").try_exists()? {
+        return Ok(true);
+    }
+    match std::fs::read_dir(vault.join("keys")) {
+        Ok(mut keys) => Ok(keys.next().transpose()?.is_some()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// True if this process may create objects in the folder: what `doctor` asks.
+pub fn is_writable(path: &Path) -> bool {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    // The effective user decides what a write may do, not the real one.
+    accessat(CWD, path, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+}
+
+impl std::fmt::Debug for LocalPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalPlace").field("path", &self.path).finish_non_exhaustive()
+    }
+}
