@@ -3,7 +3,13 @@
 //! No files, no network, no clock, no async, no random: every function is pure, so every decision
 //! can be shown, tested and rehearsed.
 
+pub mod canonical;
 pub mod check;
+pub mod duration;
 pub mod exit;
 pub mod manifest;
+pub mod plan;
+pub mod schedule;
+pub mod size;
+pub mod span;
 pub mod verdict;
