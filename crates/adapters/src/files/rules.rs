@@ -88,10 +88,14 @@ impl Rules {
     }
 
     fn is_kept_out(&self, absolute: &Path) -> bool {
-        let name = absolute.file_name().map(OsStr::as_bytes).unwrap_or_default();
         self.keep_out.iter().any(|path| path == absolute)
-            || name.windows(UNFINISHED.len()).any(|part| part == UNFINISHED)
+            || absolute.file_name().is_some_and(is_unfinished)
     }
+}
+
+/// True for the folder of an unfinished restore.
+pub(super) fn is_unfinished(name: &OsStr) -> bool {
+    name.as_bytes().windows(UNFINISHED.len()).any(|part| part == UNFINISHED)
 }
 
 fn compile(patterns: &[String]) -> Result<Gitignore, BadPattern> {

@@ -3,6 +3,7 @@
 
 mod clock;
 mod disk;
+mod files_in_place;
 mod mounted;
 mod runner;
 mod sqlite_capture;

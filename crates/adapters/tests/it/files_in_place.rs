@@ -1,0 +1,462 @@
+//! Live file trees replaced in place, and every way in which that can fail.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use jiff::Timestamp;
+use lifeboat_adapters::files::{FileSystem, FilesInPlace, Renames};
+use lifeboat_model::manifest::{Content, FORMAT, FilesContent, FilesRoot, Manifest};
+use lifeboat_recovery::ports::{EngineError, InPlace, WriterProof};
+use lifeboat_vault::NoMonitor;
+use tempfile::TempDir;
+
+use crate::mounted::Mounted;
+
+/// A live application with two roots and a restored copy of both.
+struct Scene {
+    guard: TempDir,
+    roots: Vec<FilesRoot>,
+}
+
+const ROOTS: [&str; 2] = ["data/media", "etc"];
+
+impl Scene {
+    fn new() -> Scene {
+        let guard = TempDir::new().unwrap();
+        let base = guard.path().canonicalize().unwrap();
+        for tree in ROOTS {
+            fill(&base.join("live").join(tree), "old");
+            fill(&base.join("staging/copy").join(tree), "new");
+        }
+        let root = |tree: &str| FilesRoot {
+            source: base.join("live").join(tree).to_str().unwrap().to_owned(),
+            tree: format!("/{tree}"),
+        };
+        let roots = ROOTS.map(root).to_vec();
+        Scene { guard, roots }
+    }
+
+    fn base(&self) -> PathBuf {
+        self.guard.path().canonicalize().unwrap()
+    }
+
+    fn live(&self, tree: &str) -> PathBuf {
+        self.base().join("live").join(tree)
+    }
+
+    fn copy(&self) -> PathBuf {
+        self.base().join("staging/copy")
+    }
+
+    fn manifest(&self) -> Manifest {
+        Manifest {
+            format: FORMAT,
+            component: "media".into(),
+            version: "0".into(),
+            host: "testhost".into(),
+            started: Timestamp::UNIX_EPOCH,
+            finished: Timestamp::UNIX_EPOCH,
+            content: Content::Files(FilesContent {
+                roots: self.roots.clone(),
+                files: 4,
+                folders: 4,
+                others: 2,
+                bytes: 12,
+                fingerprint: String::new(),
+                problems: Vec::new(),
+            }),
+        }
+    }
+
+    fn in_place(&self) -> FilesInPlace {
+        self.with(Box::new(FileSystem))
+    }
+
+    fn with(&self, renames: Box<dyn Renames>) -> FilesInPlace {
+        FilesInPlace::with_renames(&self.roots, Arc::new(NoMonitor), renames).unwrap()
+    }
+
+    fn swap(&self) -> Result<Vec<PathBuf>, EngineError> {
+        self.in_place().swap(&self.copy(), &self.manifest(), "T")
+    }
+
+    /// What stands in live and copy: the whole state that a failure must not have changed.
+    fn state(&self) -> BTreeMap<String, String> {
+        tree(&self.base())
+    }
+}
+
+/// A small tree whose every file says what it is.
+fn fill(root: &Path, what: &str) {
+    fs::create_dir_all(root.join("sub")).unwrap();
+    fs::write(root.join("a"), what).unwrap();
+    fs::write(root.join("sub/b"), what).unwrap();
+    fs::write(root.join(format!("only-{what}")), "").unwrap();
+    symlink(what, root.join("link")).unwrap();
+    let mode = if what == "old" { 0o750 } else { 0o711 };
+    fs::set_permissions(root, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Every path with its mode and content.
+fn tree(root: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![root.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let meta = fs::symlink_metadata(&path).unwrap();
+            let content = if meta.is_dir() {
+                open.push(path.clone());
+                String::new()
+            } else if meta.is_symlink() {
+                fs::read_link(&path).unwrap().to_str().unwrap().to_owned()
+            } else {
+                fs::read_to_string(&path).unwrap()
+            };
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            found.insert(name, format!("{:o} {content}", meta.mode()));
+        }
+    }
+    found
+}
+
+fn says(root: &Path, what: &str) -> bool {
+    let other = if what == "old" { "new" } else { "old" };
+    let mode = if what == "old" { 0o750 } else { 0o711 };
+    fs::read_to_string(root.join("a")).unwrap() == what
+        && fs::read_to_string(root.join("sub/b")).unwrap() == what
+        && fs::read_link(root.join("link")).unwrap() == Path::new(what)
+        && root.join(format!("only-{what}")).exists()
+        && !root.join(format!("only-{other}")).exists()
+        && fs::metadata(root).unwrap().mode() & 0o7777 == mode
+}
+
+#[test]
+fn a_swap_keeps_the_old_state_and_undo_brings_it_back() {
+    let scene = Scene::new();
+    let in_place = scene.in_place();
+    assert_eq!(in_place.staging_parent(), scene.live("data"));
+    assert_eq!(in_place.writers().unwrap(), WriterProof::Stopped);
+    let kept = in_place.swap(&scene.copy(), &scene.manifest(), "T").unwrap();
+    assert_eq!(kept, [scene.live("data/media.before-T"), scene.live("etc.before-T")]);
+    for (root, kept) in ROOTS.iter().zip(&kept) {
+        assert!(says(&scene.live(root), "new"));
+        assert!(says(kept, "old"));
+    }
+    in_place.undo(&kept).unwrap();
+    for (root, kept) in ROOTS.iter().zip(&kept) {
+        assert!(says(&scene.live(root), "old"));
+        assert!(!kept.exists());
+    }
+    // The copy may have been written to: it is kept as well.
+    assert!(says(&scene.live("data/media.undone-T"), "new"));
+    assert!(says(&scene.live("etc.undone-T"), "new"));
+}
+
+#[test]
+fn a_second_swap_of_the_same_name_keeps_both_old_states() {
+    let scene = Scene::new();
+    scene.swap().unwrap();
+    for root in ROOTS {
+        fill(&scene.copy().join(root), "new");
+    }
+    let kept = scene.swap().unwrap();
+    assert_eq!(kept, [scene.live("data/media.before-T-2"), scene.live("etc.before-T-2")]);
+    assert!(says(&scene.live("etc.before-T"), "old") && says(&kept[1], "new"));
+}
+
+#[test]
+fn what_is_gone_altogether_comes_back() {
+    let scene = Scene::new();
+    fs::remove_dir_all(scene.base().join("live")).unwrap();
+    let in_place = scene.in_place();
+    assert_eq!(in_place.staging_parent(), scene.base());
+    assert_eq!(in_place.writers().unwrap(), WriterProof::Stopped);
+    let kept = in_place.swap(&scene.copy(), &scene.manifest(), "T").unwrap();
+    assert!(kept.is_empty());
+    assert!(ROOTS.iter().all(|root| says(&scene.live(root), "new")));
+    in_place.undo(&kept).unwrap();
+    assert!(ROOTS.iter().all(|root| !scene.live(root).exists()));
+}
+
+#[test]
+fn a_root_that_is_a_symbolic_link_is_replaced_where_it_leads_to() {
+    let scene = Scene::new();
+    let elsewhere = scene.base().join("elsewhere");
+    fs::rename(scene.live("etc"), &elsewhere).unwrap();
+    symlink(&elsewhere, scene.live("etc")).unwrap();
+    let kept = scene.swap().unwrap();
+    assert_eq!(kept[1], scene.base().join("elsewhere.before-T"));
+    assert!(says(&elsewhere, "new") && scene.live("etc").is_symlink());
+}
+
+/// Fails at the n-th change, once; may not know how to exchange.
+struct Failing {
+    left: AtomicUsize,
+    exchanges: bool,
+}
+
+impl Failing {
+    fn step(&self) -> io::Result<()> {
+        match self.left.fetch_sub(1, Ordering::SeqCst) {
+            0 => Err(io::Error::other("planted failure")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Renames for Failing {
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<bool> {
+        if !self.exchanges {
+            return Ok(false);
+        }
+        self.step()?;
+        FileSystem.exchange(one, other)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step()?;
+        FileSystem.rename(from, to)
+    }
+    fn sync(&self, folder: &Path) -> io::Result<()> {
+        FileSystem.sync(folder)
+    }
+}
+
+/// Lets each change fail in turn; returns after how many the swap succeeds.
+fn fail_everywhere(exchanges: bool, scene: impl Fn() -> Scene) -> usize {
+    for step in 0..100 {
+        let scene = scene();
+        let before = scene.state();
+        let renames = Failing { left: AtomicUsize::new(step), exchanges };
+        match scene.with(Box::new(renames)).swap(&scene.copy(), &scene.manifest(), "T") {
+            Ok(kept) => {
+                assert!(ROOTS.iter().all(|root| says(&scene.live(root), "new")));
+                assert!(kept.iter().all(|kept| says(kept, "old")));
+                return step;
+            }
+            Err(EngineError::Failed { .. }) => assert_eq!(scene.state(), before, "step {step}"),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    panic!("it never succeeds");
+}
+
+#[test]
+fn a_failure_at_any_step_leaves_the_former_state() {
+    assert_eq!(fail_everywhere(true, Scene::new), 4);
+}
+
+#[test]
+fn a_failure_at_any_step_without_exchange_leaves_the_former_state() {
+    assert_eq!(fail_everywhere(false, Scene::new), 4);
+}
+
+/// The first root is a mount point, and the copy is staged in it.
+fn mounted_scene() -> (Scene, Mounted) {
+    let mut scene = Scene::new();
+    let media = scene.live("data/media");
+    fs::remove_dir_all(&media).unwrap();
+    let disk = Mounted::on(media.clone(), "size=1m");
+    fill(&media, "old");
+    fs::create_dir(media.join("lost+found")).unwrap();
+    scene.roots.truncate(1);
+    let staging = media.join("x.lifeboat-partial-1/data/data");
+    fs::create_dir_all(&staging).unwrap();
+    fill(&staging.join("media"), "new");
+    (scene, disk)
+}
+
+#[test]
+fn a_mount_point_is_swapped_one_level_down() {
+    let (scene, _disk) = mounted_scene();
+    let media = scene.live("data/media");
+    let in_place = scene.in_place();
+    assert_eq!(in_place.staging_parent(), media);
+    let copy = media.join("x.lifeboat-partial-1/data");
+    let kept = in_place.swap(&copy, &scene.manifest(), "T").unwrap();
+    assert_eq!(kept, [media.join("media.before-T")]);
+    assert!(says(&media, "new") && says(&kept[0], "old"));
+    assert!(media.join("lost+found").exists());
+    in_place.undo(&kept).unwrap();
+    assert!(says(&media, "old") && says(&media.join("media.undone-T"), "new"));
+    assert!(!kept[0].exists());
+}
+
+#[test]
+fn a_failure_at_any_step_in_a_mount_point_leaves_the_former_state() {
+    for step in 0..100 {
+        let (scene, _disk) = mounted_scene();
+        let before = scene.state();
+        let copy = scene.live("data/media/x.lifeboat-partial-1/data");
+        let renames = Failing { left: AtomicUsize::new(step), exchanges: true };
+        match scene.with(Box::new(renames)).swap(&copy, &scene.manifest(), "T") {
+            Ok(_) => {
+                assert!(says(&scene.live("data/media"), "new"));
+                assert_eq!(step, 8);
+                return;
+            }
+            Err(_) => assert_eq!(scene.state(), before, "step {step}"),
+        }
+    }
+}
+
+#[test]
+fn a_root_on_another_disk_gets_its_copy_brought_beside_it() {
+    let scene = Scene::new();
+    fs::remove_dir_all(scene.live("etc")).unwrap();
+    // The folder of the second root is a disk; the root itself is a folder on it.
+    let disk = Mounted::on(scene.base().join("disk"), "size=1m");
+    fill(&disk.path().join("etc"), "old");
+    symlink(disk.path().join("etc"), scene.live("etc")).unwrap();
+    let file = scene.copy().join("etc/a");
+    std::os::unix::fs::chown(&file, Some(1234), Some(4321)).unwrap();
+    fs::hard_link(&file, scene.copy().join("etc/a2")).unwrap();
+    let stamp = fs::metadata(&file).unwrap().modified().unwrap();
+    let kept = scene.swap().unwrap();
+    assert_eq!(kept[1], disk.path().join("etc.before-T"));
+    assert!(says(&disk.path().join("etc"), "new") && says(&kept[1], "old"));
+    let placed = fs::metadata(disk.path().join("etc/a")).unwrap();
+    assert_eq!((placed.uid(), placed.gid(), placed.nlink()), (1234, 4321, 2));
+    assert_eq!(placed.modified().unwrap(), stamp);
+    assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 2, "something was left behind");
+}
+
+#[test]
+fn a_disk_too_small_for_the_copy_changes_nothing() {
+    let scene = Scene::new();
+    fs::remove_dir_all(scene.live("etc")).unwrap();
+    let disk = Mounted::on(scene.base().join("disk"), "size=64k");
+    fill(&disk.path().join("etc"), "old");
+    symlink(disk.path().join("etc"), scene.live("etc")).unwrap();
+    fs::write(scene.copy().join("etc/large"), "x".repeat(200_000)).unwrap();
+    let before = scene.state();
+    assert!(matches!(scene.swap().unwrap_err(), EngineError::Failed { .. }));
+    assert_eq!(scene.state(), before);
+}
+
+#[test]
+fn a_copy_without_one_of_the_roots_is_refused() {
+    let scene = Scene::new();
+    fs::rename(scene.copy().join("etc"), scene.copy().join("other")).unwrap();
+    let before = scene.state();
+    assert!(matches!(scene.swap().unwrap_err(), EngineError::Refused { .. }));
+    assert_eq!(scene.state(), before);
+}
+
+/// A process that holds something until it is dropped.
+struct Holder(Child);
+
+impl Holder {
+    /// `command` must print a line when it holds what it should.
+    fn new(command: &mut Command) -> Holder {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        io::BufRead::read_line(&mut io::BufReader::new(child.stdout.as_mut().unwrap()), &mut line)
+            .unwrap();
+        assert_eq!(line, "held\n");
+        Holder(child)
+    }
+
+    fn shell(script: &str, file: &Path) -> Holder {
+        Holder::new(Command::new("sh").args(["-c", script, "sh"]).arg(file))
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_writer_is_named_and_nothing_is_changed() {
+    let scene = Scene::new();
+    let before = scene.state();
+    let file = scene.live("etc/sub/b");
+    let holder = Holder::shell("exec 3>>\"$1\"; echo held; exec sleep 300", &file);
+    let WriterProof::Running(who) = scene.in_place().writers().unwrap() else {
+        panic!("the writer was not seen");
+    };
+    let expected = format!("(process {}) has {} open for writing", holder.0.id(), file.display());
+    assert!(who.len() == 1 && who[0].ends_with(&expected), "{who:?}");
+    assert!(matches!(scene.swap().unwrap_err(), EngineError::Refused { .. }));
+    assert_eq!(scene.state(), before);
+    drop(holder);
+    assert_eq!(scene.in_place().writers().unwrap(), WriterProof::Stopped);
+    assert_eq!(scene.swap().unwrap().len(), 2);
+}
+
+#[test]
+fn a_reader_is_no_writer() {
+    let scene = Scene::new();
+    let script = "exec 3<\"$1\"; echo held; exec sleep 300";
+    let _holder = Holder::shell(script, &scene.live("etc/sub/b"));
+    assert_eq!(scene.in_place().writers().unwrap(), WriterProof::Stopped);
+}
+
+#[test]
+fn a_writer_under_another_path_is_named() {
+    let scene = Scene::new();
+    let script = "mount --bind \"${1%/*}\" /mnt && exec 3>>/mnt/b; echo held; exec sleep 300";
+    let command = ["-m", "sh", "-c", script, "sh"];
+    let _holder = Holder::new(Command::new("unshare").args(command).arg(scene.live("etc/sub/b")));
+    assert!(matches!(scene.in_place().writers().unwrap(), WriterProof::Running(_)));
+}
+
+#[test]
+fn a_mapping_without_a_descriptor_is_a_writer() {
+    let scene = Scene::new();
+    let script = "import mmap,os,sys,time\n\
+        f=os.open(sys.argv[1],os.O_RDWR); m=mmap.mmap(f,3); os.close(f)\n\
+        print('held',flush=True); time.sleep(300)";
+    let file = scene.live("etc/a");
+    let _holder = Holder::new(Command::new("python3").args(["-c", script]).arg(file));
+    assert!(matches!(scene.in_place().writers().unwrap(), WriterProof::Running(_)));
+}
+
+#[test]
+fn a_writer_that_no_process_list_shows_is_seen_by_the_kernel() {
+    let scene = Scene::new();
+    // The look passes over its own process; the lease does not.
+    let _open = File::options().append(true).open(scene.live("data/media/a")).unwrap();
+    let WriterProof::Running(who) = scene.in_place().writers().unwrap() else {
+        panic!("the writer was not seen");
+    };
+    assert!(who[0].starts_with("a process that cannot be seen here has "), "{who:?}");
+}
+
+/// Opens a file for writing in the middle of the swap.
+struct SlipsIn(PathBuf, std::sync::Mutex<Option<File>>);
+
+impl Renames for SlipsIn {
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<bool> {
+        if let Ok(file) = File::options().append(true).open(&self.0) {
+            *self.1.lock().unwrap() = Some(file);
+        }
+        FileSystem.exchange(one, other)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        FileSystem.rename(from, to)
+    }
+    fn sync(&self, folder: &Path) -> io::Result<()> {
+        FileSystem.sync(folder)
+    }
+}
+
+#[test]
+fn a_writer_that_slips_in_during_the_swap_undoes_it() {
+    let scene = Scene::new();
+    let before = scene.state();
+    let renames = SlipsIn(scene.live("etc/a"), std::sync::Mutex::new(None));
+    let in_place = scene.with(Box::new(renames));
+    let error = in_place.swap(&scene.copy(), &scene.manifest(), "T").unwrap_err();
+    assert!(matches!(error, EngineError::Refused { .. }), "{error}");
+    assert_eq!(scene.state(), before);
+}
