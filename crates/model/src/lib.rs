@@ -4,10 +4,13 @@
 //! can be shown, tested and rehearsed.
 
 pub mod canonical;
+pub mod chain;
 pub mod check;
 pub mod duration;
 pub mod exit;
 pub mod manifest;
+pub mod measure;
+pub mod objective;
 pub mod plan;
 pub mod schedule;
 pub mod size;
