@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of plans and is useful as a library by itself.
 
+pub mod backup;
 pub mod chunk;
 pub mod clock;
 pub mod compress;
@@ -9,6 +10,7 @@ pub mod config;
 pub mod crypto;
 mod environment;
 mod error;
+pub mod fingerprint;
 mod id;
 pub mod index;
 mod key;
@@ -19,11 +21,17 @@ pub mod node;
 pub mod pack;
 mod parallel;
 mod polynomial;
+pub mod restore;
 mod snapshot;
 pub mod store;
 mod sync;
 mod vault;
 
+pub use backup::{
+    BackupOptions, BackupSession, BackupSummary, FileMeta, Filter, KeepAll, Problem, Root,
+    SnapshotMeta, StreamedFile, WalkSpec, WalkSummary,
+};
+pub use chunk::Chunking;
 pub use clock::Clock;
 pub use config::Config;
 pub use environment::Environment;
@@ -36,6 +44,7 @@ pub use monitor::{Cancel, Monitor, NoMonitor, Stage};
 pub use node::{Node, NodeKind, Tree};
 pub use pack::{BlobKind, PackedBlob};
 pub use polynomial::Polynomial;
+pub use restore::{RestoreOptions, RestoreReport};
 pub use snapshot::Snapshot;
 pub use store::{DeleteStore, Entry, LockStore, Store, StoreError, StoreErrorKind};
 pub use vault::{DamagedSnapshot, Vault};

@@ -9,6 +9,7 @@ use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+use jiff::Timestamp;
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
@@ -43,7 +44,12 @@ impl From<&Stat> for Fingermark {
 
 /// The kind of node for a `stat`; `None` for what no system knows.
 pub fn kind_of(stat: &Stat) -> Option<NodeKind> {
-    Some(match FileType::from_raw_mode(stat.st_mode) {
+    kind_of_mode(stat.st_mode as u32)
+}
+
+/// The kind of node for the type bits of `st_mode`.
+pub fn kind_of_mode(mode: u32) -> Option<NodeKind> {
+    Some(match FileType::from_raw_mode(mode) {
         FileType::RegularFile => NodeKind::File,
         FileType::Directory => NodeKind::Dir,
         FileType::Symlink => NodeKind::Symlink,
@@ -77,7 +83,7 @@ pub fn node_from_stat(
     node.user = names.user(stat.st_uid).to_owned();
     node.group = names.group(stat.st_gid).to_owned();
     node.inode = stat.st_ino as u64;
-    if kind != NodeKind::Dir {
+    if !matches!(kind, NodeKind::Dir | NodeKind::Fifo | NodeKind::Socket) {
         node.links = stat.st_nlink as u64;
         // The device's number changes between boots; it matters only to tell hard links apart.
         if stat.st_nlink > 1 {
@@ -90,6 +96,24 @@ pub fn node_from_stat(
         _ => {}
     }
     node
+}
+
+/// Takes over from a later `stat` what may have changed since the node was made.
+pub fn update_from_stat(node: &mut Node, stat: &Stat) {
+    node.set_unix_mode(stat.st_mode);
+    node.mtime = clamp_time(stat.st_mtime as i64, stat.st_mtime_nsec as i64);
+    node.ctime = changed_at(stat);
+    node.inode = stat.st_ino as u64;
+}
+
+/// When the inode was last changed.
+pub fn changed_at(stat: &Stat) -> Timestamp {
+    clamp_time(stat.st_ctime as i64, stat.st_ctime_nsec as i64)
+}
+
+/// The device that holds the object.
+pub fn device(stat: &Stat) -> u64 {
+    stat.st_dev as u64
 }
 
 /// Where attributes are read from or written to.

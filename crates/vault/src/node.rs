@@ -265,6 +265,28 @@ pub(crate) fn write_node(json: &mut Vec<u8>, node: &Node) -> Result<(), serde_js
     node.serialize(&mut serde_json::Serializer::with_formatter(json, quote::GoFormatter))
 }
 
+/// For those who read only some of a node's fields.
+pub(crate) mod read {
+    use std::ffi::OsString;
+
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer};
+
+    pub(crate) fn name<'de, D: Deserializer<'de>>(from: D) -> Result<OsString, D::Error> {
+        super::quote::deserialize(from)
+    }
+
+    pub(crate) fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
+        super::time::deserialize(from).map(Some)
+    }
+
+    pub(crate) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+        from: D,
+    ) -> Result<Vec<T>, D::Error> {
+        super::null_is_empty(from)
+    }
+}
+
 fn is_zero(value: &u64) -> bool {
     *value == 0
 }

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use lifeboat_testkit::{MemoryStore, environment};
 use lifeboat_vault::{
-    Environment, KeyStrength, LockStore, Monitor, Password, Result, Stage, Store, Vault,
+    BackupOptions, BackupSummary, Environment, Id, KeepAll, KeyStrength, LockStore, Monitor,
+    Password, Problem, Result, Root, Snapshot, SnapshotMeta, Stage, Store, Vault, WalkSpec,
 };
 
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -103,4 +104,35 @@ pub fn restic_check(store: &MemoryStore) {
     store.save_to(folder.path()).unwrap();
     let text = restic_ok(folder.path(), &["check", "--read-data", "--no-lock"]);
     assert!(text.contains("no errors were found"), "{text}");
+}
+
+/// One capture of a folder under its own path, and its problems.
+pub fn backup(vault: &Vault, source: &Path, parent: Option<Id>) -> (BackupSummary, Vec<Problem>) {
+    backup_with(vault, source, BackupOptions { parent, ..BackupOptions::default() })
+}
+
+pub fn backup_with(
+    vault: &Vault,
+    source: &Path,
+    options: BackupOptions,
+) -> (BackupSummary, Vec<Problem>) {
+    let mut session = vault.backup(options).unwrap();
+    session.add_paths(&walk(source)).unwrap();
+    let problems = session.problems().to_vec();
+    (session.finish(meta(source)).unwrap(), problems)
+}
+
+pub fn walk(source: &Path) -> WalkSpec {
+    let tree = source.strip_prefix("/").unwrap().to_owned();
+    let roots = vec![Root { source: source.to_owned(), tree }];
+    WalkSpec { roots, filter: Arc::new(KeepAll), one_file_system: false }
+}
+
+pub fn meta(source: &Path) -> SnapshotMeta {
+    let time = "2026-01-02T03:04:05.678901234Z".parse().unwrap();
+    SnapshotMeta { time, tags: vec!["component=test".into()], paths: vec![source.to_owned()] }
+}
+
+pub fn snapshot_of(vault: &Vault, summary: &BackupSummary) -> Snapshot {
+    vault.snapshot(&summary.snapshot).unwrap()
 }

@@ -1,0 +1,35 @@
+//! A backup: captures files and streams into blobs, packs, trees and, last of all, one snapshot.
+//!
+//! Nothing is visible before [`BackupSession::finish`] has written the snapshot object: first all
+//! packs are stored (and read back), then the index objects, then the snapshot. Every stage is
+//! bounded in bytes. A file that could not be read, or changed while it was read, is named in
+//! [`BackupSession::problems`]; it never vanishes silently.
+
+mod budget;
+mod buffers;
+mod claims;
+mod engine;
+mod folder;
+mod halt;
+mod known;
+mod large;
+mod listing;
+mod options;
+mod packer;
+mod schedule;
+mod sealer;
+mod session;
+mod skeleton;
+mod small;
+mod stream;
+mod upload;
+mod walk;
+mod window;
+mod worker;
+
+pub use budget::{ByteBudget, Permit};
+pub use options::{
+    BackupOptions, BackupSummary, FileMeta, Filter, KeepAll, Problem, Root, SnapshotMeta,
+    StreamedFile, WalkSpec, WalkSummary,
+};
+pub use session::BackupSession;

@@ -1,0 +1,170 @@
+//! What all threads of one backup share: from plain content to blobs in packs.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+
+use super::budget::ByteBudget;
+use super::claims::Claims;
+use super::halt::Halt;
+use super::packer::Packer;
+use super::sealer::Sealer;
+use super::upload::Uploads;
+use super::{BackupOptions, Problem};
+use crate::chunk::{self, Chunker};
+use crate::error::Result;
+use crate::id::Id;
+use crate::index::Index;
+use crate::meta::Names;
+use crate::monitor::Stage;
+use crate::pack::BlobKind;
+use crate::snapshot::Snapshot;
+use crate::sync::lock;
+use crate::vault::Vault;
+
+/// Bytes that one worker holds at most beside packs: its window and what it compresses into.
+const WORKER_COST: usize = 2 * (chunk::MAX + (1 << 20));
+
+/// Counts of one session.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) files_new: AtomicU64,
+    pub(crate) files_changed: AtomicU64,
+    pub(crate) files_unmodified: AtomicU64,
+    pub(crate) folders: AtomicU64,
+    pub(crate) others: AtomicU64,
+    pub(crate) bytes_processed: AtomicU64,
+    pub(crate) bytes_read: AtomicU64,
+    pub(crate) bytes_added: AtomicU64,
+    pub(crate) blobs_added: AtomicU64,
+}
+
+/// Adds to a count.
+pub(crate) fn add(count: &AtomicU64, more: u64) {
+    count.fetch_add(more, Ordering::Relaxed);
+}
+
+/// The shared part of one backup.
+pub(crate) struct Engine {
+    pub(crate) vault: Vault,
+    pub(crate) index: Arc<Index>,
+    pub(crate) options: BackupOptions,
+    pub(crate) chunker: Chunker,
+    pub(crate) names: Names,
+    pub(crate) halt: Arc<Halt>,
+    pub(crate) counts: Counts,
+    pub(crate) problems: Mutex<Vec<Problem>>,
+    pub(crate) packer: Packer,
+    pub(crate) uploads: Uploads,
+    pub(crate) workers: usize,
+    /// When the parent was taken, and now: see `known::is_racy`.
+    pub(crate) parent_time: Option<(Timestamp, Timestamp)>,
+    claims: Claims,
+    zeros: Mutex<HashMap<usize, Id>>,
+}
+
+impl Engine {
+    pub(crate) fn start(
+        vault: &Vault,
+        options: BackupOptions,
+        parent: Option<&Snapshot>,
+    ) -> Result<Self> {
+        let index = vault.index_for_backup()?;
+        let (workers, spread) = shape(&options);
+        // What the workers hold is taken out of the budget for good; packs share the rest.
+        let packs = ByteBudget::new(options.budget_bytes.saturating_sub(workers * WORKER_COST));
+        let halt = Arc::new(Halt::new(vault.environment().cancel.clone(), packs.clone()));
+        let uploads = Uploads::start(
+            Arc::clone(vault.store()),
+            Arc::clone(&halt),
+            options.read_back,
+            options.uploads,
+        )?;
+        Ok(Self {
+            vault: vault.clone(),
+            index,
+            chunker: Chunker::new(&vault.key().derive("chunk seed")),
+            names: Names::of_system(),
+            halt,
+            counts: Counts::default(),
+            problems: Mutex::default(),
+            packer: Packer::new(options.pack_bytes, spread, packs),
+            uploads,
+            workers,
+            parent_time: parent.map(|parent| (parent.time, vault.environment().clock.wall())),
+            claims: Claims::default(),
+            zeros: Mutex::default(),
+            options,
+        })
+    }
+
+    /// Stores a blob unless it is stored already; returns its id.
+    pub(crate) fn store(&self, sealer: &mut Sealer, kind: BlobKind, content: &[u8]) -> Result<Id> {
+        if kind == BlobKind::Data && content.len() >= chunk::MIN && chunk::is_zero(content) {
+            return self.store_zeros(sealer, content.len());
+        }
+        let id = Id::of(content);
+        self.store_as(sealer, kind, id, content)?;
+        Ok(id)
+    }
+
+    /// Stores a blob of zeros, whose id is computed once a length.
+    pub(crate) fn store_zeros(&self, sealer: &mut Sealer, length: usize) -> Result<Id> {
+        if let Some(id) = lock(&self.zeros).get(&length) {
+            return Ok(*id);
+        }
+        let zeros = vec![0; length];
+        let id = Id::of(&zeros);
+        self.store_as(sealer, BlobKind::Data, id, &zeros)?;
+        lock(&self.zeros).insert(length, id);
+        Ok(id)
+    }
+
+    fn store_as(&self, sealer: &mut Sealer, kind: BlobKind, id: Id, content: &[u8]) -> Result<()> {
+        self.halt.check()?;
+        if self.index.contains(kind, &id) || !self.claims.claim(kind, &id) {
+            return Ok(());
+        }
+        let (payload, uncompressed) = sealer.pack(kind, content)?;
+        let key = self.vault.key();
+        let added = self.packer.add(&self.uploads, key, kind, id, payload, uncompressed)?;
+        add(&self.counts.bytes_added, added as u64);
+        add(&self.counts.blobs_added, 1);
+        Ok(())
+    }
+
+    /// Sends what is still open and waits until all of it is in the store.
+    pub(crate) fn flush(&self) -> Result<()> {
+        let sent = self.packer.flush(&self.uploads, self.vault.key());
+        if let Err(error) = sent {
+            self.halt.fail(error);
+        }
+        self.uploads.settle()
+    }
+
+    /// Notes a path that is not, or not for certain, in the backup as it was.
+    pub(crate) fn problem(&self, problem: Problem) {
+        lock(&self.problems).push(problem);
+    }
+
+    /// Tells the progress display.
+    pub(crate) fn progress(&self, bytes: u64, items: u64) {
+        self.vault.environment().monitor.advance(Stage::Backup, bytes, items);
+    }
+}
+
+/// How many workers and how many open data packs the budget allows.
+fn shape(options: &BackupOptions) -> (usize, usize) {
+    let pack = Packer::pack_cost(options.pack_bytes);
+    let mut workers = match options.readers {
+        0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+        readers => readers,
+    };
+    // Each worker may hold a data pack; one tree pack and two packs in flight come on top.
+    while workers > 1 && workers * (WORKER_COST + pack) + 3 * pack > options.budget_bytes {
+        workers -= 1;
+    }
+    (workers, workers + 1)
+}

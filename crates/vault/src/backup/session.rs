@@ -1,0 +1,344 @@
+//! The session: what callers add, and the order in which it becomes a snapshot.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::engine::{Engine, add};
+use super::folder::{Done, Folder};
+use super::known::Known;
+use super::listing::Listing;
+use super::options::own_ids;
+use super::sealer::Sealer;
+use super::skeleton::{self, Level};
+use super::stream::{self, StreamError};
+use super::upload::StoredPack;
+use super::walk::Walk;
+use super::{
+    BackupOptions, BackupSummary, FileMeta, Problem, Root, SnapshotMeta, StreamedFile, WalkSpec,
+    WalkSummary,
+};
+use crate::chunk::Chunking;
+use crate::compress;
+use crate::error::{Error, Result};
+use crate::fingerprint::LEFT_OUT;
+use crate::id::Id;
+use crate::index::IndexFile;
+use crate::lock::LockGuard;
+use crate::meta;
+use crate::node::{Node, NodeKind, Tree};
+use crate::pack::{BlobKind, pack_key};
+use crate::snapshot::Snapshot;
+use crate::sync::lock;
+use crate::vault::{Folder as VaultFolder, Vault};
+
+/// Blobs that one index object lists at least, if there are so many: restic's own measure.
+const BLOBS_AN_INDEX: usize = 50_000;
+/// Compressed blobs came with this repository format.
+const WRITTEN_VERSION: u32 = 2;
+/// What the snapshot object names as the program that wrote it.
+const PROGRAM: &str = concat!("lifeboat ", env!("CARGO_PKG_VERSION"));
+
+/// One backup on its way to one snapshot. Holds a shared lock on the vault for its life. Dropped
+/// without [`BackupSession::finish`] it leaves nothing visible, only packs that nothing refers to.
+pub struct BackupSession {
+    // Before the lock, so that the uploaders have stopped when it is given back.
+    engine: Engine,
+    lock: LockGuard,
+    root: Level,
+    parent: Option<(Id, Snapshot)>,
+    problems: Vec<Problem>,
+}
+
+impl std::fmt::Debug for BackupSession {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("BackupSession").finish_non_exhaustive()
+    }
+}
+
+impl Vault {
+    /// Begins a backup under a shared lock.
+    pub fn backup(&self, options: BackupOptions) -> Result<BackupSession> {
+        BackupSession::start(self, options)
+    }
+}
+
+impl BackupSession {
+    fn start(vault: &Vault, options: BackupOptions) -> Result<Self> {
+        let lock = vault.lock_for_writing()?;
+        if vault.config()?.version < WRITTEN_VERSION {
+            return Err(Error::Invalid(
+                "the vault has repository format 1, which is read but not written; `restic migrate \
+                 upgrade_repo_v2` upgrades it"
+                    .to_owned(),
+            ));
+        }
+        let parent = match &options.parent {
+            Some(id) => Some((*id, vault.snapshot(id)?)),
+            None => None,
+        };
+        raise_open_files();
+        let engine = Engine::start(vault, options, parent.as_ref().map(|(_, parent)| parent))?;
+        Ok(Self { engine, lock, root: Level::default(), parent, problems: Vec::new() })
+    }
+
+    /// Captures files and folders.
+    pub fn add_paths(&mut self, spec: &WalkSpec) -> Result<WalkSummary> {
+        let before = self.walk_counts();
+        let mut roots = Vec::new();
+        for root in &spec.roots {
+            let names = skeleton::names(&root.tree)?;
+            let known = self.known_folder(names.split_last().map_or(&[], |(_, above)| above))?;
+            let listing = Listing::single(root.source.as_os_str())
+                .map_err(|error| Error::io("read", &root.source, error.into()))?;
+            let name = names.last().map(|name| (*name).to_owned());
+            roots.push(Folder::around_root(listing, name, known));
+        }
+        let walk = Walk::new(&self.engine, &*spec.filter, spec.one_file_system);
+        walk.run(&roots)?;
+        drop(walk);
+        // Outer roots first: what stands inside is merged into them.
+        let mut done: Vec<_> = spec.roots.iter().zip(&roots).collect();
+        done.sort_by_key(|(root, _)| root.tree.components().count());
+        for (root, folder) in done {
+            if let Some(done) = folder.take_root() {
+                self.insert(&root.tree, done, Some(root))?;
+            }
+        }
+        self.collect_problems();
+        let after = self.walk_counts();
+        Ok(WalkSummary {
+            files: after.files - before.files,
+            folders: after.folders - before.folders,
+            others: after.others - before.others,
+            bytes: after.bytes - before.bytes,
+        })
+    }
+
+    /// Adds a small generated file.
+    pub fn add_bytes(&mut self, tree_path: &Path, bytes: &[u8], meta: FileMeta) -> Result<()> {
+        self.add_stream(tree_path, meta, Chunking::Content, &mut &*bytes)?;
+        Ok(())
+    }
+
+    /// Adds a file from a stream that is read to its end. A failing reader is [`Error::Io`] with
+    /// `tree_path`, and nothing is added.
+    pub fn add_stream(
+        &mut self,
+        tree_path: &Path,
+        meta: FileMeta,
+        chunking: Chunking,
+        reader: &mut dyn Read,
+    ) -> Result<StreamedFile> {
+        let (ids, size) = match stream::store(&self.engine, chunking, reader) {
+            Ok(stored) => stored,
+            Err(StreamError::Read(error)) => return Err(Error::io("read", tree_path, error)),
+            Err(StreamError::Vault(error)) => return Err(error),
+        };
+        let blobs = ids.len();
+        let mut node = meta.into_node(NodeKind::File);
+        node.size = size;
+        node.content = Some(ids);
+        add(&self.engine.counts.files_new, 1);
+        add(&self.engine.counts.bytes_processed, size);
+        self.engine.progress(0, 1);
+        self.insert(tree_path, Done { node, print: None }, None)?;
+        Ok(StreamedFile { size, blobs })
+    }
+
+    /// What could not be read, vanished or changed while it was read, so far.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Fingerprint of all that was added so far, without `manifest.json` at the root: see
+    /// [`crate::fingerprint`].
+    pub fn fingerprint(&self) -> Id {
+        self.root.fingerprint(Some(OsStr::new(LEFT_OUT)))
+    }
+
+    /// Writes the upper trees, waits until every pack is stored, then writes the index objects and
+    /// at last the snapshot.
+    pub fn finish(mut self, meta: SnapshotMeta) -> Result<BackupSummary> {
+        let mut sealer = Sealer::new(self.engine.options.level)?;
+        let tree = std::mem::take(&mut self.root).store(&self.engine, &mut sealer)?;
+        self.engine.flush()?;
+        self.lock.verify()?;
+        self.engine.halt.check()?;
+        self.engine.uploads.stored(|packs, _| save_index(&self.engine.vault, packs))?;
+        self.lock.verify()?;
+        self.engine.halt.check()?;
+        let snapshot =
+            self.engine.vault.save_document(VaultFolder::Snapshots, &self.snapshot(tree, meta))?;
+        Ok(self.summary(snapshot, tree))
+    }
+
+    fn snapshot(&self, tree: Id, meta: SnapshotMeta) -> Snapshot {
+        let environment = self.engine.vault.environment();
+        let (uid, gid) = own_ids();
+        Snapshot {
+            time: meta.time,
+            parent: self.parent.as_ref().map(|(id, _)| *id),
+            tree,
+            paths: meta.paths.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
+            hostname: environment.host.clone(),
+            username: environment.user.clone(),
+            uid,
+            gid,
+            excludes: Vec::new(),
+            tags: meta.tags,
+            original: None,
+            program_version: PROGRAM.to_owned(),
+        }
+    }
+
+    fn summary(&self, snapshot: Id, tree: Id) -> BackupSummary {
+        let counts = &self.engine.counts;
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let (packs, bytes_stored) =
+            self.engine.uploads.stored(|packs, bytes| (packs.len() as u64, bytes));
+        BackupSummary {
+            snapshot,
+            tree,
+            files_new: get(&counts.files_new),
+            files_changed: get(&counts.files_changed),
+            files_unmodified: get(&counts.files_unmodified),
+            folders: get(&counts.folders),
+            others: get(&counts.others),
+            bytes_processed: get(&counts.bytes_processed),
+            bytes_read: get(&counts.bytes_read),
+            bytes_added: get(&counts.bytes_added),
+            blobs_added: get(&counts.blobs_added),
+            bytes_stored,
+            packs,
+            problems: self.problems.len() as u64,
+        }
+    }
+
+    fn walk_counts(&self) -> WalkSummary {
+        let counts = &self.engine.counts;
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        WalkSummary {
+            files: get(&counts.files_new)
+                + get(&counts.files_changed)
+                + get(&counts.files_unmodified),
+            folders: get(&counts.folders),
+            others: get(&counts.others),
+            bytes: get(&counts.bytes_processed),
+        }
+    }
+
+    /// In path order, whatever thread met them first.
+    fn collect_problems(&mut self) {
+        let mut new = std::mem::take(&mut *lock(&self.engine.problems));
+        new.sort_by(|left, right| (&left.path, &left.what).cmp(&(&right.path, &right.what)));
+        self.problems.append(&mut new);
+    }
+
+    /// Adds an entry to the upper tree. Folders above a root look like the source's own.
+    fn insert(&mut self, tree_path: &Path, done: Done, root: Option<&Root>) -> Result<()> {
+        let names = skeleton::names(tree_path)?;
+        let engine = &self.engine;
+        let depth = names.len();
+        let mut folder = |at: usize| {
+            let name = names[at];
+            let source = root.and_then(|root| root.source.ancestors().nth(depth - 1 - at));
+            let source = source.filter(|source| source.file_name() == Some(name));
+            source
+                .and_then(|source| folder_node(engine, source, name))
+                .unwrap_or_else(|| plain_folder(engine, name))
+        };
+        let load = |id: &Id| load_tree(engine, id);
+        self.root.insert(&names, done, &mut folder, &load)
+    }
+
+    /// What the parent snapshot knew of a folder of its tree.
+    fn known_folder(&self, names: &[&OsStr]) -> Result<Option<Arc<Known>>> {
+        let Some((_, parent)) = &self.parent else { return Ok(None) };
+        let mut known = Known::load(&self.engine, &parent.tree);
+        for name in names {
+            let Some(folder) = known else { return Ok(None) };
+            let subtree = folder.find(name).and_then(|node| node.subtree());
+            known = subtree.and_then(|tree| Known::load(&self.engine, tree));
+        }
+        Ok(known)
+    }
+}
+
+/// A tree of the vault or of this session; the latter's packs are stored first.
+fn load_tree(engine: &Engine, id: &Id) -> Result<Tree> {
+    if engine.index.contains(BlobKind::Tree, id) {
+        return engine.vault.tree(id);
+    }
+    engine.flush()?;
+    let found = engine.uploads.stored(|packs, _| {
+        let mut blobs = packs.iter().flat_map(|(pack, blobs)| blobs.iter().map(move |b| (pack, b)));
+        blobs
+            .find(|(_, blob)| blob.kind == BlobKind::Tree && blob.id == *id)
+            .map(|(pack, blob)| (*pack, *blob))
+    });
+    let Some((pack, blob)) = found else {
+        return Err(Error::NotFound { what: "tree", name: id.to_string() });
+    };
+    let (offset, length) = (u64::from(blob.offset), u64::from(blob.length));
+    let sealed = engine.vault.store().get_range(&pack_key(&pack), offset, length)?;
+    let damaged = |why: String| Error::damaged(format!("tree {}", id.short()), why);
+    let plain = engine.vault.key().open(&sealed).map_err(|error| damaged(error.to_string()))?;
+    let json = compress::decompress_exact(&plain, blob.content_length() as usize)
+        .map_err(|error| damaged(error.to_string()))?;
+    if Id::of(&json) != *id {
+        return Err(damaged("its content has another SHA-256".to_owned()));
+    }
+    Tree::from_json(&json).map_err(|error| damaged(error.to_string()))
+}
+
+/// Writes index objects for the packs and makes their blobs known to the open vault.
+fn save_index(vault: &Vault, packs: &[StoredPack]) -> Result<()> {
+    let mut file = IndexFile::default();
+    let mut blobs = 0;
+    for (at, (pack, content)) in packs.iter().enumerate() {
+        file.push(*pack, content);
+        blobs += content.len();
+        if blobs >= BLOBS_AN_INDEX || at + 1 == packs.len() {
+            vault.save_document(VaultFolder::Index, &std::mem::take(&mut file))?;
+            blobs = 0;
+        }
+    }
+    let index = vault.index()?;
+    for (pack, content) in packs {
+        index.insert(pack, content);
+    }
+    Ok(())
+}
+
+fn folder_node(engine: &Engine, source: &Path, name: &OsStr) -> Option<Node> {
+    let stat = rustix::fs::stat(source).ok()?;
+    if meta::kind_of(&stat) != Some(NodeKind::Dir) {
+        return None;
+    }
+    let with_atime = engine.options.with_atime;
+    let mut node = meta::node_from_stat(name, NodeKind::Dir, &stat, &engine.names, with_atime);
+    // A folder above a root is there for its place only; attributes that cannot be read are no loss.
+    node.extended_attributes = meta::read_xattrs(meta::Handle::Path(source)).unwrap_or_default();
+    Some(node)
+}
+
+/// A folder that stands for no source.
+fn plain_folder(engine: &Engine, name: &OsStr) -> Node {
+    let mut meta = FileMeta::private(engine.vault.environment().clock.wall());
+    meta.mode = 0o755;
+    let mut node = meta.into_node(NodeKind::Dir);
+    node.name = name.to_owned();
+    node
+}
+
+/// Deep trees keep a folder open a level; most systems allow far more than the first limit.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // What is refused is missed only by trees that are deeper than the limit, and said there.
+    let _ = setrlimit(Resource::Nofile, limit);
+}

@@ -1,0 +1,161 @@
+//! A stream of unknown length: the caller's thread reads and cuts, the workers hash and store.
+
+use std::io::Read;
+use std::sync::Mutex;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::engine::{Engine, add};
+use super::sealer::Sealer;
+use crate::chunk::{self, Chunking, SEGMENT};
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::pack::BlobKind;
+use crate::sync::lock;
+
+/// Bytes that are read before they are cut and handed on together.
+const AT_ONCE: usize = 4 << 20;
+
+/// Why a stream was not stored.
+pub(crate) enum StreamError {
+    /// The reader failed; the session can go on.
+    Read(std::io::Error),
+    /// The session has failed.
+    Vault(Error),
+}
+
+impl From<Error> for StreamError {
+    fn from(error: Error) -> Self {
+        Self::Vault(error)
+    }
+}
+
+/// Whole chunks on their way to a worker.
+struct Chunks {
+    number: usize,
+    bytes: Vec<u8>,
+    lengths: Vec<usize>,
+}
+
+/// Stores all that `reader` gives; returns its blobs and its length.
+pub(crate) fn store(
+    engine: &Engine,
+    chunking: Chunking,
+    reader: &mut dyn Read,
+) -> Result<(Vec<Id>, u64), StreamError> {
+    let results = Mutex::new(Vec::new());
+    let workers = engine.workers;
+    let (queue, chunks) = bounded::<Chunks>(1);
+    // As many buffers as can be in use: at the reader, on the way, at each worker.
+    let (spare, spares) = bounded(workers + 2);
+    let size = std::thread::scope(|scope| {
+        for _ in 0..workers {
+            let (chunks, spare, results) = (chunks.clone(), spare.clone(), &results);
+            scope.spawn(move || {
+                if let Err(error) = work(engine, &chunks, &spare, results) {
+                    engine.halt.fail(error);
+                }
+            });
+        }
+        drop(chunks);
+        cut(engine, chunking, reader, &queue, &spares).inspect(|_| drop(queue))
+    });
+    let size = size?;
+    engine.halt.outcome()?;
+    let mut results = std::mem::take(&mut *lock(&results));
+    results.sort_unstable_by_key(|(number, _)| *number);
+    Ok((results.into_iter().flat_map(|(_, ids): (usize, Vec<Id>)| ids).collect(), size))
+}
+
+fn work(
+    engine: &Engine,
+    chunks: &Receiver<Chunks>,
+    spare: &Sender<Vec<u8>>,
+    results: &Mutex<Vec<(usize, Vec<Id>)>>,
+) -> Result<()> {
+    let mut sealer = Sealer::new(engine.options.level)?;
+    for Chunks { number, mut bytes, lengths } in chunks {
+        let mut ids = Vec::with_capacity(lengths.len());
+        let mut rest = &bytes[..];
+        for length in lengths {
+            let (chunk, after) = rest.split_at(length);
+            ids.push(engine.store(&mut sealer, BlobKind::Data, chunk)?);
+            rest = after;
+        }
+        lock(results).push((number, ids));
+        bytes.clear();
+        // Nobody may be reading any more.
+        let _ = spare.try_send(bytes);
+    }
+    Ok(())
+}
+
+fn cut(
+    engine: &Engine,
+    chunking: Chunking,
+    reader: &mut dyn Read,
+    queue: &Sender<Chunks>,
+    spares: &Receiver<Vec<u8>>,
+) -> Result<u64, StreamError> {
+    let (mut offset, mut wanted, mut number) = (0, AT_ONCE, 0);
+    let mut bytes = Vec::with_capacity(AT_ONCE);
+    loop {
+        engine.halt.check().or_else(|_| engine.halt.outcome())?;
+        let missing = wanted.saturating_sub(bytes.len()) as u64;
+        let read =
+            (&mut *reader).take(missing).read_to_end(&mut bytes).map_err(StreamError::Read)?;
+        add(&engine.counts.bytes_read, read as u64);
+        engine.progress(read as u64, 0);
+        let at_end = (read as u64) < missing;
+        let lengths = certain_cuts(engine, chunking, &bytes, offset, at_end);
+        let whole = lengths.iter().sum::<usize>();
+        if whole > 0 {
+            let mut next = spares.try_recv().unwrap_or_default();
+            next.extend_from_slice(&bytes[whole..]);
+            bytes.truncate(whole);
+            offset += whole as u64;
+            let chunks = Chunks { number, bytes, lengths };
+            if queue.send(chunks).is_err() {
+                engine.halt.outcome()?;
+            }
+            (bytes, number, wanted) = (next, number + 1, AT_ONCE);
+        } else {
+            wanted += AT_ONCE;
+        }
+        if at_end {
+            return Ok(offset);
+        }
+    }
+}
+
+/// The lengths of the chunks at the front of `bytes` that more bytes would not change.
+fn certain_cuts(
+    engine: &Engine,
+    chunking: Chunking,
+    bytes: &[u8],
+    offset: u64,
+    at_end: bool,
+) -> Vec<usize> {
+    let mut lengths = Vec::new();
+    let mut from = 0;
+    while from < bytes.len() {
+        let (limit, length) = match chunking {
+            Chunking::Fixed(size) => {
+                let size = (size as usize).clamp(1, chunk::MAX);
+                (size, size.min(bytes.len() - from))
+            }
+            Chunking::Content => {
+                let segment = (SEGMENT - (offset + from as u64) % SEGMENT) as usize;
+                let window = &bytes[from..bytes.len().min(from + segment)];
+                (segment.min(chunk::MAX), engine.chunker.cut(window))
+            }
+        };
+        let reaches_end = from + length == bytes.len();
+        if reaches_end && length < limit && !at_end {
+            break;
+        }
+        lengths.push(length);
+        from += length;
+    }
+    lengths
+}

@@ -1,0 +1,175 @@
+//! Full packs on their way to the store: several at a time, each read back before it counts.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use sha2::{Digest, Sha256};
+
+use super::halt::Halt;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::pack::{PackedBlob, pack_key};
+use crate::store::{Store, StoreErrorKind};
+use crate::sync::lock;
+
+/// Bytes that are read back with one call.
+const READ_BACK_STEP: u64 = 4 << 20;
+
+/// A finished pack.
+pub(crate) struct FullPack {
+    pub(crate) id: Id,
+    pub(crate) body: Bytes,
+    pub(crate) blobs: Vec<PackedBlob>,
+}
+
+/// A pack that is in the store.
+pub(crate) type StoredPack = (Id, Vec<PackedBlob>);
+
+/// The uploading threads and what they have done.
+pub(crate) struct Uploads {
+    queue: Option<Sender<FullPack>>,
+    threads: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Arc<dyn Store>,
+    halt: Arc<Halt>,
+    read_back: bool,
+    progress: Mutex<Progress>,
+    settled: Condvar,
+}
+
+#[derive(Default)]
+struct Progress {
+    waiting: usize,
+    stored: Vec<StoredPack>,
+    bytes: u64,
+}
+
+impl Uploads {
+    /// Starts `threads` uploaders.
+    pub(crate) fn start(
+        store: Arc<dyn Store>,
+        halt: Arc<Halt>,
+        read_back: bool,
+        threads: usize,
+    ) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            store,
+            halt,
+            read_back,
+            progress: Mutex::default(),
+            settled: Condvar::new(),
+        });
+        let (queue, packs) = bounded(1);
+        let threads = (0..threads.max(1))
+            .map(|_| {
+                let (shared, packs) = (Arc::clone(&shared), packs.clone());
+                std::thread::Builder::new()
+                    .name("upload".to_owned())
+                    .spawn(move || shared.work(&packs))
+                    .map_err(|error| Error::io("start a thread for", "upload", error))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { queue: Some(queue), threads, shared })
+    }
+
+    /// Hands a pack over; waits while all uploaders are busy.
+    pub(crate) fn send(&self, pack: FullPack) -> Result<()> {
+        lock(&self.shared.progress).waiting += 1;
+        let sent = self.queue.as_ref().map(|queue| queue.send(pack).is_ok());
+        if sent == Some(true) { Ok(()) } else { Err(Error::Cancelled) }
+    }
+
+    /// The barrier: waits until every pack that was handed over is in the store or failed.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let mut progress = lock(&self.shared.progress);
+        while progress.waiting > 0 {
+            progress = self.shared.settled.wait(progress).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(progress);
+        self.shared.halt.outcome()
+    }
+
+    /// The packs that are in the store, and their bytes.
+    pub(crate) fn stored<T>(&self, look: impl FnOnce(&[StoredPack], u64) -> T) -> T {
+        let progress = lock(&self.shared.progress);
+        look(&progress.stored, progress.bytes)
+    }
+}
+
+impl Drop for Uploads {
+    fn drop(&mut self) {
+        self.queue = None;
+        for thread in self.threads.drain(..) {
+            // A panic there has been printed; the waiting count below it never settles as good.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self, packs: &Receiver<FullPack>) {
+        for pack in packs {
+            let settle = Settle(self);
+            // After a failure what still waits is thrown away.
+            if self.halt.is_stopped() {
+                continue;
+            }
+            match self.upload(&pack) {
+                Ok(()) => {
+                    let mut progress = lock(&self.progress);
+                    progress.bytes += pack.body.len() as u64;
+                    progress.stored.push((pack.id, pack.blobs));
+                }
+                Err(error) => self.halt.fail(error),
+            }
+            drop(settle);
+        }
+    }
+
+    fn upload(&self, pack: &FullPack) -> Result<()> {
+        let key = pack_key(&pack.id);
+        match self.store.create(&key, std::slice::from_ref(&pack.body)) {
+            Ok(()) => {}
+            // The name is the content's hash; what stands there is compared below in any case.
+            Err(error) if error.kind == StoreErrorKind::Exists => {
+                return self.verify(&key, pack);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if self.read_back { self.verify(&key, pack) } else { Ok(()) }
+    }
+
+    /// Reads the pack from the store and compares its hash.
+    fn verify(&self, key: &str, pack: &FullPack) -> Result<()> {
+        let mut hasher = Sha256::new();
+        let size = pack.body.len() as u64;
+        let mut offset = 0;
+        while offset < size {
+            let length = READ_BACK_STEP.min(size - offset);
+            hasher.update(&self.store.get_range(key, offset, length)?);
+            offset += length;
+        }
+        if Id::from_bytes(hasher.finalize().into()) != pack.id {
+            return Err(Error::damaged(key, "it reads back other bytes than were written"));
+        }
+        Ok(())
+    }
+}
+
+/// Counts a pack as done however its upload ends, a panic included.
+struct Settle<'a>(&'a Shared);
+
+impl Drop for Settle<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.halt.fail(Error::Invalid("an uploading thread died".to_owned()));
+        }
+        lock(&self.0.progress).waiting -= 1;
+        self.0.settled.notify_all();
+    }
+}

@@ -1,0 +1,170 @@
+//! The fingerprint of what stands on disk.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::{FolderPrint, LEFT_OUT, write_line};
+use crate::chunk;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::meta;
+use crate::node::{Node, NodeKind, Tree};
+use crate::pack::BlobKind;
+use crate::parallel;
+use crate::snapshot::Snapshot;
+use crate::vault::Vault;
+
+/// Bytes that one thread hashes at a time, unless one piece is longer.
+const SHARE: u64 = 16 << 20;
+
+pub(super) fn fingerprint(vault: &Vault, snapshot: &Snapshot, folder: &Path) -> Result<Id> {
+    let tree = vault.tree(&snapshot.tree)?;
+    print_folder(vault, folder, &tree, Some(OsStr::new(LEFT_OUT)))
+}
+
+/// An entry on disk, and the pieces that its content is cut into.
+struct Entry {
+    path: PathBuf,
+    node: Node,
+    lengths: Vec<u64>,
+}
+
+/// Some adjoining pieces of one file.
+struct Share<'a> {
+    path: &'a Path,
+    offset: u64,
+    lengths: &'a [u64],
+}
+
+fn print_folder(vault: &Vault, folder: &Path, tree: &Tree, skip: Option<&OsStr>) -> Result<Id> {
+    vault.stop_if_cancelled()?;
+    let mut entries = Vec::new();
+    for name in names(folder)?.into_iter().filter(|name| Some(name.as_os_str()) != skip) {
+        entries.push(entry(vault, folder, name, tree)?);
+    }
+    let shares: Vec<Share<'_>> = entries.iter().flat_map(Entry::shares).collect();
+    let hashed = parallel::map(&shares, parallel::threads(), |share| {
+        vault.stop_if_cancelled()?;
+        share.hash()
+    })?;
+    let mut ids = hashed.into_iter();
+    let mut print = FolderPrint::new();
+    let mut line = Vec::new();
+    for entry in &mut entries {
+        let shares = entry.shares().count();
+        if entry.node.kind == NodeKind::File {
+            entry.node.content = Some(ids.by_ref().take(shares).flatten().collect());
+        }
+        let inner = match entry.node.kind {
+            NodeKind::Dir => Some(print_folder(vault, &entry.path, &inside(vault, entry)?, None)?),
+            _ => None,
+        };
+        line.clear();
+        write_line(&mut line, &entry.node, inner.as_ref());
+        print.lines(&line);
+    }
+    Ok(print.finish())
+}
+
+/// What the snapshot says is in a folder; nothing, if it knows no such folder.
+fn inside(vault: &Vault, entry: &Entry) -> Result<Tree> {
+    entry.node.subtree.as_ref().map_or_else(|| Ok(Tree::default()), |subtree| vault.tree(subtree))
+}
+
+fn names(folder: &Path) -> Result<Vec<OsString>> {
+    let list = || -> std::io::Result<Vec<OsString>> {
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
+    };
+    let mut names = list().map_err(|error| Error::io("read", folder, error))?;
+    names.sort();
+    Ok(names)
+}
+
+fn entry(vault: &Vault, folder: &Path, name: OsString, tree: &Tree) -> Result<Entry> {
+    let path = folder.join(&name);
+    let failed = |error| Error::io("read", &path, error);
+    let metadata = path.symlink_metadata().map_err(failed)?;
+    let known = tree.find(&name);
+    let mut node = Node::new(&name, kind(&metadata));
+    let mut lengths = Vec::new();
+    match node.kind {
+        NodeKind::File => {
+            node.size = metadata.len();
+            let content = known.and_then(|known| known.content.as_deref()).unwrap_or_default();
+            lengths = cuts(vault, content, node.size)?;
+        }
+        NodeKind::Dir => node.subtree = known.and_then(|known| known.subtree),
+        NodeKind::Symlink => {
+            let target = std::fs::read_link(&path).map_err(failed)?;
+            node.set_link_target(target.as_os_str().as_encoded_bytes());
+        }
+        NodeKind::Dev | NodeKind::Chardev => node.device = metadata.rdev(),
+        NodeKind::Fifo | NodeKind::Socket | NodeKind::Irregular => {}
+    }
+    Ok(Entry { path, node, lengths })
+}
+
+/// The recorded lengths, as far as the file reaches; what is longer is one more piece, or several.
+fn cuts(vault: &Vault, content: &[Id], size: u64) -> Result<Vec<u64>> {
+    let mut rest = size;
+    let mut lengths = Vec::new();
+    for id in content {
+        let location = vault.locate(BlobKind::Data, id)?.first().copied();
+        let length = location.map_or(0, |location| u64::from(location.content_length()));
+        if length == 0 || length > rest {
+            break;
+        }
+        lengths.push(length);
+        rest -= length;
+    }
+    while rest > 0 {
+        lengths.push(rest.min(chunk::MAX as u64));
+        rest -= rest.min(chunk::MAX as u64);
+    }
+    Ok(lengths)
+}
+
+fn kind(metadata: &Metadata) -> NodeKind {
+    meta::kind_of_mode(metadata.mode()).unwrap_or(NodeKind::Irregular)
+}
+
+impl Entry {
+    fn shares(&self) -> impl Iterator<Item = Share<'_>> {
+        let mut rest = &self.lengths[..];
+        let mut offset = 0;
+        std::iter::from_fn(move || {
+            let (mut count, mut bytes) = (0, 0);
+            while count < rest.len() && (count == 0 || bytes + rest[count] <= SHARE) {
+                bytes += rest[count];
+                count += 1;
+            }
+            let (lengths, after) = rest.split_at(count);
+            let share = Share { path: &self.path, offset, lengths };
+            (rest, offset) = (after, offset + bytes);
+            (count > 0).then_some(share)
+        })
+    }
+}
+
+impl Share<'_> {
+    fn hash(&self) -> Result<Vec<Id>> {
+        let failed = |error| Error::io("read", self.path, error);
+        let file = File::open(self.path).map_err(failed)?;
+        let mut offset = self.offset;
+        let mut buffer = Vec::new();
+        let mut ids = Vec::with_capacity(self.lengths.len());
+        for length in self.lengths {
+            let length = usize::try_from(*length)
+                .map_err(|_| Error::Invalid("a piece is longer than the memory".to_owned()))?;
+            if buffer.len() < length {
+                buffer.resize(length, 0);
+            }
+            file.read_exact_at(&mut buffer[..length], offset).map_err(failed)?;
+            ids.push(Id::of(&buffer[..length]));
+            offset += length as u64;
+        }
+        Ok(ids)
+    }
+}

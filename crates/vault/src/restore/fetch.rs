@@ -1,0 +1,223 @@
+//! Reading what a window of files needs: pack by pack, each blob once.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use bytes::{Bytes, BytesMut};
+
+use super::files::{OpenFiles, TargetFile};
+use super::opener::Opener;
+use crate::chunk::is_zero;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::index::Location;
+use crate::monitor::Stage;
+use crate::pack::{BlobKind, pack_key};
+use crate::parallel;
+use crate::store::StoreErrorKind;
+use crate::sync::lock;
+use crate::vault::Vault;
+
+/// Bytes between two wanted blobs that are read along.
+const GAP: u64 = 64 << 10;
+/// One read is at most this long, unless one blob is longer.
+const READ: u64 = 4 << 20;
+
+/// One place that a blob goes to.
+struct Wanted {
+    location: Location,
+    id: Id,
+    file: u32,
+    offset: u64,
+}
+
+/// Restores the content of the files. Their results stay in them; a store that fails, a full disk
+/// and a request to stop end it.
+pub(super) fn write(vault: &Vault, threads: usize, files: &[TargetFile]) -> Result<()> {
+    let (wanted, lengths) = plan(vault, files)?;
+    let reads: Vec<&[Wanted]> = wanted.chunk_by(joined()).collect();
+    let empty: Vec<&TargetFile> =
+        files.iter().filter(|file| file.node.content.as_ref().is_none_or(Vec::is_empty)).collect();
+    let threads = match threads {
+        0 => (2 * parallel::threads()).min(8),
+        threads => threads,
+    };
+    let fetch = Fetch {
+        vault,
+        files,
+        lengths: &lengths,
+        open: OpenFiles::default(),
+        next: AtomicUsize::new(0),
+        stopped: AtomicBool::new(false),
+        failure: Mutex::new(None),
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                if let Err(error) = fetch.work(&reads, &empty) {
+                    lock(&fetch.failure).get_or_insert(error);
+                    fetch.stopped.store(true, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    match lock(&fetch.failure).take() {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// Finds every blob; a file with one that no pack holds is marked. Sorted by place, with the
+/// length of each file's content.
+fn plan(vault: &Vault, files: &[TargetFile]) -> Result<(Vec<Wanted>, Vec<u64>)> {
+    let index = vault.index()?;
+    let mut wanted = Vec::new();
+    let mut lengths = Vec::with_capacity(files.len());
+    for (number, file) in files.iter().enumerate() {
+        let begun = wanted.len();
+        let mut offset = 0;
+        for id in file.node.content.iter().flatten() {
+            let location = match index.lookup(BlobKind::Data, id) {
+                Some(location) => Some(location),
+                None => vault.locate(BlobKind::Data, id)?.first().copied(),
+            };
+            let Some(location) = location else {
+                file.fail(&format!("its blob {} is in no pack", id.short()));
+                wanted.truncate(begun);
+                break;
+            };
+            wanted.push(Wanted { location, id: *id, file: number as u32, offset });
+            offset += u64::from(location.content_length());
+        }
+        if wanted.len() > begun && offset != file.node.size {
+            file.note(&format!("has {offset} bytes, although its size is {}", file.node.size));
+        }
+        lengths.push(offset);
+    }
+    wanted.sort_unstable_by_key(|wanted| {
+        (wanted.location.pack, wanted.location.offset, wanted.file, wanted.offset)
+    });
+    Ok((wanted, lengths))
+}
+
+/// Whether a blob is read together with the one before it.
+fn joined() -> impl FnMut(&Wanted, &Wanted) -> bool {
+    let mut start = None;
+    move |left, right| {
+        let end =
+            |wanted: &Wanted| u64::from(wanted.location.offset) + u64::from(wanted.location.length);
+        let begun = *start.get_or_insert(u64::from(left.location.offset));
+        let next = u64::from(right.location.offset);
+        let same_blob = left.location == right.location;
+        let near = left.location.pack == right.location.pack
+            && next >= end(left)
+            && next - end(left) <= GAP
+            && end(right) - begun <= READ;
+        if !same_blob && !near {
+            start = Some(next);
+        }
+        same_blob || near
+    }
+}
+
+struct Fetch<'a> {
+    vault: &'a Vault,
+    files: &'a [TargetFile],
+    lengths: &'a [u64],
+    open: OpenFiles,
+    next: AtomicUsize,
+    stopped: AtomicBool,
+    failure: Mutex<Option<Error>>,
+}
+
+impl Fetch<'_> {
+    fn work(&self, reads: &[&[Wanted]], empty: &[&TargetFile]) -> Result<()> {
+        let mut opener = Opener::new()?;
+        loop {
+            let at = self.next.fetch_add(1, Ordering::Relaxed);
+            if self.stopped.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            self.vault.stop_if_cancelled()?;
+            if let Some(read) = reads.get(at) {
+                self.read(&mut opener, read)?;
+            } else if let Some(file) = empty.get(at - reads.len()) {
+                file.write_empty(&self.open)?;
+                self.vault.environment().monitor.advance(Stage::Restore, 0, 1);
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads one stretch of a pack and writes each of its blobs wherever it belongs.
+    fn read(&self, opener: &mut Opener, read: &[Wanted]) -> Result<()> {
+        let (Some(first), Some(last)) = (read.first(), read.last()) else { return Ok(()) };
+        let start = u64::from(first.location.offset);
+        let end = u64::from(last.location.offset) + u64::from(last.location.length);
+        let key = pack_key(&first.location.pack);
+        let mut bytes = match self.vault.store().get_range(&key, start, end - start) {
+            Ok(bytes) if bytes.len() as u64 == end - start => Some(into_mutable(bytes)),
+            // The other ways to each blob are tried below.
+            Ok(_) => None,
+            Err(error)
+                if matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::Short) =>
+            {
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for targets in read.chunk_by(|left, right| left.location == right.location) {
+            let wanted = &targets[0];
+            let from = (u64::from(wanted.location.offset) - start) as usize;
+            let sealed = bytes
+                .as_mut()
+                .and_then(|bytes| bytes.get_mut(from..from + wanted.location.length as usize));
+            let uncompressed = wanted.location.uncompressed_length;
+            let opened = sealed.and_then(|sealed| {
+                opener.open(self.vault.key(), &wanted.id, uncompressed, sealed).ok()
+            });
+            match opened {
+                Some(content) => self.deliver(targets, content)?,
+                None => self.deliver_otherwise(targets)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The pack does not give the blob: others may.
+    fn deliver_otherwise(&self, targets: &[Wanted]) -> Result<()> {
+        match self.vault.load_blob(BlobKind::Data, &targets[0].id) {
+            Ok(content) => self.deliver(targets, &content),
+            Err(error @ Error::Damaged { .. }) => {
+                for wanted in targets {
+                    let file = &self.files[wanted.file as usize];
+                    file.fail(&error.to_string());
+                    file.came(&self.open, None)?;
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn deliver(&self, targets: &[Wanted], content: &[u8]) -> Result<()> {
+        let zero = is_zero(content);
+        let monitor = &self.vault.environment().monitor;
+        for wanted in targets {
+            let file = &self.files[wanted.file as usize];
+            if content.len() as u64 != u64::from(wanted.location.content_length()) {
+                file.fail("a blob has another length than the index says");
+            }
+            let length = self.lengths[wanted.file as usize];
+            file.write(&self.open, content, zero, wanted.offset, length)?;
+            monitor.advance(Stage::Restore, content.len() as u64, u64::from(wanted.offset == 0));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that can be changed in place, without a copy where the store gave them away.
+fn into_mutable(bytes: Bytes) -> BytesMut {
+    bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]))
+}

@@ -1,0 +1,225 @@
+//! One file of the target while its blobs come in, in any order and from several threads.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::plan::is_fatal;
+use crate::backup::Problem;
+use crate::chunk::is_zero;
+use crate::error::{Error, Result};
+use crate::meta;
+use crate::node::Node;
+use crate::sync::lock;
+
+/// Files that stay open between two of their blobs; beyond it they are opened again.
+const OPEN_AT_ONCE: usize = 256;
+/// A hole is made of at least so many zeros, in whole pages.
+const PAGE: usize = 4 << 10;
+const HOLE: usize = 64 << 10;
+
+/// A file to be restored.
+pub(super) struct TargetFile {
+    pub(super) path: PathBuf,
+    pub(super) node: Node,
+    /// Blobs that have not come yet.
+    missing: AtomicUsize,
+    failed: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    created: bool,
+    open: Option<Arc<File>>,
+    why: Option<String>,
+    problems: Vec<Problem>,
+}
+
+/// How many files are open in this restore.
+#[derive(Default)]
+pub(super) struct OpenFiles(AtomicUsize);
+
+impl TargetFile {
+    pub(super) fn new(path: PathBuf, node: Node) -> Self {
+        let blobs = node.content.as_ref().map_or(0, Vec::len);
+        Self {
+            path,
+            node,
+            missing: AtomicUsize::new(blobs),
+            failed: AtomicBool::new(false),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Marks the file as one that cannot be had.
+    pub(super) fn fail(&self, why: &str) {
+        lock(&self.state).why.get_or_insert_with(|| why.to_owned());
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes something that does not keep the file from being restored.
+    pub(super) fn note(&self, what: &str) {
+        lock(&self.state).problems.push(Problem { path: self.path.clone(), what: what.to_owned() });
+    }
+
+    /// A file without blobs.
+    pub(super) fn write_empty(&self, open: &OpenFiles) -> Result<()> {
+        if let Some(file) = self.attempt(|| self.open(open, 0))? {
+            self.complete(open, &file);
+        }
+        Ok(())
+    }
+
+    /// Writes a proven blob to its place. `length` is that of the whole content.
+    pub(super) fn write(
+        &self,
+        open: &OpenFiles,
+        content: &[u8],
+        zero: bool,
+        offset: u64,
+        length: u64,
+    ) -> Result<()> {
+        let mut file = None;
+        if !self.failed.load(Ordering::Relaxed) {
+            file = self.attempt(|| {
+                // A file of one blob is as long as what is written, mostly.
+                let whole = content.len() as u64 == length;
+                let file = self.open(open, if whole { 0 } else { length })?;
+                let ends_in_hole = zero || write_data(&file, content, offset)?;
+                if whole && ends_in_hole {
+                    file.set_len(length)?;
+                }
+                Ok(file)
+            })?;
+        }
+        self.came(open, file)
+    }
+
+    /// Counts a blob that was written to `file`, or that will not come. The last one completes the
+    /// file.
+    pub(super) fn came(&self, open: &OpenFiles, file: Option<Arc<File>>) -> Result<()> {
+        if self.missing.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return Ok(());
+        }
+        match file {
+            Some(file) if !self.failed.load(Ordering::Relaxed) => self.complete(open, &file),
+            _ => self.close(open),
+        }
+        Ok(())
+    }
+
+    fn attempt<T>(&self, write: impl FnOnce() -> std::io::Result<T>) -> Result<Option<T>> {
+        match write() {
+            Ok(done) => Ok(Some(done)),
+            Err(error) if is_fatal(&error) => Err(Error::io("write", &self.path, error)),
+            Err(error) => {
+                self.fail(&format!("cannot write it: {error}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// The open file; made anew, exclusively and `length` bytes long, at the first call.
+    fn open(&self, open: &OpenFiles, length: u64) -> std::io::Result<Arc<File>> {
+        let mut state = lock(&self.state);
+        if let Some(file) = &state.open {
+            return Ok(Arc::clone(file));
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+        options.create_new(!state.created);
+        let file = Arc::new(options.open(&self.path)?);
+        if !state.created {
+            state.created = true;
+            if length > 0 {
+                file.set_len(length)?;
+            }
+        }
+        if self.missing.load(Ordering::Relaxed) > 1 && open.0.load(Ordering::Relaxed) < OPEN_AT_ONCE
+        {
+            open.0.fetch_add(1, Ordering::Relaxed);
+            state.open = Some(Arc::clone(&file));
+        }
+        Ok(file)
+    }
+
+    fn complete(&self, open: &OpenFiles, file: &File) {
+        let failures = meta::restore_metadata(&self.node, meta::open_handle(file));
+        let problem = |(verb, error): (String, _)| Problem::failed(&self.path, &verb, error);
+        lock(&self.state).problems.extend(failures.into_iter().map(problem));
+        self.close(open);
+    }
+
+    fn close(&self, open: &OpenFiles) {
+        if lock(&self.state).open.take().is_some() {
+            open.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The result: size and problems, or why the file is not there.
+    pub(super) fn settle(self) -> Result<(u64, Vec<Problem>), Problem> {
+        let state = lock(&self.state);
+        let Some(why) = &state.why else {
+            return Ok((self.node.size, state.problems.clone()));
+        };
+        let mut what = why.clone();
+        if state.created
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            what = format!("{what}; and the part that was written cannot be removed: {error}");
+        }
+        Err(Problem { path: self.path.clone(), what })
+    }
+}
+
+/// Writes content, leaving out long runs of zero pages; true if it ends with one.
+fn write_data(file: &File, content: &[u8], offset: u64) -> std::io::Result<bool> {
+    let (mut from, mut last_hole) = (0, 0);
+    while from < content.len() {
+        let (data, hole) = next_run(&content[from..], offset + from as u64);
+        file.write_all_at(&content[from..from + data], offset + from as u64)?;
+        from += data + hole;
+        last_hole = hole;
+    }
+    Ok(last_hole > 0)
+}
+
+/// Lengths of the data at the front and of the hole behind it; the hole is in whole pages of the
+/// file. `offset` is where `bytes` lie in the file.
+fn next_run(bytes: &[u8], offset: u64) -> (usize, usize) {
+    let first_page = (PAGE - (offset % PAGE as u64) as usize) % PAGE;
+    let mut start = first_page;
+    while start + HOLE <= bytes.len() {
+        // Most pages of data differ from zero in their first bytes.
+        if !is_zero(&bytes[start..start + PAGE]) {
+            start += PAGE;
+            continue;
+        }
+        let pages = bytes[start..].chunks_exact(PAGE).take_while(|page| is_zero(page)).count();
+        if pages * PAGE >= HOLE {
+            return (start, pages * PAGE);
+        }
+        start += pages * PAGE;
+    }
+    (bytes.len(), 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_are_whole_pages() {
+        let mut bytes = vec![1; 300_000];
+        assert_eq!(next_run(&bytes, 0), (300_000, 0));
+        bytes[10_000..200_000].fill(0);
+        assert_eq!(next_run(&bytes, 0), (12_288, 184_320));
+        assert_eq!(next_run(&bytes, 100), (12_188, 184_320));
+        bytes.fill(0);
+        assert_eq!(next_run(&bytes, 0), (0, 299_008));
+        assert_eq!(next_run(&bytes[..60_000], 0), (60_000, 0));
+    }
+}
