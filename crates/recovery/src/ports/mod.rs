@@ -5,9 +5,11 @@ pub mod disk;
 pub mod engine;
 pub mod place;
 pub mod runner;
+pub mod source;
 
 pub use capture::{Capture, CaptureContext, SourceError};
 pub use disk::Disk;
 pub use engine::{Answer, Engine, EngineError, InPlace, WriterProof};
 pub use place::{Opened, Place, Presence};
 pub use runner::{Outcome, RefusingRunner, Request, Runner};
+pub use source::Source;
