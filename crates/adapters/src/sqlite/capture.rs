@@ -27,6 +27,20 @@ pub(super) struct Surroundings<'a> {
     pub options: &'a SqliteOptions,
 }
 
+impl Surroundings<'_> {
+    /// Begins a read transaction and reads, which takes its lock and fixes the state that it sees;
+    /// waits for other processes' locks. Returns the [`data_version`].
+    pub fn begin(&self, connection: &Connection) -> rusqlite::Result<i64> {
+        open::patiently(self.clock, self.options.patience, || {
+            connection.execute_batch("BEGIN")?;
+            data_version(connection).inspect_err(|_| {
+                // Nothing was read yet; should this fail too, the next BEGIN says so.
+                let _ = connection.execute_batch("ROLLBACK");
+            })
+        })
+    }
+}
+
 /// A finished capture.
 #[derive(Debug, Clone)]
 pub struct Captured {
@@ -76,8 +90,9 @@ pub fn capture(
     let around = Surroundings { clock, monitor, cancel, options };
     for _ in 0..UPHEAVALS {
         let live = open::examine(&options.path)?;
-        let connection = open::open(&live, options.patience)?;
-        let way = if is_wal(&connection).map_err(|error| open::explain(&live, error))? {
+        let connection = open::open(&live, clock, options.patience)?;
+        let mode = open::patiently(clock, options.patience, || is_wal(&connection));
+        let way = if mode.map_err(|error| open::explain(&live, error))? {
             wal::copy(&live, connection, &around, sink)
         } else {
             rollback::copy(&live, connection, &around, sink)

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lifeboat_vault::Clock;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
@@ -104,21 +105,48 @@ fn refuse_foreign_shm(live: &Live, owner: u32) -> Result<(), CaptureError> {
     })
 }
 
+/// Between two tries to get a lock. SQLite's own waiting grows to a tenth of a second, in which a
+/// busy writer comes and goes many times.
+const BETWEEN: Duration = Duration::from_millis(1);
+
+/// Tries `work` again while other processes hold their locks, at most for `patience`.
+pub(super) fn patiently<T>(
+    clock: &dyn Clock,
+    patience: Duration,
+    mut work: impl FnMut() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let start = clock.monotonic();
+    loop {
+        match work() {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && clock.monotonic().saturating_sub(start) < patience =>
+            {
+                clock.sleep(BETWEEN);
+            }
+            other => return other,
+        }
+    }
+}
+
 /// Opens the database to read. Waits at most `patience` for other processes' locks.
-pub(super) fn open(live: &Live, patience: Duration) -> Result<Connection, CaptureError> {
+pub(super) fn open(
+    live: &Live,
+    clock: &dyn Clock,
+    patience: Duration,
+) -> Result<Connection, CaptureError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(&live.real, flags)
         .and_then(|connection| {
-            prepare(&connection, patience)?;
+            prepare(&connection)?;
             stand_in_collations(&connection)?;
-            look(&connection)?;
+            patiently(clock, patience, || look(&connection))?;
             Ok(connection)
         })
         .or_else(|error| {
             if medium::is_read_only(&live.real) && no_log(live) && cannot_open(&error) {
                 let connection = open_immutable(&live.real)?;
                 stand_in_collations(&connection)?;
-                look(&connection)?;
                 return Ok(connection);
             }
             Err(error)
@@ -133,7 +161,8 @@ pub(super) fn open(live: &Live, patience: Duration) -> Result<Connection, Captur
     Ok(opened)
 }
 
-/// Opens a file that nothing can change, without locks, `-wal` or `-shm`.
+/// Opens a file that nothing can change, without locks, `-wal` or `-shm`, and reads its schema: a
+/// file that is no database fails here, not at the first question that needs one.
 pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
     use std::os::unix::ffi::OsStrExt;
     let mut uri = String::from("file:");
@@ -150,14 +179,15 @@ pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(uri, flags)?;
-    prepare(&connection, Duration::ZERO)?;
+    prepare(&connection)?;
+    look(&connection)?;
     Ok(connection)
 }
 
 /// Settings of this connection alone: nothing of ours is ever written, and leaving as the last
 /// connection neither checkpoints nor deletes the `-wal`.
-fn prepare(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
-    connection.busy_timeout(patience)?;
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::ZERO)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;

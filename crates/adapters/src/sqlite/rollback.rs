@@ -13,7 +13,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::CaptureError;
-use super::capture::{Copied, Halt, Sink, Surroundings, data_version, extent, is_wal, stream};
+use super::capture::{Copied, Halt, Sink, Surroundings, extent, is_wal, stream};
 use super::open::{self, Live};
 use super::pages;
 use super::survey::{Gate, Step, Survey};
@@ -167,9 +167,10 @@ impl<'a> Attempt<'a> {
         if self.around.cancel.is_cancelled() {
             return Err(Void::Failed(CaptureError::Cancelled));
         }
-        let outcome = self.locked(work);
-        let ended = self.connection.execute_batch("ROLLBACK");
         let explain = |error| Void::Failed(open::explain(self.live, error));
+        let version = self.around.begin(self.connection).map_err(explain)?;
+        let outcome = self.locked(version, work);
+        let ended = self.connection.execute_batch("ROLLBACK");
         let outcome = outcome.map_err(explain)?;
         ended.map_err(explain)?;
         outcome.ok_or(Void::Changed)
@@ -177,10 +178,9 @@ impl<'a> Attempt<'a> {
 
     fn locked<T>(
         &mut self,
+        version: i64,
         work: impl FnOnce(&Connection, &dyn Fn() -> Duration) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Option<T>> {
-        self.connection.execute_batch("BEGIN")?;
-        let version = data_version(self.connection)?;
         let clock = self.around.clock;
         let start = clock.monotonic();
         let held = || clock.monotonic().saturating_sub(start);
@@ -254,8 +254,7 @@ fn held(
     ));
     let explain = |error| Halt::Failed(open::explain(live, error));
     let began = around.clock.wall();
-    connection.execute_batch("BEGIN").map_err(explain)?;
-    data_version(connection).map_err(explain)?;
+    around.begin(connection).map_err(explain)?;
     let start = around.clock.monotonic();
     let span = || around.clock.monotonic().saturating_sub(start);
     let copied = under_lock(live, connection, around, sink, &span);

@@ -28,7 +28,7 @@ pub(super) fn copy(
     sink: &mut Sink<'_>,
 ) -> Result<Copied, Halt> {
     let explain = |error| open::explain(live, error);
-    let twin = open::open(live, around.options.patience)?;
+    let twin = open::open(live, around.clock, around.options.patience)?;
     let (began, same) = begin(&connection, &twin, around).map_err(explain)?;
     if !is_wal(&connection).map_err(explain)? {
         return Err(Halt::Changed);
@@ -66,24 +66,17 @@ fn begin(
 ) -> rusqlite::Result<(Timestamp, bool)> {
     let mut tries = 0;
     loop {
-        let before = data_version(twin)?;
+        let before = open::patiently(around.clock, around.options.patience, || data_version(twin))?;
         let began = around.clock.wall();
-        start(connection)?;
-        start(twin)?;
+        around.begin(connection)?;
+        let same = around.begin(twin)? == before;
         tries += 1;
-        let same = data_version(twin)? == before;
         if same || tries == TWINS {
             return Ok((began, same));
         }
         connection.execute_batch("ROLLBACK")?;
         twin.execute_batch("ROLLBACK")?;
     }
-}
-
-/// Begins a transaction and reads, which fixes the state that it sees.
-fn start(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch("BEGIN")?;
-    data_version(connection).map(|_| ())
 }
 
 /// Reads the manifest to its end; `None` if it was told to stop.
