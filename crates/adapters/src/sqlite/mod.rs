@@ -12,10 +12,17 @@
 //! How fingerprints are computed stands in [`fingerprint`].
 
 mod capture;
+mod engine;
+mod exchange;
 pub mod fingerprint;
+mod holders;
+mod in_place;
+mod judge;
 mod medium;
+mod moves;
 mod open;
 mod pages;
+mod query;
 mod rollback;
 mod survey;
 mod tables;
@@ -24,7 +31,10 @@ mod wal;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use capture::{Captured, capture};
+pub use capture::{Captured, Sink, capture};
+pub use engine::{QUESTION_LIMIT, SqliteEngine};
+pub use in_place::SqliteInPlace;
+pub use moves::{FileSystem, Moves};
 
 /// Database files up to this size, in bytes, are cut into blobs of [`SMALL_CUT`], larger ones into
 /// [`LARGE_CUT`].

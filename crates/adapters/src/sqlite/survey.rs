@@ -299,6 +299,16 @@ fn foreign_key_violations(connection: &Connection, table: &Table) -> Result<Opti
     }
 }
 
+/// The same over all tables.
+pub(super) fn all_foreign_key_violations(connection: &Connection) -> Result<Option<u64>> {
+    let mut sum = Some(0);
+    for table in tables::list(connection)?.iter().filter(|table| table.has_foreign_keys) {
+        let more = foreign_key_violations(connection, table)?;
+        sum = sum.zip(more).map(|(sum, more)| sum + more);
+    }
+    Ok(sum)
+}
+
 fn newest_change(connection: &Connection, newest: &NewestChange) -> Result<Option<String>> {
     let sql = format!(
         "SELECT CAST(max(t.{}) AS TEXT) FROM main.{} AS t",

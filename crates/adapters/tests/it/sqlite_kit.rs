@@ -4,11 +4,14 @@
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lifeboat_adapters::SystemClock;
-use lifeboat_adapters::sqlite::{CaptureError, Captured, SqliteOptions, capture};
+use lifeboat_adapters::sqlite::{CaptureError, Captured, SqliteEngine, SqliteOptions, capture};
+use lifeboat_model::manifest::{Content, FORMAT, Manifest, SqliteContent};
+use lifeboat_model::verdict::Verdict;
+use lifeboat_recovery::ports::Engine;
 use lifeboat_vault::{Cancel, Monitor, Stage};
 use rusqlite::Connection;
 
@@ -88,6 +91,35 @@ impl Bench {
     pub fn capture(&self) -> Captured {
         capture_to(&self.live(), &self.copy()).expect("captured")
     }
+}
+
+/// A manifest around what a capture found.
+pub fn manifest(content: &SqliteContent) -> Manifest {
+    Manifest {
+        format: FORMAT,
+        component: "app".to_owned(),
+        version: "test".to_owned(),
+        host: "test".to_owned(),
+        started: jiff::Timestamp::UNIX_EPOCH,
+        finished: jiff::Timestamp::UNIX_EPOCH,
+        content: Content::Sqlite(content.clone()),
+    }
+}
+
+/// The engine under test.
+pub fn engine() -> SqliteEngine {
+    SqliteEngine::new("app.db", Arc::new(SystemClock::new()), Duration::from_secs(5))
+}
+
+/// Names of the checks that did not pass, both levels.
+pub fn faults(copy: &Path, content: &SqliteContent) -> Vec<String> {
+    let (engine, manifest) = (engine(), manifest(content));
+    let (structure, content) = (engine.structure(copy, &manifest), engine.content(copy, &manifest));
+    assert!(!structure.is_empty() && !content.is_empty(), "zero checks prove nothing");
+    let all = structure.into_iter().chain(content);
+    all.filter(|check| check.verdict != Verdict::Pass)
+        .map(|check| format!("{}: {} instead of {}", check.name, check.found, check.expected))
+        .collect()
 }
 
 /// Asks the stock `sqlite3` program; a second opinion that shares no code with ours.
