@@ -3,6 +3,8 @@
 //! The MAC key of each message is `r || AES-128(k, IV)`; `r` is masked by Poly1305 itself. The MAC
 //! covers the ciphertext alone. A message is never decrypted before its MAC was found right.
 
+use std::cell::RefCell;
+
 use aes::cipher::{
     BlockCipherEncrypt, InnerIvInit, KeyInit, StreamCipher, StreamCipherCoreWrapper,
 };
@@ -190,12 +192,27 @@ impl Key {
     }
 }
 
+/// A fresh IV. Random bytes are fetched for many at once: for small blobs the call would cost as
+/// much as the sealing.
 fn random_iv() -> Result<[u8; IV_LENGTH]> {
-    let mut iv = [0u8; IV_LENGTH];
-    while iv.iter().all(|byte| *byte == 0) {
-        getrandom::fill(&mut iv)?;
+    const AT_ONCE: usize = 64;
+    thread_local! {
+        static POOL: RefCell<Vec<[u8; IV_LENGTH]>> = const { RefCell::new(Vec::new()) };
     }
-    Ok(iv)
+    POOL.with_borrow_mut(|pool| {
+        loop {
+            match pool.pop() {
+                // restic refuses an IV of zeros.
+                Some(iv) if iv.iter().any(|byte| *byte != 0) => return Ok(iv),
+                Some(_) => {}
+                None => {
+                    let mut bytes = [[0u8; IV_LENGTH]; AT_ONCE];
+                    getrandom::fill(bytes.as_flattened_mut())?;
+                    pool.extend_from_slice(&bytes);
+                }
+            }
+        }
+    })
 }
 
 #[derive(Serialize, Deserialize, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]

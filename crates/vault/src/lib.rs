@@ -3,6 +3,7 @@
 //! Knows nothing of plans and is useful as a library by itself.
 
 pub mod backup;
+pub mod check;
 pub mod chunk;
 pub mod clock;
 pub mod compress;
@@ -11,6 +12,7 @@ pub mod crypto;
 mod environment;
 mod error;
 pub mod fingerprint;
+mod flaw;
 mod id;
 pub mod index;
 mod key;
@@ -32,10 +34,12 @@ pub use backup::{
     SnapshotMeta, StreamedFile, WalkSpec, WalkSummary,
 };
 pub use chunk::Chunking;
+pub use check::{CheckOptions, CheckReport};
 pub use clock::Clock;
 pub use config::Config;
 pub use environment::Environment;
 pub use error::{Error, LockedBy, Result};
+pub use flaw::Wrong;
 pub use id::{Id, ParseIdError};
 pub use index::{Index, Location};
 pub use key::{KeyFile, KeyStrength, MasterSeed, Password};

@@ -15,10 +15,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, LockedBy, Result};
+use crate::flaw::ReadFailure;
 use crate::id::Id;
 use crate::store::{LockStore, StoreErrorKind};
 use crate::sync::lock as guard_of;
-use crate::vault::{Folder, ReadFailure, Stored, Vault};
+use crate::vault::{Folder, Stored, Vault};
 
 /// Age at which a lock counts as left behind.
 const STALE: SignedDuration = SignedDuration::from_mins(30);
@@ -328,7 +329,7 @@ fn read_patiently(
                 Ok(file) => return Ok(Some(Ok(file))),
                 Err(error) => failure = format!("not a lock: {error}"),
             },
-            Err(ReadFailure::Damaged(why)) => failure = why,
+            Err(ReadFailure::Damaged(flaw)) => failure = flaw.why,
             Err(ReadFailure::Store(error)) => failure = error.to_string(),
         }
         match vault.store().stat(&Folder::Locks.key(&stored.id)) {

@@ -22,9 +22,11 @@ use crate::key::MasterSeed;
 use crate::lock::LockGuard;
 use crate::store::{LockStore, Store};
 
+pub(crate) use blobs::{into_mutable, open_blob};
 pub(crate) use load_index::IndexState;
+pub(crate) use open::read_config;
 pub use snapshots::DamagedSnapshot;
-pub(crate) use unpacked::{Folder, ReadFailure, Stored};
+pub(crate) use unpacked::{Folder, Stored, read_named};
 
 /// An opened restic repository. Clones share it.
 #[derive(Clone)]

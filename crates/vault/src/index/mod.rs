@@ -208,18 +208,33 @@ impl Index {
     /// packs.
     pub fn distrust_missing(&self, sizes: &HashMap<Id, u64>) -> Vec<Id> {
         let mut gone = Vec::new();
-        self.for_each_numbered_pack(|number, pack, blobs| {
-            if sizes.get(pack) != Some(&crate::pack::pack_size(blobs)) {
+        let order = self.by_pack();
+        for (number, pack) in self.packs.iter().enumerate() {
+            if sizes.get(pack) != Some(&crate::pack::pack_size(&order.blobs(number))) {
                 self.distrusted[number].store(true, Ordering::Relaxed);
                 gone.push(*pack);
             }
-        });
+        }
         gone
     }
 
     /// Number of blobs of a kind that were loaded from the vault.
     pub fn loaded_count(&self, kind: BlobKind) -> usize {
         self.tables[slot(kind)].entries().len()
+    }
+
+    /// Position of a blob among the loaded ones of its kind, to mark it in a set of bits.
+    pub(crate) fn position(&self, kind: BlobKind, id: &Id) -> Option<usize> {
+        self.tables[slot(kind)].position(id)
+    }
+
+    /// Number of the pack from which the blob at a position is read.
+    pub(crate) fn best_pack(&self, kind: BlobKind, position: usize) -> usize {
+        let entries = &self.tables[slot(kind)].entries()[position..];
+        let first = &entries[0];
+        let mut same = entries.iter().take_while(|entry| entry.id == first.id);
+        let trusted = same.find(|entry| !self.is_distrusted(entry.pack));
+        trusted.unwrap_or(first).pack as usize
     }
 
     /// The packs that the vault's index objects name, those without blobs too.
@@ -230,38 +245,60 @@ impl Index {
     /// Calls `visit` for each pack that the vault's index objects name, with its blobs by offset.
     /// Blobs stored in this run are not among them.
     pub fn for_each_pack(&self, mut visit: impl FnMut(&Id, &[PackedBlob])) {
-        self.for_each_numbered_pack(|_, pack, blobs| visit(pack, blobs));
+        let order = self.by_pack();
+        for (number, pack) in self.packs.iter().enumerate() {
+            visit(pack, &order.blobs(number));
+        }
     }
 
-    fn for_each_numbered_pack(&self, mut visit: impl FnMut(usize, &Id, &[PackedBlob])) {
-        // Counting sort of entry numbers by pack: 4 bytes a blob while it lasts.
-        let mut starts = vec![0u32; self.packs.len() + 1];
-        for entry in self.tables.iter().flat_map(Table::entries) {
+    /// The loaded blobs by pack.
+    pub(crate) fn by_pack(&self) -> ByPack<'_> {
+        ByPack::new(self)
+    }
+}
+
+/// Entry numbers by pack: 4 bytes a blob while it lasts.
+pub(crate) struct ByPack<'a> {
+    index: &'a Index,
+    starts: Vec<u32>,
+    order: Vec<u32>,
+}
+
+impl<'a> ByPack<'a> {
+    fn new(index: &'a Index) -> Self {
+        let entries = || index.tables.iter().flat_map(Table::entries);
+        // A counting sort.
+        let mut starts = vec![0u32; index.packs.len() + 1];
+        for entry in entries() {
             starts[entry.pack as usize + 1] += 1;
         }
         for at in 1..starts.len() {
             starts[at] += starts[at - 1];
         }
-        let data = self.tables[0].entries().len();
-        let mut order = vec![0u32; data + self.tables[1].entries().len()];
+        let mut order = vec![0u32; index.tables.iter().map(|table| table.entries().len()).sum()];
         let mut next = starts.clone();
-        for (number, entry) in self.tables.iter().flat_map(Table::entries).enumerate() {
+        for (number, entry) in entries().enumerate() {
             let place = &mut next[entry.pack as usize];
             order[*place as usize] = number as u32;
             *place += 1;
         }
-        let mut blobs = Vec::new();
-        for (number, pack) in self.packs.iter().enumerate() {
-            let range = starts[number] as usize..starts[number + 1] as usize;
-            blobs.clear();
-            blobs.extend(order[range].iter().map(|at| {
+        ByPack { index, starts, order }
+    }
+
+    /// The blobs of the pack with this number, by offset.
+    pub fn blobs(&self, pack: usize) -> Vec<PackedBlob> {
+        let range = self.starts[pack] as usize..self.starts[pack + 1] as usize;
+        let data = self.index.tables[0].entries().len();
+        let mut blobs: Vec<PackedBlob> = self.order[range]
+            .iter()
+            .map(|at| {
                 let at = *at as usize;
                 let (kind, at) = if at < data { (0, at) } else { (1, at - data) };
-                self.tables[kind].entries()[at].packed(KINDS[kind])
-            }));
-            blobs.sort_unstable_by_key(|blob| blob.offset);
-            visit(number, pack, &blobs);
-        }
+                self.index.tables[kind].entries()[at].packed(KINDS[kind])
+            })
+            .collect();
+        blobs.sort_unstable_by_key(|blob| blob.offset);
+        blobs
     }
 }
 

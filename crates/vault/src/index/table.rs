@@ -58,12 +58,22 @@ impl Table {
 
     /// All entries of an id.
     pub fn find(&self, id: &Id) -> &[Entry] {
+        let start = self.start_of(id);
+        let same = self.entries[start..].iter().take_while(|entry| entry.id == *id).count();
+        &self.entries[start..start + same]
+    }
+
+    /// Where the first entry of an id is.
+    pub fn position(&self, id: &Id) -> Option<usize> {
+        let start = self.start_of(id);
+        self.entries.get(start).is_some_and(|entry| entry.id == *id).then_some(start)
+    }
+
+    fn start_of(&self, id: &Id) -> usize {
         let bucket = bucket(id, self.bits);
-        let range = self.starts[bucket] as usize..self.starts[bucket + 1] as usize;
-        let candidates = &self.entries[range];
-        let start = candidates.partition_point(|entry| entry.id < *id);
-        let same = candidates[start..].iter().take_while(|entry| entry.id == *id).count();
-        &candidates[start..start + same]
+        let first = self.starts[bucket] as usize;
+        let candidates = &self.entries[first..self.starts[bucket + 1] as usize];
+        first + candidates.partition_point(|entry| entry.id < *id)
     }
 }
 

@@ -6,10 +6,11 @@ use super::Vault;
 use crate::compress;
 use crate::crypto::{self, Key};
 use crate::error::{Error, Result};
+use crate::flaw::{Flaw, ReadFailure};
 use crate::id::Id;
 use crate::index::Location;
 use crate::pack::{self, BlobKind, PackedBlob};
-use crate::store::{Store, StoreErrorKind};
+use crate::store::Store;
 
 /// Holes up to this many bytes between wanted blobs are read along.
 const GAP_LIMIT: u64 = 64 << 10;
@@ -80,13 +81,8 @@ impl Vault {
     fn read_blob(&self, kind: BlobKind, id: &Id, location: &Location) -> Result<Bytes> {
         let object = || format!("{kind} blob {} in pack {}", id.short(), location.pack.short());
         let (offset, length) = (u64::from(location.offset), u64::from(location.length));
-        let sealed =
-            read_range(&**self.store(), &location.pack, offset, length).map_err(|failure| {
-                match failure {
-                    RangeFailure::Damaged(why) => Error::damaged(object(), why),
-                    RangeFailure::Store(error) => error,
-                }
-            })?;
+        let sealed = read_range(&**self.store(), &location.pack, offset, length)
+            .map_err(|failure| failure.into_error(object()))?;
         open_blob(self.key(), id, location.uncompressed_length, into_mutable(sealed))
             .map_err(|why| Error::damaged(object(), why))
     }
@@ -123,12 +119,12 @@ impl Vault {
                         visit(blob, opened)?;
                     }
                 }
-                Err(RangeFailure::Damaged(_)) => {
+                Err(ReadFailure::Damaged(_)) => {
                     for blob in group {
                         visit(blob, self.load_blob(blob.kind, &blob.id))?;
                     }
                 }
-                Err(RangeFailure::Store(error)) => return Err(error),
+                Err(ReadFailure::Store(error)) => return Err(error),
             }
         }
         Ok(())
@@ -151,32 +147,17 @@ fn groups(blobs: &[PackedBlob]) -> impl Iterator<Item = &[PackedBlob]> {
     })
 }
 
-enum RangeFailure {
-    Damaged(String),
-    Store(Error),
-}
-
 /// Part of a pack, exactly as long as asked.
 fn read_range(
     store: &dyn Store,
     pack: &Id,
     offset: u64,
     length: u64,
-) -> std::result::Result<Bytes, RangeFailure> {
-    let bytes =
-        store.get_range(&pack::pack_key(pack), offset, length).map_err(|error| {
-            match error.kind {
-                StoreErrorKind::NotFound => RangeFailure::Damaged("the pack is missing".into()),
-                StoreErrorKind::Short => RangeFailure::Damaged("the pack is truncated".into()),
-                _ => RangeFailure::Store(error.into()),
-            }
-        })?;
+) -> std::result::Result<Bytes, ReadFailure> {
+    let bytes = store.get_range(&pack::pack_key(pack), offset, length)?;
     // A store that breaks its promise must not make us slice out of bounds.
     if bytes.len() as u64 != length {
-        return Err(RangeFailure::Damaged(format!(
-            "the store gave {} bytes instead of {length}",
-            bytes.len()
-        )));
+        return Err(Flaw::truncated().into());
     }
     Ok(bytes)
 }

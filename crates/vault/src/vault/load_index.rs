@@ -4,22 +4,26 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Vault;
-use super::unpacked::{Folder, ReadFailure, Stored};
-use crate::error::{Error, Result};
+use super::unpacked::{Folder, Stored};
+use crate::error::Result;
+use crate::flaw::{Flaw, ReadFailure};
 use crate::id::Id;
 use crate::index::{Index, IndexBuilder, IndexFile};
 use crate::pack::{self, PackedBlob};
 use crate::parallel;
-use crate::store::StoreErrorKind;
 use crate::sync::lock;
 
 /// A loaded index and what was wrong with its objects.
 pub(crate) struct IndexState {
     pub index: Arc<Index>,
+    /// How many index objects there are, damaged ones too.
+    pub objects: usize,
     /// Index objects that cannot be read.
-    pub damaged: Vec<(Id, String)>,
+    pub damaged: Vec<(Id, Flaw)>,
     /// Packs that no readable index object names were looked into.
     pub rebuilt: bool,
+    /// Those packs, as far as their headers are whole.
+    pub unlisted: HashSet<Id>,
 }
 
 /// What a readable index object gave.
@@ -55,7 +59,7 @@ impl Vault {
     /// The index for a writer: freshly loaded, and packs that are missing or cut are not trusted
     /// to hold their blobs, so that a backup stores these again instead of referring to them.
     pub(crate) fn index_for_backup(&self) -> Result<Arc<Index>> {
-        let state = Arc::new(self.read_index(false)?);
+        let state = self.load_index_anew(false)?;
         // Listed after the index was read: every pack that it names must be there.
         let sizes = self.list(Folder::Data)?.into_iter().map(|pack| (pack.id, pack.size)).collect();
         let gone = state.index.distrust_missing(&sizes);
@@ -65,8 +69,15 @@ impl Vault {
                 gone.len()
             ));
         }
-        *lock(&self.0.index) = Some(state.clone());
         Ok(state.index.clone())
+    }
+
+    /// Loads the index anew.
+    pub(crate) fn load_index_anew(&self, thorough: bool) -> Result<Arc<IndexState>> {
+        let mut slot = lock(&self.0.index);
+        let state = Arc::new(self.read_index(thorough)?);
+        *slot = Some(state.clone());
+        Ok(state)
     }
 
     /// Loads the index anew unless another thread did since `seen` was loaded: another process may
@@ -96,7 +107,7 @@ impl Vault {
             self.stop_if_cancelled()?;
             match self.read_part(&object.id) {
                 Ok(part) => Ok(Ok(part)),
-                Err(ReadFailure::Damaged(why)) => Ok(Err((object.id, why))),
+                Err(ReadFailure::Damaged(flaw)) => Ok(Err((object.id, flaw))),
                 Err(ReadFailure::Store(error)) => Err(error),
             }
         })?;
@@ -107,8 +118,8 @@ impl Vault {
                 Err(damage) => damaged.push(damage),
             }
         }
-        for (id, why) in &damaged {
-            self.note(&format!("index {} is damaged: {why}", id.short()));
+        for (id, flaw) in &damaged {
+            self.note(&format!("index {} is damaged: {flaw}", id.short()));
         }
         let superseded: HashSet<Id> =
             good.iter().flat_map(|part| part.supersedes.clone()).collect();
@@ -122,15 +133,17 @@ impl Vault {
         // Damage to an object that a readable one replaces takes nothing away.
         let lost = damaged.iter().any(|(id, _)| !superseded.contains(id)) || stored.is_empty();
         let rebuilt = thorough || lost;
-        if rebuilt {
-            self.add_unlisted_packs(&mut builder, &doomed)?;
-        }
-        Ok(IndexState { index: Arc::new(builder.finish(threads)), damaged, rebuilt })
+        let unlisted = match rebuilt {
+            true => self.add_unlisted_packs(&mut builder, &doomed)?,
+            false => HashSet::new(),
+        };
+        let index = Arc::new(builder.finish(threads));
+        Ok(IndexState { index, objects: stored.len(), damaged, rebuilt, unlisted })
     }
 
     fn read_part(&self, id: &Id) -> Result<Part, ReadFailure> {
         let json = self.load_document(Folder::Index, id)?;
-        let file = IndexFile::parse(&json).map_err(ReadFailure::Damaged)?;
+        let file = IndexFile::parse(&json).map_err(Flaw::changed)?;
         let mut builder = IndexBuilder::default();
         builder.add_file(&file);
         let doomed = file.packs_to_delete.iter().map(|pack| pack.id).collect();
@@ -139,11 +152,15 @@ impl Vault {
 
     /// Reads the headers of all packs that the builder does not name. Their blobs can be read, but
     /// a backup must not refer to them: no index object vouches for them.
-    fn add_unlisted_packs(&self, builder: &mut IndexBuilder, doomed: &HashSet<Id>) -> Result<()> {
+    fn add_unlisted_packs(
+        &self,
+        builder: &mut IndexBuilder,
+        doomed: &HashSet<Id>,
+    ) -> Result<HashSet<Id>> {
         let unlisted = |pack: &Stored| !builder.names(&pack.id) && !doomed.contains(&pack.id);
         let packs: Vec<Stored> = self.list(Folder::Data)?.into_iter().filter(unlisted).collect();
         if packs.is_empty() {
-            return Ok(());
+            return Ok(HashSet::new());
         }
         self.note(&format!("reading {} packs that no index names", packs.len()));
         let headers = parallel::map(&packs, parallel::io_threads(), |pack| {
@@ -157,10 +174,12 @@ impl Vault {
                 Err(ReadFailure::Store(error)) => Err(error),
             }
         })?;
+        let mut unlisted = HashSet::new();
         for (pack, blobs) in headers.into_iter().flatten() {
             builder.add_unlisted_pack(&pack, blobs);
+            unlisted.insert(pack);
         }
-        Ok(())
+        Ok(unlisted)
     }
 
     /// The blobs that a pack of `size` bytes says it holds.
@@ -171,19 +190,16 @@ impl Vault {
     ) -> std::result::Result<Vec<PackedBlob>, ReadFailure> {
         let mut wanted = pack::EAGER_TAIL.min(size);
         loop {
-            let tail = self
-                .store()
-                .get_range(&pack::pack_key(pack), size - wanted, wanted)
-                .map_err(|error| match error.kind {
-                    StoreErrorKind::NotFound => ReadFailure::Damaged("it is missing".into()),
-                    StoreErrorKind::Short => ReadFailure::Damaged("it is truncated".into()),
-                    _ => ReadFailure::Store(Error::from(error)),
-                })?;
-            let found = pack::open_header(self.key(), &tail, size).map_err(ReadFailure::Damaged)?;
+            let key = pack::pack_key(pack);
+            let tail = self.store().get_range(&key, size - wanted, wanted)?;
+            if tail.len() as u64 != wanted {
+                return Err(Flaw::truncated().into());
+            }
+            let found = pack::open_header(self.key(), &tail, size).map_err(Flaw::changed)?;
             match found {
                 Some(blobs) => return Ok(blobs),
                 None => {
-                    let length = pack::header_length(&tail, size).map_err(ReadFailure::Damaged)?;
+                    let length = pack::header_length(&tail, size).map_err(Flaw::changed)?;
                     wanted = (length + pack::LENGTH_FIELD) as u64;
                 }
             }

@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::unpacked::{self, Folder, ReadFailure};
+use super::unpacked::{self, Folder};
 use super::{Inner, Vault};
 use crate::config::{CONFIG_KEY, Config};
 use crate::crypto::Key;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::flaw::{Flaw, ReadFailure};
 use crate::id::Id;
 use crate::key::{KeyFailure, KeyFile, MasterSeed, Password};
 use crate::store::{LockStore, Store, StoreErrorKind};
@@ -66,31 +67,33 @@ impl Vault {
     ) -> Result<Vault> {
         let config = match read_config(&*store, &key) {
             Ok(config) => Ok(config),
-            Err(Error::Damaged { why, .. }) => {
+            Err(ReadFailure::Damaged(Flaw { why, .. })) => {
                 let note = format!("config is damaged ({why}): the vault can be read, not written");
                 environment.monitor.note(&note);
                 Err(why)
             }
-            Err(error) => return Err(error),
+            Err(ReadFailure::Store(error)) => return Err(error),
         };
         let index = Mutex::default();
         Ok(Vault(Arc::new(Inner { store, locks, key, key_id, config, environment, index })))
     }
 }
 
-/// Reads and judges `config`; damage is [`Error::Damaged`].
-pub(crate) fn read_config(store: &dyn Store, key: &Key) -> Result<Config> {
-    let damaged = |why: String| Error::damaged(CONFIG_KEY, why);
-    let body = store.get(CONFIG_KEY).map_err(|error| match error.kind {
-        StoreErrorKind::NotFound => damaged("it is missing".into()),
-        StoreErrorKind::Short => damaged("it is truncated".into()),
-        _ => error.into(),
-    })?;
+/// Reads and judges `config`.
+pub(crate) fn read_config(
+    store: &dyn Store,
+    key: &Key,
+) -> std::result::Result<Config, ReadFailure> {
+    let body = store.get(CONFIG_KEY).map_err(ReadFailure::from)?;
     if body.is_empty() {
-        return Err(damaged("it is empty".into()));
+        return Err(Flaw::empty().into());
     }
-    let plain = key.open(&body).map_err(|error| damaged(error.to_string()))?;
-    Config::parse(&unpacked::decode(plain).map_err(damaged)?)
+    let plain = key.open(&body).map_err(|error| Flaw::changed(error.to_string()))?;
+    let json = unpacked::decode(plain).map_err(Flaw::changed)?;
+    Config::parse(&json).map_err(|error| match error {
+        Error::Damaged { why, .. } => Flaw::changed(why).into(),
+        error => ReadFailure::Store(error),
+    })
 }
 
 /// Tries every key object. What is damaged is noted and passed over, so that it cannot hide a good
@@ -138,11 +141,10 @@ pub(super) fn find_key(
 
 /// A key object, and whether its bytes fit its name.
 fn read_key(store: &dyn Store, id: &Id) -> std::result::Result<(KeyFile, bool), ReadFailure> {
-    let body = store.get(&Folder::Keys.key(id)).map_err(|error| match error.kind {
-        StoreErrorKind::NotFound => ReadFailure::Damaged("it is missing".into()),
-        StoreErrorKind::Short => ReadFailure::Damaged("it is truncated".into()),
-        _ => ReadFailure::Store(error.into()),
-    })?;
-    let file = KeyFile::parse(&body).map_err(ReadFailure::Damaged)?;
+    let body = store.get(&Folder::Keys.key(id)).map_err(ReadFailure::from)?;
+    if body.is_empty() {
+        return Err(Flaw::empty().into());
+    }
+    let file = KeyFile::parse(&body).map_err(Flaw::changed)?;
     Ok((file, Id::of(&body) == *id))
 }

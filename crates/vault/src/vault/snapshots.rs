@@ -4,20 +4,22 @@ use std::ffi::OsStr;
 use std::path::{Component, Path};
 
 use super::Vault;
-use super::unpacked::{Folder, ReadFailure};
+use super::unpacked::Folder;
 use crate::error::{Error, Result};
+use crate::flaw::{Flaw, ReadFailure, Wrong};
 use crate::id::Id;
 use crate::node::{Node, NodeKind, Tree};
 use crate::pack::BlobKind;
 use crate::parallel;
 use crate::snapshot::Snapshot;
-use crate::store::StoreErrorKind;
 
 /// A snapshot object that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedSnapshot {
     /// Its name.
     pub id: Id,
+    /// The sort of damage.
+    pub wrong: Wrong,
     /// What is wrong with it.
     pub why: String,
 }
@@ -40,7 +42,9 @@ impl Vault {
             self.stop_if_cancelled()?;
             match self.read_snapshot(&object.id) {
                 Ok(snapshot) => Ok(Ok((object.id, snapshot))),
-                Err(ReadFailure::Damaged(why)) => Ok(Err(DamagedSnapshot { id: object.id, why })),
+                Err(ReadFailure::Damaged(Flaw { wrong, why })) => {
+                    Ok(Err(DamagedSnapshot { id: object.id, wrong, why }))
+                }
                 Err(ReadFailure::Store(error)) => Err(error),
             }
         })?;
@@ -57,22 +61,17 @@ impl Vault {
 
     /// One snapshot by its full id.
     pub fn snapshot(&self, id: &Id) -> Result<Snapshot> {
-        let key = Folder::Snapshots.key(id);
         self.read_snapshot(id).map_err(|failure| match failure {
             // Missing is not damage here: nobody but the caller says that it should exist.
-            ReadFailure::Damaged(_) if self.is_missing(&key) => not_found(&id.to_string()),
+            ReadFailure::Damaged(Flaw { wrong: Wrong::Missing, .. }) => not_found(&id.to_string()),
             failure => failure.into_error(format!("snapshot {}", id.short())),
         })
-    }
-
-    fn is_missing(&self, key: &str) -> bool {
-        matches!(self.store().stat(key), Err(error) if error.kind == StoreErrorKind::NotFound)
     }
 
     fn read_snapshot(&self, id: &Id) -> Result<Snapshot, ReadFailure> {
         let json = self.load_document(Folder::Snapshots, id)?;
         serde_json::from_slice(&json)
-            .map_err(|error| ReadFailure::Damaged(format!("not a snapshot: {error}")))
+            .map_err(|error| Flaw::changed(format!("not a snapshot: {error}")).into())
     }
 
     /// The one snapshot whose id begins with `prefix`.

@@ -7,8 +7,9 @@ use super::Vault;
 use crate::compress;
 use crate::crypto::Key;
 use crate::error::{Error, Result};
+use crate::flaw::{Flaw, ReadFailure};
 use crate::id::Id;
-use crate::store::{Store, StoreErrorKind};
+use crate::store::Store;
 
 /// Folders of objects named by their SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,39 +71,18 @@ pub(crate) fn encode(key: &Key, json: &[u8]) -> Result<Vec<u8>> {
     key.seal(&plain)
 }
 
-/// What can be read wrongly: the store's failure apart from the object's.
-pub(crate) enum ReadFailure {
-    /// The object is missing or changed.
-    Damaged(String),
-    /// The store did not answer: this says nothing about the object.
-    Store(Error),
-}
-
-impl ReadFailure {
-    pub fn into_error(self, object: impl Into<String>) -> Error {
-        match self {
-            ReadFailure::Damaged(why) => Error::damaged(object, why),
-            ReadFailure::Store(error) => error,
-        }
-    }
-}
-
 /// Reads an object and holds its bytes against its name.
 pub(crate) fn read_named(
     store: &dyn Store,
     folder: Folder,
     id: &Id,
 ) -> std::result::Result<Bytes, ReadFailure> {
-    let body = store.get(&folder.key(id)).map_err(|error| match error.kind {
-        StoreErrorKind::NotFound => ReadFailure::Damaged("it is missing".into()),
-        StoreErrorKind::Short => ReadFailure::Damaged("it is truncated".into()),
-        _ => ReadFailure::Store(error.into()),
-    })?;
+    let body = store.get(&folder.key(id)).map_err(ReadFailure::from)?;
     if body.is_empty() {
-        return Err(ReadFailure::Damaged("it is empty".into()));
+        return Err(Flaw::empty().into());
     }
     if Id::of(&body) != *id {
-        return Err(ReadFailure::Damaged("its bytes are not those that it was named by".into()));
+        return Err(Flaw::changed("its bytes are not those that it was named by").into());
     }
     Ok(body)
 }
@@ -120,8 +100,8 @@ impl Vault {
         id: &Id,
     ) -> std::result::Result<Vec<u8>, ReadFailure> {
         let body = read_named(&**self.store(), folder, id)?;
-        let plain = self.key().open(&body).map_err(|error| ReadFailure::Damaged(error.to_string()));
-        decode(plain?).map_err(ReadFailure::Damaged)
+        let plain = self.key().open(&body).map_err(|error| Flaw::changed(error.to_string()))?;
+        Ok(decode(plain).map_err(Flaw::changed)?)
     }
 
     /// Stores a JSON document under its SHA-256.
