@@ -6,7 +6,8 @@ use lifeboat_testkit::{Fault, FaultyStore, MemoryStore, ReadOnlyStore, Verb, env
 use lifeboat_vault::{Error, KeyStrength, MasterSeed, Password, Store, StoreErrorKind, Vault};
 
 use crate::support::{
-    PASSWORD, init, noting, open, open_on, password, restic, restic_check, restic_ok, restic_with,
+    PASSWORD, init, key_of, noting, open, open_on, password, restic, restic_check, restic_ok,
+    restic_with,
 };
 
 #[test]
@@ -25,21 +26,6 @@ fn restic_accepts_a_new_vault_and_its_second_key() {
     let second = Password::new("second");
     let again = Vault::open(store.clone(), None, &second, environment(store.clock().clone()));
     assert_eq!(again.unwrap().master_fingerprint(), vault.master_fingerprint());
-}
-
-#[test]
-fn we_open_what_restic_made() {
-    let folder = tempfile::tempdir().unwrap();
-    for version in ["1", "2"] {
-        let path = folder.path().join(version);
-        restic_ok(&path, &["init", "--repository-version", version]);
-        let store = Arc::new(MemoryStore::load_from(&path).unwrap());
-        let vault = open(&store).unwrap();
-        assert_eq!(vault.config().unwrap().version.to_string(), version);
-        let shown = restic_ok(&path, &["cat", "config"]);
-        assert!(shown.contains(vault.repository_id()), "{shown}");
-        assert!(vault.snapshots().unwrap().is_empty());
-    }
 }
 
 #[test]
@@ -62,9 +48,7 @@ fn wrong_password_no_repository_and_double_init() {
 fn a_newer_format_is_refused() {
     // A config of version 3 under a known master key: the key file is restic's, the config ours.
     let store = Arc::new(MemoryStore::default());
-    let seed = init(&store).seed().unwrap();
-    let key: [u8; 64] = seed.to_bytes()[..64].try_into().unwrap();
-    let key = lifeboat_vault::crypto::Key::from_bytes(&key);
+    let key = key_of(&init(&store).seed().unwrap());
     let json = br#"{"version":3,"id":"0","chunker_polynomial":"new kind of cut"}"#;
     store.tamper("config", |_| Some(key.seal(json).unwrap()));
     assert!(matches!(open(&store), Err(Error::NewerFormat { found: 3, known: 2 })));

@@ -1,13 +1,16 @@
 //! What several tests need: vaults in memory and the stock `restic`.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 
 use lifeboat_testkit::{MemoryStore, environment};
+use lifeboat_vault::crypto::Key;
 use lifeboat_vault::{
-    BackupOptions, BackupSummary, Environment, Id, KeepAll, KeyStrength, LockStore, Monitor,
-    Password, Problem, Result, Root, Snapshot, SnapshotMeta, Stage, Store, Vault, WalkSpec,
+    BackupOptions, BackupSummary, BlobKind, Environment, Id, KeepAll, KeyStrength, LockStore,
+    MasterSeed, Monitor, NodeKind, Password, Problem, Result, Root, Snapshot, SnapshotMeta, Stage,
+    Store, Vault, WalkSpec, pack,
 };
 
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -104,6 +107,102 @@ pub fn restic_check(store: &MemoryStore) {
     store.save_to(folder.path()).unwrap();
     let text = restic_ok(folder.path(), &["check", "--read-data", "--no-lock"]);
     assert!(text.contains("no errors were found"), "{text}");
+}
+
+/// Every file of a snapshot by its path, read blob by blob; or why it cannot be read. A folder
+/// that cannot be read stands for all that is in it.
+pub fn contents(vault: &Vault, snapshot: &Snapshot) -> Contents {
+    fn walk(vault: &Vault, tree: &Id, path: &Path, found: &mut Contents) {
+        let tree = match vault.tree(tree) {
+            Ok(tree) => tree,
+            Err(error) => {
+                found.insert(path.to_owned(), Err(error.to_string()));
+                return;
+            }
+        };
+        for node in tree.nodes {
+            let path = path.join(&node.name);
+            match node.kind {
+                NodeKind::Dir => walk(vault, &node.subtree.unwrap(), &path, found),
+                NodeKind::Symlink => {
+                    found.insert(path, Ok(node.link_target().to_vec()));
+                }
+                _ => {
+                    let mut content = Ok(Vec::new());
+                    for id in node.content.iter().flatten() {
+                        match (vault.load_blob(BlobKind::Data, id), &mut content) {
+                            (Ok(blob), Ok(content)) => content.extend_from_slice(&blob),
+                            (Err(error), _) => content = Err(error.to_string()),
+                            (Ok(_), Err(_)) => {}
+                        }
+                    }
+                    found.insert(path, content);
+                }
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(vault, &snapshot.tree, Path::new("/"), &mut found);
+    found
+}
+
+pub type Contents = BTreeMap<PathBuf, std::result::Result<Vec<u8>, String>>;
+
+/// Bytes that do not compress and are the same each time.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// A repository that Lifeboat made and the stock restic filled: one `restic backup` of each source.
+pub fn filled_by_restic(sources: &[&Path]) -> MemoryStore {
+    let store = Arc::new(MemoryStore::default());
+    drop(init(&store));
+    let folder = tempfile::tempdir().unwrap();
+    store.save_to(folder.path()).unwrap();
+    for source in sources {
+        restic_backup(folder.path(), source);
+    }
+    MemoryStore::load_from(folder.path()).unwrap()
+}
+
+/// `restic backup` of all that is in a folder, which becomes the root of the tree.
+pub fn restic_backup(repository: &Path, source: &Path) {
+    let output = Command::new("restic")
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("HOME", "/nonexistent")
+        .env("RESTIC_PASSWORD", PASSWORD)
+        .current_dir(source)
+        .args(["--no-cache", "-r"])
+        .arg(repository)
+        .args(["backup", "--host", "elsewhere", "--tag", "component=media", "."])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The master key of a seed, to make and open objects by hand.
+pub fn key_of(seed: &MasterSeed) -> Key {
+    Key::from_bytes(seed.to_bytes()[..64].try_into().unwrap())
+}
+
+/// Keys of the packs that hold blobs of a kind.
+pub fn packs_of(store: &MemoryStore, key: &Key, kind: BlobKind) -> Vec<String> {
+    let holds = |name: &String| {
+        let body = store.get(name).unwrap();
+        let blobs = pack::open_header(key, &body, body.len() as u64).unwrap().unwrap();
+        blobs[0].kind == kind
+    };
+    store.keys("data").into_iter().filter(holds).collect()
 }
 
 /// One capture of a folder under its own path, and its problems.
