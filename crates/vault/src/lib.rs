@@ -33,8 +33,8 @@ pub use backup::{
     BackupOptions, BackupSession, BackupSummary, FileMeta, Filter, KeepAll, Problem, Root,
     SnapshotMeta, StreamedFile, WalkSpec, WalkSummary,
 };
-pub use chunk::Chunking;
 pub use check::{CheckOptions, CheckReport};
+pub use chunk::Chunking;
 pub use clock::Clock;
 pub use config::Config;
 pub use environment::Environment;
@@ -51,4 +51,4 @@ pub use polynomial::Polynomial;
 pub use restore::{RestoreOptions, RestoreReport};
 pub use snapshot::Snapshot;
 pub use store::{DeleteStore, Entry, LockStore, Store, StoreError, StoreErrorKind};
-pub use vault::{DamagedSnapshot, Vault};
+pub use vault::{DamagedSnapshot, SnapshotList, Vault};

@@ -25,7 +25,7 @@ use crate::store::{LockStore, Store};
 pub(crate) use blobs::{into_mutable, open_blob};
 pub(crate) use load_index::IndexState;
 pub(crate) use open::read_config;
-pub use snapshots::DamagedSnapshot;
+pub use snapshots::{DamagedSnapshot, SnapshotList};
 pub(crate) use unpacked::{Folder, Stored, read_named};
 
 /// An opened restic repository. Clones share it.

@@ -10,7 +10,7 @@ use crate::flaw::{Flaw, ReadFailure};
 use crate::id::Id;
 use crate::key::KeyFile;
 use crate::snapshot::Snapshot;
-use crate::vault::{Folder, IndexState, read_config, read_named};
+use crate::vault::{Folder, IndexState, SnapshotList, read_config, read_named};
 
 impl Check<'_> {
     fn flawed(&mut self, kind: ObjectKind, name: impl ToString, flaw: Flaw) {
@@ -49,7 +49,7 @@ impl Check<'_> {
 
     /// The snapshots to walk; damaged and missing ones are noted.
     pub(super) fn snapshots(&mut self) -> Result<Vec<(Id, Snapshot)>> {
-        let (mut good, bad) = self.vault.snapshots_and_damage()?;
+        let SnapshotList { readable: mut good, damaged: bad } = self.vault.list_snapshots()?;
         let only: Option<HashSet<Id>> =
             self.options.only.as_ref().map(|ids| ids.iter().copied().collect());
         let concerned = |id: &Id| only.as_ref().is_none_or(|only| only.contains(id));

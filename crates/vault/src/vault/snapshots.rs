@@ -24,19 +24,28 @@ pub struct DamagedSnapshot {
     pub why: String,
 }
 
+/// All snapshot objects of a vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotList {
+    /// Oldest first.
+    pub readable: Vec<(Id, Snapshot)>,
+    /// Those that cannot be read.
+    pub damaged: Vec<DamagedSnapshot>,
+}
+
 impl Vault {
     /// All snapshots, oldest first. A damaged one is noted and left out: the others must stay
-    /// reachable. [`Vault::check`] and [`Vault::snapshots_and_damage`] name it.
+    /// reachable. [`Vault::check`] and [`Vault::list_snapshots`] name it.
     pub fn snapshots(&self) -> Result<Vec<(Id, Snapshot)>> {
-        let (snapshots, damaged) = self.snapshots_and_damage()?;
-        for snapshot in damaged {
+        let list = self.list_snapshots()?;
+        for snapshot in list.damaged {
             self.note(&format!("snapshot {} is damaged: {}", snapshot.id.short(), snapshot.why));
         }
-        Ok(snapshots)
+        Ok(list.readable)
     }
 
-    /// All readable snapshots, oldest first, and the damaged ones.
-    pub fn snapshots_and_damage(&self) -> Result<(Vec<(Id, Snapshot)>, Vec<DamagedSnapshot>)> {
+    /// All snapshots, the damaged ones apart.
+    pub fn list_snapshots(&self) -> Result<SnapshotList> {
         let stored = self.list(Folder::Snapshots)?;
         let results = parallel::map(&stored, parallel::io_threads(), |object| {
             self.stop_if_cancelled()?;
@@ -48,15 +57,15 @@ impl Vault {
                 Err(ReadFailure::Store(error)) => Err(error),
             }
         })?;
-        let (mut good, mut damaged) = (Vec::new(), Vec::new());
+        let (mut readable, mut damaged) = (Vec::new(), Vec::new());
         for result in results {
             match result {
-                Ok(snapshot) => good.push(snapshot),
+                Ok(snapshot) => readable.push(snapshot),
                 Err(damage) => damaged.push(damage),
             }
         }
-        good.sort_by(|(id_a, a), (id_b, b)| a.time.cmp(&b.time).then(id_a.cmp(id_b)));
-        Ok((good, damaged))
+        readable.sort_by_key(|(id, snapshot): &(Id, Snapshot)| (snapshot.time, *id));
+        Ok(SnapshotList { readable, damaged })
     }
 
     /// One snapshot by its full id.

@@ -1,5 +1,7 @@
 //! Integration tests of the vault, in one binary.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
 mod damage;
 mod foreign;
 mod interop;
