@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod measure;
 pub mod objective;
 pub mod plan;
+pub mod recipe;
 pub mod schedule;
 pub mod size;
 pub mod span;

@@ -1,0 +1,240 @@
+//! Which snapshot is restored, and why that one: never by a name, never by a listing's order.
+//!
+//! The order of backups is the ledger's sequence; wall times may have been set back in between,
+//! and where the two disagree the choice says so. A snapshot that the ledger does not know is
+//! foreign and never chosen unless it is named.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A snapshot that could be restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Candidate {
+    /// Its id, hexadecimal.
+    pub snapshot: String,
+    /// Start of its capture, wall time.
+    pub time: Timestamp,
+    /// Sequence number of the ledger entry that records it; `None` if none does: it is foreign.
+    pub seq: Option<u64>,
+    /// Highest level at which it was verified, 1 to 5.
+    pub verified_level: Option<u8>,
+    /// Its last verification failed.
+    pub verification_failed: bool,
+    /// Something was skipped when it was made.
+    pub partial: bool,
+    /// Why it must not be removed.
+    pub hold: Option<String>,
+}
+
+impl Candidate {
+    /// The ledger does not know it.
+    pub fn foreign(&self) -> bool {
+        self.seq.is_none()
+    }
+
+    fn short(&self) -> &str {
+        self.snapshot.get(..8).unwrap_or(&self.snapshot)
+    }
+}
+
+/// Which restore point is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Wanted {
+    /// The newest.
+    Newest,
+    /// The newest at or before an instant.
+    At(Timestamp),
+    /// This one, by its id or the beginning of it.
+    Snapshot(String),
+}
+
+/// The snapshot that is restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Choice {
+    /// The snapshot.
+    pub chosen: Candidate,
+    /// Why this one, in words.
+    pub why: String,
+    /// Newer ones that were passed over, newest first.
+    pub skipped: Vec<Skipped>,
+    /// What must be said aloud.
+    pub warnings: Vec<String>,
+}
+
+/// A snapshot that was passed over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Skipped {
+    /// Its id.
+    pub snapshot: String,
+    /// Start of its capture.
+    pub time: Timestamp,
+    /// Why it was passed over.
+    pub why: String,
+}
+
+/// Why nothing can be chosen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PointError {
+    /// There are none at all.
+    #[error("there is no snapshot to restore")]
+    None,
+    /// There are some, but none that fits.
+    #[error("none of the {} can be restored", count(.0.len()))]
+    NoneFits(Vec<Skipped>),
+    /// No snapshot has this id.
+    #[error("there is no snapshot `{0}`")]
+    Unknown(String),
+    /// Several ids begin like this.
+    #[error("`{prefix}` is the beginning of {} snapshot ids", .ids.len())]
+    Ambiguous {
+        /// What was asked for.
+        prefix: String,
+        /// The ids.
+        ids: Vec<String>,
+    },
+}
+
+fn count(n: usize) -> String {
+    if n == 1 { "1 snapshot".to_owned() } else { format!("{n} snapshots") }
+}
+
+/// Chooses among the snapshots of one component in one tier. The given order does not matter.
+///
+/// # Errors
+/// If none is there, none fits, or an id is unknown or ambiguous.
+pub fn choose_restore_point(
+    candidates: &[Candidate],
+    wanted: &Wanted,
+    verified_only: bool,
+) -> Result<Choice, PointError> {
+    if let Wanted::Snapshot(prefix) = wanted {
+        return by_id(candidates, prefix, verified_only);
+    }
+    if candidates.is_empty() {
+        return Err(PointError::None);
+    }
+    let mut ordered: Vec<&Candidate> = candidates.iter().collect();
+    // Newest first; foreign ones have no place in the order and come by time, last.
+    ordered.sort_by(|a, b| (b.seq, b.time, &b.snapshot).cmp(&(a.seq, a.time, &a.snapshot)));
+    let mut skipped = Vec::new();
+    for candidate in &ordered {
+        if let Some(why) = unfit(candidate, wanted, verified_only) {
+            skipped.push(skip(candidate, why));
+            continue;
+        }
+        let why = reason(candidate, wanted, verified_only);
+        let warnings = warnings(candidate, &ordered, wanted);
+        return Ok(Choice { chosen: (*candidate).clone(), why, skipped, warnings });
+    }
+    Err(PointError::NoneFits(skipped))
+}
+
+fn skip(candidate: &Candidate, why: String) -> Skipped {
+    Skipped { snapshot: candidate.snapshot.clone(), time: candidate.time, why }
+}
+
+/// Why a snapshot is not chosen by itself.
+fn unfit(candidate: &Candidate, wanted: &Wanted, verified_only: bool) -> Option<String> {
+    if candidate.foreign() {
+        return Some("the ledger does not know it (foreign)".to_owned());
+    }
+    if candidate.verification_failed {
+        return Some("its verification failed".to_owned());
+    }
+    match wanted {
+        Wanted::At(at) if candidate.time > *at => return Some(format!("it is later than {at}")),
+        _ => {}
+    }
+    (verified_only && candidate.verified_level.is_none())
+        .then(|| "it was not verified yet".to_owned())
+}
+
+fn by_id(
+    candidates: &[Candidate],
+    prefix: &str,
+    verified_only: bool,
+) -> Result<Choice, PointError> {
+    let wanted = prefix.to_ascii_lowercase();
+    let mut found: Vec<&Candidate> = candidates
+        .iter()
+        .filter(|candidate| !wanted.is_empty() && candidate.snapshot.starts_with(&wanted))
+        .collect();
+    found.sort_by(|a, b| a.snapshot.cmp(&b.snapshot));
+    found.dedup_by(|a, b| a.snapshot == b.snapshot);
+    let chosen = match found[..] {
+        [one] => one,
+        [] => return Err(PointError::Unknown(prefix.to_owned())),
+        _ => {
+            return Err(PointError::Ambiguous {
+                prefix: prefix.to_owned(),
+                ids: found.iter().map(|candidate| candidate.snapshot.clone()).collect(),
+            });
+        }
+    };
+    if verified_only && (chosen.verified_level.is_none() || chosen.verification_failed) {
+        let why = "it is not verified".to_owned();
+        return Err(PointError::NoneFits(vec![skip(chosen, why)]));
+    }
+    let mut warnings = state_warnings(chosen);
+    if chosen.foreign() {
+        warnings.insert(0, "the ledger does not know this snapshot (foreign)".to_owned());
+    }
+    if chosen.verification_failed {
+        warnings.insert(0, "the last verification of this snapshot failed".to_owned());
+    }
+    let why = "named by its id".to_owned();
+    Ok(Choice { chosen: chosen.clone(), why, skipped: Vec::new(), warnings })
+}
+
+fn reason(chosen: &Candidate, wanted: &Wanted, verified_only: bool) -> String {
+    let which = if verified_only { "newest verified snapshot" } else { "newest snapshot" };
+    let upto = match wanted {
+        Wanted::At(at) => format!(" at or before {at}"),
+        _ => String::new(),
+    };
+    let level = match chosen.verified_level {
+        Some(level) => format!(", verified at V{level}"),
+        None => ", not verified yet".to_owned(),
+    };
+    format!("{which}{upto}{level}")
+}
+
+fn state_warnings(chosen: &Candidate) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if chosen.partial {
+        warnings
+            .push("something was skipped when this snapshot was made: it is partial".to_owned());
+    }
+    warnings
+}
+
+fn warnings(chosen: &Candidate, newest_first: &[&Candidate], wanted: &Wanted) -> Vec<String> {
+    let mut warnings = state_warnings(chosen);
+    let known = newest_first.iter().filter(|candidate| !candidate.foreign());
+    if chosen.partial
+        && let Some(whole) =
+            known.clone().find(|c| !c.partial && !c.verification_failed && c.seq < chosen.seq)
+    {
+        warnings.push(format!("the newest whole one is {} of {}", whole.short(), whole.time));
+    }
+    // Made before the chosen one, yet dated after it: a clock was set back in between.
+    let earlier_but_later_dated =
+        known.clone().find(|c| c.seq < chosen.seq && c.time > chosen.time);
+    // For an instant, one made later but dated before it may be meant as well.
+    let later_but_earlier_dated = known
+        .clone()
+        .find(|c| c.seq > chosen.seq && c.time < chosen.time && matches!(wanted, Wanted::At(_)));
+    for other in [earlier_but_later_dated, later_but_earlier_dated].into_iter().flatten() {
+        warnings.push(format!(
+            "the clock was set back between backups: {} is dated {}, this one {}, though by the \
+             ledger it was made {}; the ledger's order counts",
+            other.short(),
+            other.time,
+            chosen.time,
+            if other.seq < chosen.seq { "before it" } else { "after it" },
+        ));
+    }
+    warnings
+}
