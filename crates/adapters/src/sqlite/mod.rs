@@ -24,6 +24,7 @@ mod open;
 mod pages;
 mod query;
 mod rollback;
+mod source;
 mod survey;
 mod tables;
 mod wal;
@@ -35,6 +36,7 @@ pub use capture::{Captured, Sink, capture};
 pub use engine::{QUESTION_LIMIT, SqliteEngine};
 pub use in_place::SqliteInPlace;
 pub use moves::{FileSystem, Moves};
+pub use source::SqliteSource;
 
 /// Database files up to this size, in bytes, are cut into blobs of [`SMALL_CUT`], larger ones into
 /// [`LARGE_CUT`].

@@ -11,5 +11,6 @@ mod sqlite_engine;
 mod sqlite_in_place;
 mod sqlite_kit;
 mod sqlite_refused;
+mod sqlite_vault;
 mod sqlite_writers;
 mod store;
