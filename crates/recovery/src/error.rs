@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use lifeboat_model::exit::Exit;
+use lifeboat_model::recipe::{PointError, RecipeError};
 use lifeboat_vault::{StoreError, StoreErrorKind};
 
 use crate::ports::{EngineError, SourceError};
@@ -19,13 +20,17 @@ pub enum Error {
     /// The plan's key source gave no vault key.
     #[error("there is no vault key")]
     NoKey,
-    /// No component of that name.
-    #[error("the plan has no component {name}")]
-    UnknownComponent {
-        /// The name asked for.
-        name: String,
-        /// The nearest name that exists.
-        nearest: Option<String>,
+    /// No recipe can be made.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// No restore point can be chosen.
+    #[error("{component}: nothing to restore from")]
+    Point {
+        /// The component.
+        component: String,
+        /// Why.
+        #[source]
+        source: PointError,
     },
     /// No drill of that name.
     #[error("the plan has no drill {name}")]
@@ -34,12 +39,6 @@ pub enum Error {
         name: String,
         /// Those that exist.
         known: Vec<String>,
-    },
-    /// No schedule of that name.
-    #[error("the plan has no schedule {name}")]
-    UnknownSchedule {
-        /// The name asked for.
-        name: String,
     },
     /// The request leaves nothing to do.
     #[error("no component is chosen")]
@@ -52,13 +51,11 @@ pub enum Error {
         /// The change that mends it.
         hint: String,
     },
-    /// No snapshot fits.
-    #[error("{what}")]
+    /// No snapshot has that id.
+    #[error("there is no snapshot or component {name}")]
     NoSnapshot {
-        /// One sentence.
-        what: String,
-        /// The change that mends it.
-        hint: String,
+        /// What was asked for.
+        name: String,
     },
     /// Refused; nothing was changed.
     #[error("{what}")]
@@ -158,11 +155,43 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// There is no ledger of that host.
+    #[error("there is no ledger of host {host}, neither here nor in the tier")]
+    NoLedger {
+        /// The host.
+        host: String,
+    },
     /// The ledger does not hold together, so that nothing is added to it.
     #[error("the ledger does not verify: {what}")]
     Ledger {
         /// The first finding.
         what: String,
+    },
+    /// The signing key cannot be used.
+    #[error("the signing key {} cannot be used: {why}", path.display())]
+    SignKey {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Signing failed.
+    #[error("{what} cannot be signed")]
+    Sign {
+        /// What.
+        what: &'static str,
+        /// The cause.
+        #[source]
+        source: lifeboat_model::chain::SignError,
+    },
+    /// An entry cannot be sealed.
+    #[error("the ledger cannot be continued")]
+    Chain(#[from] lifeboat_model::chain::ChainError),
+    /// The tier has another object under the name.
+    #[error("{key} in the tier is not what this host would write there")]
+    Diverged {
+        /// The key.
+        key: String,
     },
     /// A signed object cannot be written or read.
     #[error("{what} cannot be encoded")]
@@ -231,10 +260,13 @@ impl Error {
     /// What the process ends with.
     pub fn exit(&self) -> Exit {
         match self {
-            Error::NoKey | Error::UnknownSchedule { .. } | Error::NothingChosen => Exit::Usage,
-            Error::Usage { .. } => Exit::Usage,
-            Error::UnknownComponent { .. } | Error::UnknownDrill { .. } => Exit::NotFound,
-            Error::NoSnapshot { .. } | Error::NoVault { .. } => Exit::NotFound,
+            Error::NoKey | Error::NothingChosen | Error::Usage { .. } => Exit::Usage,
+            Error::Recipe(RecipeError::UnknownComponent { .. }) => Exit::NotFound,
+            Error::Recipe(_) => Exit::Usage,
+            Error::Point { .. } | Error::UnknownDrill { .. } => Exit::NotFound,
+            Error::NoSnapshot { .. } | Error::NoVault { .. } | Error::NoLedger { .. } => {
+                Exit::NotFound
+            }
             Error::Refused { .. } | Error::OtherVault { .. } | Error::NotAVault { .. } => {
                 Exit::Refused
             }
@@ -263,19 +295,17 @@ impl Error {
                  `lifeboat init` makes a key file"
                     .to_owned()
             }
-            Error::UnknownComponent { nearest: Some(name), .. } => format!("did you mean {name}?"),
-            Error::UnknownComponent { .. } => "`lifeboat status` lists the components".to_owned(),
+            Error::Recipe(error) => return error.hint(),
+            Error::Point { source, .. } => point_hint(source),
             Error::UnknownDrill { known, .. } if known.is_empty() => {
                 "the plan has no [drill.*] table; `lifeboat drill run` without a name drills \
                  every component"
                     .to_owned()
             }
             Error::UnknownDrill { known, .. } => format!("it has {}", known.join(", ")),
-            Error::UnknownSchedule { .. } => "look at the plan's [schedule.*] tables".to_owned(),
             Error::NothingChosen => "name a component, or look at the plan's components".to_owned(),
-            Error::Usage { hint, .. }
-            | Error::NoSnapshot { hint, .. }
-            | Error::Refused { hint, .. } => hint.clone(),
+            Error::Usage { hint, .. } | Error::Refused { hint, .. } => hint.clone(),
+            Error::NoSnapshot { .. } => "`lifeboat list` shows the snapshots".to_owned(),
             Error::Unmounted { place, .. } => format!(
                 "mount the disk of {place}; if the vault is gone for good, remove \
                  `tiers.json` from the state folder and back up anew"
@@ -287,6 +317,9 @@ impl Error {
                 format!("{place} holds {}; give the tier an empty folder", found.join(", "))
             }
             Error::NoVault { .. } => "`lifeboat backup` makes it".to_owned(),
+            Error::NoLedger { .. } => {
+                "a backup, verification, restore or drill begins it".to_owned()
+            }
             Error::Busy { .. } => "wait until it is done; `lifeboat status` shows it".to_owned(),
             Error::NoRoom { path, .. } => {
                 format!("free some space at {}, or choose another place", path.display())
@@ -300,6 +333,12 @@ impl Error {
                     .to_owned()
             }
             Error::Ledger { .. } => "run `lifeboat audit verify` for all findings".to_owned(),
+            Error::SignKey { .. } => {
+                "restore the file from a copy; or move it away: a new key is made, and the ledger \
+                 says so"
+                    .to_owned()
+            }
+            Error::Diverged { .. } => "run `lifeboat audit verify`".to_owned(),
             Error::Vault(error) => return error.hint().map(str::to_owned),
             Error::Store(error) => return store_hint(error),
             Error::Seal(SealError::WrongKey) => {
@@ -318,6 +357,21 @@ impl Error {
             Error::Engine(EngineError::Refused { hint, .. }) => hint.clone(),
             _ => return None,
         })
+    }
+}
+
+fn point_hint(error: &PointError) -> String {
+    match error {
+        PointError::None => "`lifeboat backup` makes the first".to_owned(),
+        PointError::NoneFits(passed_over) => {
+            let why = |s: &lifeboat_model::recipe::Skipped| {
+                format!("{} {}", s.snapshot.get(..8).unwrap_or(&s.snapshot), s.why)
+            };
+            let list: Vec<String> = passed_over.iter().take(3).map(why).collect();
+            format!("passed over: {}; `--at SNAPSHOT` takes one all the same", list.join("; "))
+        }
+        PointError::Unknown(_) => "`lifeboat list` shows the snapshots".to_owned(),
+        PointError::Ambiguous { .. } => "give more characters of the snapshot's id".to_owned(),
     }
 }
 
@@ -352,4 +406,15 @@ fn store_hint(error: &StoreError) -> Option<String> {
         StoreErrorKind::Unreachable => format!("check that {} is there and mounted", error.place),
         _ => return None,
     })
+}
+/// True for an error that ends the whole run, not one component.
+#[allow(dead_code)] // used by the flows
+pub(crate) fn ends_run(error: &Error) -> bool {
+    match error {
+        Error::Cancelled => true,
+        Error::Vault(error) | Error::Source(SourceError::Vault(error)) => {
+            matches!(error, lifeboat_vault::Error::Cancelled)
+        }
+        _ => false,
+    }
 }

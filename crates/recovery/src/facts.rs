@@ -2,6 +2,8 @@
 //!
 //! Stored in the `facts` list of a `finished` entry's detail. Fields may be added, never changed.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use lifeboat_model::verdict::Verdict;
 use serde::{Deserialize, Serialize};
@@ -116,7 +118,7 @@ pub struct DrillFact {
 
 /// The facts in an entry's detail. Facts of a later version that are not understood are passed
 /// over.
-pub fn facts_of(detail: &Value) -> Vec<Fact> {
+pub fn facts_of(detail: &BTreeMap<String, Value>) -> Vec<Fact> {
     let list = detail.get("facts").and_then(Value::as_array);
     list.into_iter()
         .flatten()

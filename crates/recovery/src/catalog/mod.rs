@@ -4,6 +4,7 @@
 //! damaged or newer file is set aside and rebuilt, with a note.
 
 mod rows;
+mod sync;
 
 use std::fs;
 use std::path::Path;
@@ -13,6 +14,7 @@ use lifeboat_model::verdict::Verdict;
 use rusqlite::{Connection, params};
 
 pub use rows::{DrillRow, SnapshotRow};
+pub use sync::{as_it_is, note_facts, up_to_date};
 
 use crate::error::{Error, Result};
 use crate::facts::{DrillFact, Fact, Level, SnapshotFact, VerifiedFact};

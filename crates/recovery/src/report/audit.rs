@@ -109,6 +109,8 @@ pub struct LoggedEntry {
     pub object: String,
     /// `started`, `done`, `failed` …
     pub outcome: String,
+    /// The entry that began what this one ends.
+    pub of: Option<u64>,
     /// More, in words.
     pub detail: serde_json::Value,
     /// Its hash, hexadecimal.

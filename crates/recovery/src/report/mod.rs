@@ -108,3 +108,7 @@ pub struct Problem {
     /// What was wrong.
     pub what: String,
 }
+/// Rounds a span to milliseconds, for reports.
+pub(crate) fn seconds(span: std::time::Duration) -> f64 {
+    (span.as_secs_f64() * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,47 @@
+//! The signing keys that this host accepted in its own chain: its own, and those found in a chain
+//! that it took over from a tier after it lost its state.
+
+use lifeboat_model::chain::PublicKey;
+use serde::{Deserialize, Serialize};
+
+use super::remote::safe_name;
+use crate::error::{Error, Result};
+use crate::state::{State, read_optional, replace};
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Keys {
+    format: u32,
+    keys: Vec<PublicKey>,
+}
+
+fn path(state: &State, host: &str) -> std::path::PathBuf {
+    state.path(format!("ledger/{}.keys", safe_name(host)))
+}
+
+/// The accepted keys, in the order in which they were accepted.
+pub fn accepted(state: &State, host: &str) -> Result<Vec<PublicKey>> {
+    let path = path(state, host);
+    let Some(body) = read_optional(&path)? else { return Ok(Vec::new()) };
+    let keys: Keys = serde_json::from_slice(&body).map_err(|e| {
+        Error::State(crate::state::StateError { verb: "read", path, source: e.into() })
+    })?;
+    Ok(keys.keys)
+}
+
+/// Accepts further keys.
+pub fn accept(state: &State, host: &str, more: &[PublicKey]) -> Result<()> {
+    let mut keys = accepted(state, host)?;
+    let before = keys.len();
+    for key in more {
+        if !keys.contains(key) {
+            keys.push(*key);
+        }
+    }
+    if keys.len() == before {
+        return Ok(());
+    }
+    state.make("ledger")?;
+    let body = serde_json::to_vec(&Keys { format: 1, keys })
+        .map_err(|source| Error::Encode { what: "the accepted keys", source })?;
+    Ok(replace(&path(state, host), &body)?)
+}

@@ -1,0 +1,231 @@
+//! The local chain of one host: `.lifeboat/ledger/HOST.jsonl`, append-only, one entry a line.
+//!
+//! `HOST.head` holds the last acknowledged entry's number and hash. It tells a line that a crash
+//! tore while it was written, which nobody was told of and which is dropped, from an acknowledged
+//! entry that somebody cut off. Where the file does not hold together, the chain goes on from the
+//! acknowledged head: a tampered ledger must not stop backups, and the break stays visible.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use lifeboat_model::chain::{Draft, Entry, Head, Signer, seal};
+
+use super::remote::safe_name;
+use crate::error::{Error, Result};
+use crate::state::{FileLock, State, read_optional, replace};
+
+/// How much of the file's end is read at first, bytes.
+const TAIL: u64 = 256 * 1024;
+
+/// The files of one host's chain.
+#[derive(Debug, Clone)]
+pub struct Local {
+    state: State,
+    name: String,
+}
+
+/// The end of the file.
+#[derive(Debug, Default)]
+struct Tail {
+    /// Where the last complete line ends.
+    complete: u64,
+    /// The last complete line.
+    last: Option<Vec<u8>>,
+    /// Bytes after it: a line that was not written to its end.
+    torn: u64,
+}
+
+impl Local {
+    /// The chain of `host` in the state folder.
+    pub fn new(state: &State, host: &str) -> Local {
+        Local { state: state.clone(), name: safe_name(host) }
+    }
+
+    /// The file.
+    pub fn file(&self) -> PathBuf {
+        self.state.path(format!("ledger/{}.jsonl", self.name))
+    }
+
+    fn head_file(&self) -> PathBuf {
+        self.state.path(format!("ledger/{}.head", self.name))
+    }
+
+    /// True if there is a chain, or was one.
+    pub fn exists(&self) -> bool {
+        self.head_file().exists() || fs::metadata(self.file()).is_ok_and(|meta| meta.len() > 0)
+    }
+
+    /// Complete lines, without their line breaks, and the torn rest after the last.
+    pub fn lines(&self) -> Result<(Vec<Vec<u8>>, Vec<u8>)> {
+        let body = read_optional(&self.file())?.unwrap_or_default();
+        let mut lines: Vec<Vec<u8>> = body.split(|b| *b == b'\n').map(<[u8]>::to_vec).collect();
+        let torn = lines.pop().unwrap_or_default();
+        Ok((lines, torn))
+    }
+
+    /// The acknowledged head. One that cannot be read is none.
+    pub fn acknowledged(&self) -> Result<Option<Head>> {
+        let body = read_optional(&self.head_file())?;
+        Ok(body.and_then(|body| serde_json::from_slice(&body).ok()))
+    }
+
+    /// Appends what `make` drafts, durably, under the lock. Notes go to `notes`.
+    pub fn append(
+        &self,
+        draft: Draft,
+        signer: &dyn Signer,
+        notes: &mut Vec<String>,
+    ) -> Result<Entry> {
+        let _lock = self.lock()?;
+        let (head, mut file) = self.open_end(notes)?;
+        let entry = seal(head.as_ref(), draft, signer)?;
+        let mut line = entry.bytes();
+        line.push(b'\n');
+        file.write_all(&line).and_then(|()| file.sync_all()).map_err(self.failed("append to"))?;
+        if entry.seq == 1 {
+            crate::state::sync_parent(&self.file())?;
+        }
+        self.acknowledge(&entry.head(signer.public_key()))?;
+        Ok(entry)
+    }
+
+    /// Takes over lines that the tier has, after `from` of ours. The caller has verified them.
+    pub fn take_over(&self, lines: &[Vec<u8>], head: &Head) -> Result<()> {
+        let _lock = self.lock()?;
+        let (_, mut file) = self.open_end(&mut Vec::new())?;
+        let mut body = Vec::new();
+        for line in lines {
+            body.extend_from_slice(line);
+            body.push(b'\n');
+        }
+        file.write_all(&body).and_then(|()| file.sync_all()).map_err(self.failed("append to"))?;
+        crate::state::sync_parent(&self.file())?;
+        self.acknowledge(head)
+    }
+
+    fn lock(&self) -> Result<FileLock> {
+        self.state.make("ledger")?;
+        Ok(FileLock::exclusive(&self.state.path(format!("ledger/{}.lock", self.name)))?)
+    }
+
+    fn failed(&self, verb: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+        Error::io(verb, self.file())
+    }
+
+    fn acknowledge(&self, head: &Head) -> Result<()> {
+        let body = serde_json::to_vec(head)
+            .map_err(|source| Error::Encode { what: "the ledger's head", source })?;
+        Ok(replace(&self.head_file(), &body)?)
+    }
+
+    /// The head to go on from, and the file positioned at its end.
+    fn open_end(&self, notes: &mut Vec<String>) -> Result<(Option<Head>, File)> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.file())
+            .map_err(self.failed("open"))?;
+        let tail = read_tail(&mut file).map_err(self.failed("read"))?;
+        let acknowledged = self.acknowledged()?;
+        let last = tail.last.as_deref().map(Entry::read);
+        let (head, broken) = self.go_on_from(acknowledged, last)?;
+        if tail.torn > 0 {
+            let mended = if broken {
+                // The torn line was acknowledged: what is left of it stays for the audit.
+                file.seek(SeekFrom::End(0)).and_then(|_| file.write_all(b"\n"))
+            } else {
+                notes.push(
+                    "the ledger's last line was torn by a crash; it was never acknowledged and \
+                     was dropped"
+                        .to_owned(),
+                );
+                file.set_len(tail.complete)
+            };
+            mended.map_err(self.failed("mend"))?;
+        }
+        if broken {
+            notes.push(
+                "the ledger does not hold together; it goes on from the last acknowledged entry, \
+                 `lifeboat audit verify` names the break"
+                    .to_owned(),
+            );
+        }
+        file.seek(SeekFrom::End(0)).map_err(self.failed("open"))?;
+        Ok((head, file))
+    }
+
+    /// Where to go on, and whether an acknowledged entry is missing or changed.
+    fn go_on_from(
+        &self,
+        acknowledged: Option<Head>,
+        last: Option<std::result::Result<Entry, lifeboat_model::chain::ChainError>>,
+    ) -> Result<(Option<Head>, bool)> {
+        Ok(match (acknowledged, last) {
+            (None, None) => (None, false),
+            (Some(head), None) => (Some(head), true),
+            (Some(head), Some(Ok(entry))) if entry.seq == head.seq => {
+                (Some(head), entry.hash() != head.hash)
+            }
+            // Written, and the process died before it acknowledged.
+            (Some(head), Some(Ok(entry)))
+                if entry.seq == head.seq + 1 && entry.prev == head.hash =>
+            {
+                (Some(entry.head(entry.key.unwrap_or(head.key))), false)
+            }
+            (Some(head), Some(_)) => (Some(head), true),
+            (None, Some(_)) => self.from_lines()?,
+        })
+    }
+
+    /// Without an acknowledged head (its file was lost) the last readable line is the head.
+    fn from_lines(&self) -> Result<(Option<Head>, bool)> {
+        let (lines, _) = self.lines()?;
+        let mut key = None;
+        let mut last = None;
+        let mut broken = false;
+        for line in &lines {
+            match Entry::read(line) {
+                Ok(entry) => {
+                    key = entry.key.or(key);
+                    last = Some(entry);
+                }
+                Err(_) => broken = true,
+            }
+        }
+        Ok((last.zip(key).map(|(entry, key)| entry.head(key)), broken))
+    }
+}
+
+fn read_tail(file: &mut File) -> std::io::Result<Tail> {
+    let length = file.metadata()?.len();
+    let mut span = TAIL;
+    loop {
+        let from = length.saturating_sub(span);
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let Some(end) = bytes.iter().rposition(|b| *b == b'\n') else {
+            if from == 0 {
+                return Ok(Tail { complete: 0, last: None, torn: bytes.len() as u64 });
+            }
+            span *= 4;
+            continue;
+        };
+        let begin = bytes[..end].iter().rposition(|b| *b == b'\n').map(|at| at + 1);
+        match begin {
+            None if from > 0 => span *= 4,
+            begin => {
+                return Ok(Tail {
+                    complete: from + end as u64 + 1,
+                    last: Some(bytes[begin.unwrap_or(0)..end].to_vec()),
+                    torn: (bytes.len() - end - 1) as u64,
+                });
+            }
+        }
+    }
+}

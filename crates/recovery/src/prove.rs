@@ -1,0 +1,283 @@
+//! Restores one snapshot into a folder and asks whether it is what it should be. Verification,
+//! restore and drill all come through here: what is rehearsed is what is done in anger.
+
+use std::path::{Path, PathBuf};
+
+use lifeboat_model::check::CheckResult;
+use lifeboat_model::manifest::{self, Content, Manifest};
+use lifeboat_model::plan::check::Question;
+use lifeboat_model::plan::{Check, Plan, paths};
+use lifeboat_model::verdict::Verdict;
+use lifeboat_vault::{Filter, Id, RestoreOptions, Snapshot, Vault};
+
+use crate::env::MakeEngine;
+use crate::error::{Error, Result};
+use crate::ports::{Engine, EngineError};
+
+/// A snapshot that is to be restored.
+pub struct Subject<'a> {
+    /// Where it is.
+    pub vault: &'a Vault,
+    /// Component name.
+    pub component: &'a str,
+    /// Its id.
+    pub id: Id,
+    /// Its object.
+    pub snapshot: Snapshot,
+    /// Its manifest.
+    pub manifest: Manifest,
+}
+
+/// A restored copy and what it is judged by.
+pub struct Copy<'a> {
+    /// Component name.
+    pub component: &'a str,
+    /// Where it stands.
+    pub folder: PathBuf,
+    /// What it should contain.
+    pub manifest: Manifest,
+    /// Its judge.
+    pub engine: Box<dyn Engine>,
+    /// Regular files written.
+    pub files: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// What the vault could not restore, or not in every respect.
+    pub complete: CheckResult,
+}
+
+/// The manifest of a snapshot. One of another component or of a newer format is refused.
+pub fn read_manifest(vault: &Vault, id: &Id, snapshot: &Snapshot) -> Result<Manifest> {
+    let bad = |source: Box<dyn std::error::Error + Send + Sync>| Error::Manifest {
+        snapshot: id.to_string(),
+        source,
+    };
+    let bytes = vault.read_file(snapshot, manifest::NAME).map_err(|error| match error {
+        lifeboat_vault::Error::NotFound { .. } => bad("it is not in the snapshot's tree".into()),
+        other => Error::Vault(other),
+    })?;
+    let found: Manifest = serde_json::from_slice(&bytes).map_err(|error| bad(Box::new(error)))?;
+    if found.format > manifest::FORMAT {
+        return Err(bad(format!("it has format {}", found.format).into()));
+    }
+    match snapshot.tag("component") {
+        Some(tag) if tag != found.component => {
+            Err(bad(format!("it is tagged {tag} and speaks of {}", found.component).into()))
+        }
+        _ => Ok(found),
+    }
+}
+
+/// Bytes that a restore of what the manifest describes needs, with some room for metadata.
+pub fn bytes_needed(manifest: &Manifest) -> u64 {
+    const ENTRY: u64 = 4096;
+    const SPARE: u64 = 1 << 20;
+    let (bytes, entries) = match &manifest.content {
+        // A copy that is opened for checks may need a journal beside it.
+        Content::Sqlite(c) => (u64::from(c.page_size) * u64::from(c.page_count), 2),
+        Content::Files(c) => (c.bytes, c.files + c.folders + c.others),
+    };
+    bytes.saturating_add(entries.saturating_mul(ENTRY)).saturating_add(SPARE)
+}
+
+/// Source bytes that the manifest describes.
+pub fn bytes_described(manifest: &Manifest) -> u64 {
+    match &manifest.content {
+        Content::Sqlite(c) => u64::from(c.page_size) * u64::from(c.page_count),
+        Content::Files(c) => c.bytes,
+    }
+}
+
+/// Source files that the manifest describes.
+pub fn files_described(manifest: &Manifest) -> u64 {
+    match &manifest.content {
+        Content::Sqlite(_) => 1,
+        Content::Files(c) => c.files,
+    }
+}
+
+/// Leaves out Lifeboat's own file: the layout of a restored copy is the data's alone.
+struct WithoutManifest;
+
+impl Filter for WithoutManifest {
+    fn keep(&self, tree_path: &Path, _: bool) -> bool {
+        tree_path != Path::new("/").join(manifest::NAME)
+    }
+}
+
+/// Restores into `folder`, which is absent or empty.
+pub fn restore_copy<'a>(
+    subject: &Subject<'a>,
+    engine: &MakeEngine,
+    subpath: Option<&Path>,
+    folder: &Path,
+) -> Result<Copy<'a>> {
+    let options = RestoreOptions {
+        subpath: subpath.map(Path::to_owned),
+        filter: Some(std::sync::Arc::new(WithoutManifest)),
+        ..RestoreOptions::default()
+    };
+    let report = subject.vault.restore(&subject.snapshot, &options, folder)?;
+    let first = report.damaged.iter().chain(&report.problems).next();
+    let entries = report.files + report.folders + report.others;
+    let (verdict, found) = match first {
+        Some(problem) => {
+            let more = report.damaged.len() + report.problems.len() - 1;
+            let tail = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+            (Verdict::Fail, format!("{problem}{tail}"))
+        }
+        None if entries == 0 => (Verdict::Fail, "nothing was restored".to_owned()),
+        None => (Verdict::Pass, format!("{} files, {} bytes", report.files, report.bytes)),
+    };
+    Ok(Copy {
+        component: subject.component,
+        folder: folder.to_owned(),
+        manifest: subject.manifest.clone(),
+        engine: engine(subject.component, &subject.manifest)?,
+        files: report.files,
+        bytes: report.bytes,
+        complete: CheckResult::new(
+            "restored whole",
+            verdict,
+            "every entry, every byte matching its hash",
+            found,
+        ),
+    })
+}
+
+impl Copy<'_> {
+    /// V2 and V3: restored whole, and the engine's structural checks.
+    pub fn structure(&self) -> Vec<CheckResult> {
+        let mut checks = vec![self.complete.clone()];
+        let structure = self.engine.structure(&self.folder, &self.manifest);
+        checks.extend(nothing_is_no_pass("structure", structure));
+        checks
+    }
+
+    /// V4: equality with the manifest taken at capture.
+    pub fn content(&self) -> Vec<CheckResult> {
+        nothing_is_no_pass("content", self.engine.content(&self.folder, &self.manifest))
+    }
+}
+
+/// A checker that finds nothing to check is not a pass.
+fn nothing_is_no_pass(name: &str, checks: Vec<CheckResult>) -> Vec<CheckResult> {
+    if !checks.is_empty() {
+        return checks;
+    }
+    vec![CheckResult::new(name, Verdict::Inconclusive, "at least one check", "no check looked")]
+}
+
+/// What became of the plan's checks on a set of restored copies.
+#[derive(Debug, Default)]
+pub struct Declared {
+    /// Checks that look at one component: by component name.
+    pub own: Vec<(String, CheckResult)>,
+    /// Checks that look at two.
+    pub together: Vec<(String, CheckResult)>,
+    /// Checks that ask a running service, which a restored copy is not.
+    pub for_services: Vec<String>,
+}
+
+/// Asks the plan's checks of the copies that stand side by side.
+pub fn declared(plan: &Plan, copies: &[Copy<'_>]) -> Declared {
+    let mut declared = Declared::default();
+    for copy in copies {
+        let Some(component) = plan.component.get(copy.component) else { continue };
+        for check in &component.checks {
+            let name = copy.component.to_owned();
+            match check.question() {
+                Some(Question::Query(sql)) => {
+                    declared.own.push((name, ask(copy, check, sql)));
+                }
+                Some(Question::File(path)) => {
+                    declared.own.push((name, file_exists(copy, check, path)));
+                }
+                Some(Question::RowsExistIn { query, component, under }) => {
+                    let other = copies.iter().find(|c| c.component == component);
+                    let result = rows_exist(copy, check, query, component, other, under);
+                    declared.together.push((name, result));
+                }
+                Some(Question::Http(_) | Question::Command(_)) => {
+                    declared.for_services.push(format!("{name}: {}", check.name));
+                }
+                None => declared.own.push((name, could_not(check, "it asks nothing"))),
+            }
+        }
+    }
+    declared
+}
+
+fn could_not(check: &Check, why: impl ToString) -> CheckResult {
+    CheckResult::new(check.name.as_str(), Verdict::Inconclusive, check.expectation(), why)
+}
+
+/// A question that the copy cannot answer: refused is inconclusive, failed is a failure, because
+/// the data is not as the plan expects it.
+fn unanswered(check: &Check, error: &EngineError) -> CheckResult {
+    let mut why = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        why = format!("{why}: {cause}");
+        source = cause.source();
+    }
+    let verdict = match error {
+        EngineError::Refused { .. } => Verdict::Inconclusive,
+        EngineError::Failed { .. } => Verdict::Fail,
+    };
+    CheckResult::new(check.name.as_str(), verdict, check.expectation(), why)
+}
+
+fn ask(copy: &Copy<'_>, check: &Check, sql: &str) -> CheckResult {
+    match copy.engine.query(&copy.folder, sql) {
+        Ok(answer) => {
+            let cell = answer.rows.first().map(|row| row.first().and_then(|c| c.as_deref()));
+            check.judge(cell)
+        }
+        Err(error) => unanswered(check, &error),
+    }
+}
+
+fn file_exists(copy: &Copy<'_>, check: &Check, path: &str) -> CheckResult {
+    let Some(below) = paths::inside(path) else {
+        return could_not(check, "the path leaves the restored copy");
+    };
+    let (verdict, found) = match std::fs::symlink_metadata(copy.folder.join(&below)) {
+        Ok(_) => (Verdict::Pass, format!("{path} exists")),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            (Verdict::Fail, format!("{path} is missing"))
+        }
+        Err(e) => (Verdict::Inconclusive, format!("{path}: {e}")),
+    };
+    CheckResult::new(check.name.as_str(), verdict, check.expectation(), found)
+}
+
+fn rows_exist(
+    copy: &Copy<'_>,
+    check: &Check,
+    sql: &str,
+    component: &str,
+    other: Option<&Copy<'_>>,
+    under: &str,
+) -> CheckResult {
+    let Some(other) = other else {
+        return could_not(check, format!("{component} is not restored together with it"));
+    };
+    let answer = match copy.engine.query(&copy.folder, sql) {
+        Ok(answer) => answer,
+        Err(error) => return unanswered(check, &error),
+    };
+    let mut missing = Vec::new();
+    for row in &answer.rows {
+        let path = row.first().and_then(|cell| cell.as_deref()).unwrap_or("NULL");
+        // A path from data that climbs out is not in the copy, whatever stands there.
+        let there = paths::inside(path.trim_start_matches('/'))
+            .filter(|below| !below.as_os_str().is_empty())
+            .map(|below| other.folder.join(under.trim_matches('/')).join(below))
+            .is_some_and(|full| std::fs::symlink_metadata(full).is_ok());
+        if !there {
+            missing.push(path.to_owned());
+        }
+    }
+    check.judge_paths(answer.rows.len() as u64, &missing)
+}

@@ -1,0 +1,187 @@
+//! What every flow that changes something has around it: the ledger entry before anything happens,
+//! the sweep of what dead processes left, the catalog, and the entry at the end.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lifeboat_model::exit::Exit;
+use serde_json::json;
+
+use crate::catalog::{self, Catalog};
+use crate::env::World;
+use crate::error::{Error, Result};
+use crate::facts::Fact;
+use crate::ledger::{Action, Detail, Ledger};
+use crate::report::{Failure, Head, seconds};
+use crate::staging;
+use crate::tier::{Access, OpenTier};
+
+/// When something began, by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Start {
+    /// Wall time.
+    pub wall: Timestamp,
+    /// Monotonic time.
+    pub monotonic: Duration,
+}
+
+impl World {
+    /// Now, by both clocks.
+    pub fn start(&self) -> Start {
+        Start { wall: self.clock.wall(), monotonic: self.clock.monotonic() }
+    }
+
+    /// Since then, by the monotonic clock.
+    pub fn since(&self, start: Start) -> Duration {
+        self.clock.monotonic().saturating_sub(start.monotonic)
+    }
+
+    /// The beginning of a report, finished now.
+    pub fn head(&self, schema: &'static str, start: Start) -> Head {
+        Head {
+            schema,
+            version: 1,
+            plan: self.plan.header.name.as_str().to_owned(),
+            revision: self.revision.clone(),
+            host: self.host.clone(),
+            operator: self.operator.clone(),
+            started: start.wall,
+            finished: self.clock.wall(),
+            seconds: seconds(self.since(start)),
+        }
+    }
+}
+
+/// A flow under way.
+pub struct Session<'w> {
+    /// The world.
+    pub world: &'w World,
+    /// When the flow began.
+    pub start: Start,
+    /// What should be looked at, for the report.
+    pub warnings: Vec<String>,
+    ledger: Ledger,
+    action: Action,
+}
+
+/// What a flow ends with.
+pub struct Ended<T> {
+    /// Its report.
+    pub report: T,
+    /// The exit code that the report means.
+    pub exit: Exit,
+    /// More for the ledger.
+    pub detail: Detail,
+    /// Facts for the catalog.
+    pub facts: Vec<Fact>,
+}
+
+/// What a flow is, for the ledger.
+pub struct Opening<'a> {
+    /// `backup`, `verify`, `restore`, `drill`.
+    pub action: &'static str,
+    /// On what: component names, a target.
+    pub object: &'a str,
+    /// More.
+    pub detail: Detail,
+    /// What it may do in the tier.
+    pub access: Access,
+}
+
+/// Runs a flow inside the ledger: *started* is on stable storage before anything happens, and
+/// *finished* before anything is reported, whatever the outcome.
+pub fn within<T>(
+    world: &World,
+    opening: &Opening<'_>,
+    body: impl FnOnce(&mut Session<'_>, &OpenTier) -> Result<Ended<T>>,
+    report_warnings: impl FnOnce(&mut T, Vec<String>),
+) -> Result<T> {
+    let (mut session, tier) = begin(world, opening)?;
+    let result = body(&mut session, &tier);
+    let Session { mut ledger, action, mut warnings, .. } = session;
+    let (outcome, detail, facts) = match &result {
+        Ok(ended) => (outcome_of(ended.exit), ended.detail.clone(), ended.facts.clone()),
+        Err(error) => failed(error),
+    };
+    let finished = ledger.finish(action, outcome, detail, &facts);
+    if finished.is_ok() {
+        warnings.extend(ledger.ship_or_say(world, &tier));
+        warnings.extend(catalog::note_facts(world, &ledger));
+    }
+    let mut ended = result?;
+    finished?;
+    report_warnings(&mut ended.report, warnings);
+    Ok(ended.report)
+}
+
+fn failed(error: &Error) -> (&'static str, Detail, Vec<Fact>) {
+    let detail = Detail::from([("error".to_owned(), json!(Failure::of(error).line()))]);
+    (outcome_of(error.exit()), detail, Vec::new())
+}
+
+/// The word of an outcome in the ledger.
+fn outcome_of(exit: Exit) -> &'static str {
+    match exit {
+        Exit::Done => "done",
+        Exit::Problems => "problems",
+        Exit::Refused => "refused",
+        Exit::Interrupted => "stopped",
+        Exit::ObjectiveMissed => "objective missed",
+        _ => "failed",
+    }
+}
+
+/// What is there is looked at and opened; the entry is written; only then is anything made. An
+/// attempt on a tier that cannot be opened is recorded where there is a ledger to record it in.
+fn begin<'w>(world: &'w World, opening: &Opening<'_>) -> Result<(Session<'w>, OpenTier)> {
+    let start = world.start();
+    let mut warnings = Vec::new();
+    let existing = match world.open_tier(opening.access) {
+        Ok(existing) => existing,
+        Err(error) => {
+            if Ledger::is_local(world) {
+                let mut ledger = Ledger::open(world, None, &mut warnings)?;
+                let action = begin_action(&mut ledger, opening)?;
+                let (outcome, detail, facts) = failed(&error);
+                ledger.finish(action, outcome, detail, &facts)?;
+            }
+            return Err(error);
+        }
+    };
+    let mut ledger = Ledger::open(world, existing.as_ref(), &mut warnings)?;
+    let action = begin_action(&mut ledger, opening)?;
+    let tier = match existing {
+        Some(tier) => tier,
+        None => match world.make_tier() {
+            Ok(tier) => tier,
+            Err(error) => {
+                let (outcome, detail, facts) = failed(&error);
+                ledger.finish(action, outcome, detail, &facts)?;
+                return Err(error);
+            }
+        },
+    };
+    if let Err(why) = &tier.sealer {
+        warnings.push(format!("nothing can be sealed for the tier: {}", why.line()));
+    }
+    warnings.extend(staging::sweep(&world.state)?);
+    Ok((Session { world, start, warnings, ledger, action }, tier))
+}
+
+fn begin_action(ledger: &mut Ledger, opening: &Opening<'_>) -> Result<Action> {
+    ledger.start(opening.action, opening.object, opening.detail.clone())
+}
+
+impl Session<'_> {
+    /// The catalog, brought up to date with the vault and the ledgers.
+    pub fn catalog(&mut self, tier: &OpenTier) -> Result<Catalog> {
+        let (catalog, notes) = catalog::up_to_date(self.world, tier, true)?;
+        self.warnings.extend(notes);
+        Ok(catalog)
+    }
+
+    /// The ledger.
+    pub fn ledger(&mut self) -> &mut Ledger {
+        &mut self.ledger
+    }
+}

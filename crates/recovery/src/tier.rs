@@ -1,0 +1,216 @@
+//! Opening a tier: what is there is compared with what is known before anything is written.
+//!
+//! - A vault is known there and none is found: an unmounted disk. Unreachable, nothing written.
+//! - Another vault than the known one, or one whose ledgers name another plan: refused.
+//! - Other things and no vault: refused.
+//! - Nothing, and nothing known: a backup makes the vault; everything else says that there is none.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lifeboat_vault::{Store, StoreErrorKind, Vault};
+
+use crate::env::World;
+use crate::error::{Error, Result};
+use crate::ledger::remote;
+use crate::ports::Presence;
+use crate::read_only::ReadOnly;
+use crate::report::{Failure, TierRef};
+use crate::seal::{IDENTITY, SealError, Sealer};
+use crate::state::KnownTier;
+
+/// Names that a tier has of its own: a place with these alone is one whose making was interrupted.
+const OURS: &[&str] = &["vault", "journal", "ledger", "plan", "proof.json"];
+
+/// What a flow may do in the tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Make the vault if nothing is there, and add to it.
+    Make,
+    /// Add to the ledger, take locks; the vault must be there.
+    Write,
+    /// Read, without a lock and without a trace, in the local state too.
+    Read,
+}
+
+/// An opened tier.
+pub struct OpenTier {
+    /// Its objects.
+    pub store: Arc<dyn Store>,
+    /// Its vault.
+    pub vault: Vault,
+    /// What seals and opens ledger objects, or why there is nothing to do so.
+    pub sealer: Result<Sealer, Failure>,
+}
+
+impl World {
+    /// The tier, for reports.
+    pub fn tier_ref(&self) -> TierRef {
+        TierRef { name: self.tier.name.clone(), url: self.tier.url.clone() }
+    }
+
+    /// Opens the tier. Nothing, where nothing is there yet and the flow may make it
+    /// ([`World::make_tier`]); writes nothing but an identity that is missing.
+    pub fn open_tier(&self, access: Access) -> Result<Option<OpenTier>> {
+        let key = self.key()?;
+        let known = self.state.known_tier(&self.tier.name)?;
+        let none = || match access {
+            Access::Make => Ok(None),
+            _ => Err(Error::NoVault { tier: self.tier.name.clone() }),
+        };
+        if self.nothing_there(known.as_ref())? {
+            return none();
+        }
+        let opened = self.tier.place.open(access == Access::Make)?;
+        if !Vault::exists(&*opened.vault)? {
+            return none();
+        }
+        let locks = (access != Access::Read).then(|| opened.locks.clone());
+        let (store, environment) = (opened.vault.clone(), self.environment());
+        let vault = Vault::open(store, locks, &key.password(), environment)?;
+        self.is_ours(&vault, known.as_ref())?;
+        let store: Arc<dyn Store> = match access {
+            Access::Read => Arc::new(ReadOnly(opened.store)),
+            _ => opened.store,
+        };
+        let sealer = self.sealer(&*store, access);
+        if known.is_none() {
+            self.is_this_plans(&*store, &sealer)?;
+        }
+        self.opened(store, vault, sealer, known, access).map(Some)
+    }
+
+    /// Opens the tier for reading alone: no lock, no trace.
+    pub fn read_tier(&self) -> Result<OpenTier> {
+        self.open_tier(Access::Read)?.ok_or_else(|| Error::NoVault { tier: self.tier.name.clone() })
+    }
+
+    /// Makes the vault in a place where nothing is, or goes on with a making that was interrupted.
+    pub fn make_tier(&self) -> Result<OpenTier> {
+        let key = self.key()?;
+        let opened = self.tier.place.open(true)?;
+        let vault = Vault::init(
+            opened.vault.clone(),
+            opened.locks.clone(),
+            &key.password(),
+            key.strength,
+            self.environment(),
+            None,
+        )?;
+        let sealer = self.sealer(&*opened.store, Access::Make);
+        self.opened(opened.store, vault, sealer, None, Access::Make)
+    }
+
+    fn opened(
+        &self,
+        store: Arc<dyn Store>,
+        vault: Vault,
+        sealer: Result<Sealer>,
+        known: Option<KnownTier>,
+        access: Access,
+    ) -> Result<OpenTier> {
+        let sealer = sealer.map_err(|error| Failure::of(&error));
+        if access != Access::Read {
+            self.remember(&vault, known, sealer.as_ref().ok())?;
+        }
+        Ok(OpenTier { store, vault, sealer })
+    }
+
+    /// True if there is nothing and nothing is known to be there.
+    pub fn nothing_there(&self, known: Option<&KnownTier>) -> Result<bool> {
+        let tier = || self.tier.name.clone();
+        let place = || self.tier.url.clone();
+        match (self.tier.place.look()?, known) {
+            (Presence::Vault, _) => Ok(false),
+            (Presence::Other(names), _) if names.iter().any(|name| name == "vault") => Ok(false),
+            (_, Some(_)) => Err(Error::Unmounted { tier: tier(), place: place() }),
+            (Presence::Absent | Presence::Empty, None) => Ok(true),
+            (Presence::Other(names), None) => {
+                if names.iter().all(|name| OURS.contains(&name.as_str())) {
+                    Ok(true)
+                } else {
+                    Err(Error::NotAVault { tier: tier(), place: place(), found: names })
+                }
+            }
+        }
+    }
+
+    /// The vault is the one that is known. A damaged config has no id; then the key must do.
+    fn is_ours(&self, vault: &Vault, known: Option<&KnownTier>) -> Result<()> {
+        let Some(known) = known else { return Ok(()) };
+        let other = |why: &str| {
+            Err(Error::OtherVault { tier: self.tier.name.clone(), why: why.to_owned() })
+        };
+        if known.master != vault.master_fingerprint() {
+            return other("its master key is not the known one");
+        }
+        let both_known = !vault.repository_id().is_empty() && !known.vault.is_empty();
+        if both_known && vault.repository_id() != known.vault {
+            return other("its id is not the known one");
+        }
+        Ok(())
+    }
+
+    /// Without local state the ledgers in the tier say whose it is. A tier without any, or whose
+    /// ledgers cannot be opened here, is taken as it is: the key opened the vault.
+    fn is_this_plans(&self, store: &dyn Store, sealer: &Result<Sealer>) -> Result<()> {
+        let Ok(sealer) = sealer else { return Ok(()) };
+        if !sealer.opens() {
+            return Ok(());
+        }
+        let plans = remote::plans(store, sealer)?;
+        let ours = self.plan.header.name.as_str();
+        if plans.is_empty() || plans.iter().any(|plan| plan == ours) {
+            return Ok(());
+        }
+        let why = format!("its ledger names {}", plans.join(", "));
+        Err(Error::OtherVault { tier: self.tier.name.clone(), why })
+    }
+
+    /// The plan's recipient, or the identity in the tier; first use makes one.
+    fn sealer(&self, store: &dyn Store, access: Access) -> Result<Sealer> {
+        if let Some(recipient) = &self.plan.key.recipient {
+            let identity = self.identity.as_ref().map(|secret| secret.expose());
+            return Ok(Sealer::new(recipient, identity)?);
+        }
+        let key = self.key()?;
+        match store.get(IDENTITY) {
+            Ok(sealed) => return Ok(Sealer::unlock(&sealed, key.secret.expose())?),
+            Err(error) if error.kind != StoreErrorKind::NotFound => return Err(error.into()),
+            Err(_) if access == Access::Read => return Err(SealError::NoIdentity.into()),
+            Err(_) => {}
+        }
+        let (sealer, sealed) = Sealer::generate(key.secret.expose(), key.typed())?;
+        match store.create(IDENTITY, &[Bytes::from(sealed)]) {
+            Ok(()) => Ok(sealer),
+            // Another process was first: its identity is the tier's.
+            Err(error) if error.kind == StoreErrorKind::Exists => {
+                Ok(Sealer::unlock(&store.get(IDENTITY)?, key.secret.expose())?)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn remember(
+        &self,
+        vault: &Vault,
+        known: Option<KnownTier>,
+        sealer: Option<&Sealer>,
+    ) -> Result<()> {
+        let recipient = sealer.map(Sealer::recipient);
+        let now = match known {
+            Some(known) => KnownTier {
+                url: self.tier.url.clone(),
+                recipient: recipient.or(known.recipient.clone()),
+                ..known
+            },
+            None => KnownTier {
+                vault: vault.repository_id().to_owned(),
+                master: vault.master_fingerprint(),
+                url: self.tier.url.clone(),
+                recipient,
+            },
+        };
+        Ok(self.state.remember_tier(&self.tier.name, &now)?)
+    }
+}
