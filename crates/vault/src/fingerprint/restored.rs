@@ -1,5 +1,6 @@
 //! The fingerprint of what stands on disk.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -41,8 +42,10 @@ struct Share<'a> {
 fn print_folder(vault: &Vault, folder: &Path, tree: &Tree, skip: Option<&OsStr>) -> Result<Id> {
     vault.stop_if_cancelled()?;
     let mut entries = Vec::new();
+    let known: HashMap<_, _> = tree.nodes.iter().map(|node| (&*node.name, node)).collect();
     for name in names(folder)?.into_iter().filter(|name| Some(name.as_os_str()) != skip) {
-        entries.push(entry(vault, folder, name, tree)?);
+        let known = known.get(&*name).copied();
+        entries.push(entry(vault, folder, name, known)?);
     }
     let shares: Vec<Share<'_>> = entries.iter().flat_map(Entry::shares).collect();
     let hashed = parallel::map(&shares, parallel::threads(), |share| {
@@ -82,11 +85,10 @@ fn names(folder: &Path) -> Result<Vec<OsString>> {
     Ok(names)
 }
 
-fn entry(vault: &Vault, folder: &Path, name: OsString, tree: &Tree) -> Result<Entry> {
+fn entry(vault: &Vault, folder: &Path, name: OsString, known: Option<&Node>) -> Result<Entry> {
     let path = folder.join(&name);
     let failed = |error| Error::io("read", &path, error);
     let metadata = path.symlink_metadata().map_err(failed)?;
-    let known = tree.find(&name);
     let mut node = Node::new(&name, kind(&metadata));
     let mut lengths = Vec::new();
     match node.kind {
