@@ -1,5 +1,12 @@
-//! File trees.
+//! File trees: capture, judgement of a restored copy, replacement in place.
+//!
+//! - [`FilesSource`] reads live trees; gitignore rules say what is left out.
+//! - [`FilesEngine`] counts a restored copy and hashes it against the manifest.
+//! - [`FilesInPlace`] exchanges a copy with the live trees, all roots or none.
+//! - [`exists`] answers whether a file that a database names was restored.
 
+mod differences;
+mod engine;
 mod exchange;
 mod exists;
 mod holders;
@@ -7,9 +14,12 @@ mod in_place;
 mod lease;
 mod renames;
 mod rules;
+mod source;
 mod writers;
 
+pub use engine::FilesEngine;
 pub use exists::exists;
 pub use in_place::FilesInPlace;
 pub use renames::{FileSystem, Renames};
 pub use rules::{BadPattern, Rules};
+pub use source::{FilesOptions, FilesSource};

@@ -3,8 +3,11 @@
 
 mod clock;
 mod disk;
+mod files;
 mod files_in_place;
+mod files_kit;
 mod mounted;
+mod nobody;
 mod runner;
 mod sqlite_capture;
 mod sqlite_engine;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use lifeboat_vault::{DeleteStore, LockStore, Store, StoreErrorKind};
 use tempfile::TempDir;
 
 use crate::mounted::Mounted;
+use crate::nobody;
 
 fn tier() -> (TempDir, Arc<LocalTier>) {
     let folder = TempDir::new().unwrap();
@@ -242,12 +243,11 @@ fn an_unmounted_disk_is_unreachable() {
     assert_eq!(place(&folder.join("inner")).look().unwrap(), Presence::Empty);
 }
 
-/// Root may do everything, so the test runs itself again as nobody.
 #[test]
 fn without_permission_it_is_denied() {
     let name = "store::without_permission_it_is_denied";
     let shared = Path::new("/var/tmp");
-    if let Some(folder) = as_nobody() {
+    if let Some(folder) = nobody::folder() {
         let tier = Arc::new(LocalTier::open(&folder.join("open")).unwrap());
         let read = tier.get("secret").unwrap_err();
         let create = tier.create("new", &[Bytes::from_static(b"x")]).unwrap_err();
@@ -264,7 +264,7 @@ fn without_permission_it_is_denied() {
             StoreErrorKind::Denied
         );
         assert!(!is_writable(&folder.join("open")));
-        println!("seen as nobody");
+        nobody::seen();
         return;
     }
     let folder = TempDir::new_in(shared).unwrap();
@@ -282,30 +282,10 @@ fn without_permission_it_is_denied() {
         let mode = fs::Permissions::from_mode(mode);
         fs::set_permissions(folder.path().join(path), mode).unwrap();
     }
-    // The test program itself may lie where nobody cannot reach it.
-    let program = folder.path().join("program");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let done = Command::new(&program)
-        .args(["--exact", name, "--nocapture"])
-        .env(AS_NOBODY, folder.path())
-        .current_dir("/")
-        .uid(65534)
-        .gid(65534)
-        .output()
-        .expect("this test drops its rights; run it as root");
-    let said = String::from_utf8_lossy(&done.stdout);
-    let erred = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success() && said.contains("seen as nobody"), "{said}\n{erred}");
+    nobody::run(name, folder.path());
 }
 
-const AS_NOBODY: &str = "LIFEBOAT_TEST_AS_NOBODY";
 const UPLOAD_TO: &str = "LIFEBOAT_TEST_UPLOAD_TO";
-
-#[allow(clippy::disallowed_methods)] // How a test talks to itself in a child process.
-fn as_nobody() -> Option<PathBuf> {
-    std::env::var_os(AS_NOBODY).map(PathBuf::from)
-}
 
 #[allow(clippy::disallowed_methods)] // How a test talks to itself in a child process.
 fn upload_to() -> Option<PathBuf> {

@@ -1,0 +1,148 @@
+//! Judges a restored copy of a file tree.
+//!
+//! The manifest holds counts, bytes and one fingerprint over names, kinds, sizes and content
+//! ([`lifeboat_vault::fingerprint`]). The copy's own fingerprint is computed from the bytes on
+//! disk, cut where the snapshot says. If it differs, the copy is compared with the snapshot entry
+//! by entry, so that the differences have names.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use lifeboat_model::check::CheckResult;
+use lifeboat_model::manifest::{Content, FilesContent, Manifest};
+use lifeboat_model::verdict::Verdict;
+use lifeboat_recovery::ports::{Answer, Engine, EngineError};
+use lifeboat_vault::{Snapshot, Vault};
+
+use super::differences;
+
+/// Judges copies of one snapshot.
+pub struct FilesEngine {
+    vault: Vault,
+    snapshot: Snapshot,
+}
+
+impl FilesEngine {
+    /// The judge of copies of `snapshot`, which lies in `vault`.
+    pub fn new(vault: Vault, snapshot: Snapshot) -> FilesEngine {
+        FilesEngine { vault, snapshot }
+    }
+}
+
+impl Engine for FilesEngine {
+    fn structure(&self, copy: &Path, manifest: &Manifest) -> Vec<CheckResult> {
+        let content = match files(manifest) {
+            Ok(content) => content,
+            Err(check) => return vec![check],
+        };
+        let mut found = Counts::default();
+        for root in &content.roots {
+            if let Err(error) = found.add(&copy.join(root.tree.trim_start_matches('/'))) {
+                let found = format!("cannot be read: {error}");
+                return vec![CheckResult::new(&root.tree, Verdict::Fail, "readable", found)];
+            }
+        }
+        vec![
+            CheckResult::compare("files", content.files, found.files),
+            CheckResult::compare("folders", content.folders, found.folders),
+            CheckResult::compare("links and special files", content.others, found.others),
+            CheckResult::compare("bytes", content.bytes, found.bytes),
+        ]
+    }
+
+    fn content(&self, copy: &Path, manifest: &Manifest) -> Vec<CheckResult> {
+        let content = match files(manifest) {
+            Ok(content) => content,
+            Err(check) => return vec![check],
+        };
+        vec![self.recorded(content), self.restored(copy, content)]
+    }
+
+    fn query(&self, _: &Path, _: &str) -> Result<Answer, EngineError> {
+        Err(EngineError::Refused {
+            what: "files have no queries".to_owned(),
+            hint: "ask a database component, or name a file with `exists`".to_owned(),
+        })
+    }
+}
+
+impl FilesEngine {
+    /// The snapshot's trees against the manifest that was taken with them.
+    fn recorded(&self, content: &FilesContent) -> CheckResult {
+        const NAME: &str = "snapshot equals manifest";
+        match self.vault.fingerprint(&self.snapshot) {
+            Ok(found) => CheckResult::compare(NAME, &content.fingerprint, found),
+            Err(error) => inconclusive(NAME, &content.fingerprint, &error),
+        }
+    }
+
+    /// The bytes of the copy against the manifest.
+    fn restored(&self, copy: &Path, content: &FilesContent) -> CheckResult {
+        const NAME: &str = "content equals manifest";
+        let expected = &content.fingerprint;
+        let found = match self.vault.fingerprint_restored(&self.snapshot, copy) {
+            Ok(found) if found.to_string() == *expected => {
+                return CheckResult::compare(NAME, expected, found);
+            }
+            Ok(found) => found,
+            Err(error) => return inconclusive(NAME, expected, &error),
+        };
+        let told = match differences::find(&self.vault, &self.snapshot, copy) {
+            Ok(list) if list.is_empty() => "no entry differs from the snapshot".to_owned(),
+            Ok(list) => list.join("; "),
+            Err(error) => format!("the entries cannot be compared: {}", chain(&error)),
+        };
+        CheckResult::new(NAME, Verdict::Fail, expected, format!("{found}: {told}"))
+    }
+}
+
+/// What a copy holds.
+#[derive(Debug, Default)]
+struct Counts {
+    files: u64,
+    folders: u64,
+    others: u64,
+    bytes: u64,
+}
+
+impl Counts {
+    fn add(&mut self, path: &Path) -> io::Result<()> {
+        let meta = fs::symlink_metadata(path)?;
+        if meta.is_dir() {
+            self.folders += 1;
+            for entry in fs::read_dir(path)? {
+                self.add(&entry?.path())?;
+            }
+        } else if meta.is_file() {
+            self.files += 1;
+            self.bytes += meta.len();
+        } else {
+            self.others += 1;
+        }
+        Ok(())
+    }
+}
+
+fn files(manifest: &Manifest) -> Result<&FilesContent, CheckResult> {
+    match &manifest.content {
+        Content::Files(content) => Ok(content),
+        Content::Sqlite(_) => Err(CheckResult::compare("engine", "files", "sqlite")),
+    }
+}
+
+fn inconclusive(name: &str, expected: &str, error: &lifeboat_vault::Error) -> CheckResult {
+    CheckResult::new(name, Verdict::Inconclusive, expected, chain(error))
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
