@@ -130,8 +130,13 @@ struct Current {
 }
 
 impl LockGuard {
+    /// A guard of nothing.
+    pub(crate) fn none() -> LockGuard {
+        LockGuard(None)
+    }
+
     pub(crate) fn acquire(vault: &Vault, exclusive: bool) -> Result<LockGuard> {
-        let Some(locks) = vault.lock_store().cloned() else { return Ok(LockGuard(None)) };
+        let Some(locks) = vault.lock_store().cloned() else { return Ok(LockGuard::none()) };
         look_for_others(vault, &*locks, None, exclusive)?;
         let state = State::create(vault, locks, exclusive)?;
         vault.environment().clock.sleep(SETTLE);

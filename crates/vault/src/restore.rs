@@ -87,6 +87,7 @@ impl Vault {
         options: &RestoreOptions,
         target: &Path,
     ) -> Result<RestoreReport> {
+        let _lock = self.lock_for_reading()?;
         fresh(target)?;
         let mut restore = plan::Restore::new(self, options, target);
         restore.run(snapshot)?;

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::key::MasterSeed;
 use crate::lock::LockGuard;
-use crate::store::{LockStore, Store};
+use crate::store::{LockStore, Store, StoreError, StoreErrorKind};
 
 pub(crate) use blobs::{into_mutable, open_blob};
 pub(crate) use load_index::IndexState;
@@ -102,9 +102,23 @@ impl Vault {
     }
 
     /// Takes a shared lock: others may read and write, nobody may prune. On a vault opened without
-    /// a lock store this is a guard of nothing.
+    /// a lock store this is a guard of nothing; so it is, said aloud, where the place can be read
+    /// but takes no lock (a full disk, or one mounted for reading): a restore must not fail by that.
     pub fn lock_for_reading(&self) -> Result<LockGuard> {
-        LockGuard::acquire(self, false)
+        match LockGuard::acquire(self, false) {
+            Err(Error::NoSpace(cause)) => Ok(self.unlocked(&cause)),
+            Err(Error::Store(cause))
+                if matches!(cause.kind, StoreErrorKind::Denied | StoreErrorKind::Other) =>
+            {
+                Ok(self.unlocked(&cause))
+            }
+            result => result,
+        }
+    }
+
+    fn unlocked(&self, cause: &StoreError) -> LockGuard {
+        self.note(&format!("reading without a lock on the vault: {cause}"));
+        LockGuard::none()
     }
 
     /// Takes a shared lock for adding to the vault.

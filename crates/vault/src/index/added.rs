@@ -1,16 +1,16 @@
-//! Blobs of this run: claimed by one writer, then placed in a pack.
+//! Blobs stored in this run.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry as Slot;
 use std::sync::{Mutex, MutexGuard};
 
 use super::Location;
 use crate::id::Id;
 use crate::pack::{BlobKind, PackedBlob};
+use crate::sync::lock;
 
 const SHARDS: usize = 64;
 
-type Shard = HashMap<(BlobKind, Id), Option<Location>>;
+type Shard = HashMap<(BlobKind, Id), Location>;
 
 #[derive(Debug)]
 pub(super) struct Added {
@@ -25,30 +25,11 @@ impl Default for Added {
 
 impl Added {
     fn shard(&self, id: &Id) -> MutexGuard<'_, Shard> {
-        // A poisoned shard is still a map whose entries are whole.
-        let shard = &self.shards[id.as_bytes()[31] as usize % SHARDS];
-        shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        lock(&self.shards[id.as_bytes()[31] as usize % SHARDS])
     }
 
     pub fn contains(&self, kind: BlobKind, id: &Id) -> bool {
         self.shard(id).contains_key(&(kind, *id))
-    }
-
-    pub fn claim(&self, kind: BlobKind, id: &Id) -> bool {
-        match self.shard(id).entry((kind, *id)) {
-            Slot::Occupied(_) => false,
-            Slot::Vacant(slot) => {
-                slot.insert(None);
-                true
-            }
-        }
-    }
-
-    pub fn release(&self, kind: BlobKind, id: &Id) {
-        let mut shard = self.shard(id);
-        if shard.get(&(kind, *id)) == Some(&None) {
-            shard.remove(&(kind, *id));
-        }
     }
 
     pub fn insert(&self, pack: &Id, blobs: &[PackedBlob]) {
@@ -59,11 +40,11 @@ impl Added {
                 length: blob.length,
                 uncompressed_length: blob.uncompressed_length,
             };
-            self.shard(&blob.id).insert((blob.kind, blob.id), Some(location));
+            self.shard(&blob.id).insert((blob.kind, blob.id), location);
         }
     }
 
     pub fn lookup(&self, kind: BlobKind, id: &Id) -> Option<Location> {
-        self.shard(id).get(&(kind, *id)).copied().flatten()
+        self.shard(id).get(&(kind, *id)).copied()
     }
 }

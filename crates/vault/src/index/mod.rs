@@ -2,8 +2,7 @@
 //!
 //! 48 bytes a blob in one sorted array for each kind, packs in a table of their own. A directory of
 //! start positions by the first bits of the id makes a look-up a few comparisons. Blobs of this run
-//! stand in a sharded map, where a writer claims a blob before it stores it, so that two threads
-//! never store the same blob twice.
+//! stand in a sharded map once an index object names them.
 
 mod added;
 mod file;
@@ -143,7 +142,7 @@ impl Default for Index {
 }
 
 impl Index {
-    /// True if the blob is stored, or claimed in this run.
+    /// True if the blob is stored in a pack that an index object names.
     pub fn contains(&self, kind: BlobKind, id: &Id) -> bool {
         self.is_loaded(kind, id) || self.added.contains(kind, id)
     }
@@ -156,18 +155,7 @@ impl Index {
         self.distrusted[pack as usize].load(Ordering::Relaxed)
     }
 
-    /// Asks for the right to store a blob: true for exactly one caller, and only if the blob is not
-    /// stored yet. That caller must [`Index::insert`] it or [`Index::release`] it.
-    pub fn claim(&self, kind: BlobKind, id: &Id) -> bool {
-        !self.is_loaded(kind, id) && self.added.claim(kind, id)
-    }
-
-    /// Gives back a claim that was not carried out.
-    pub fn release(&self, kind: BlobKind, id: &Id) {
-        self.added.release(kind, id);
-    }
-
-    /// Notes a pack that was stored in this run.
+    /// Notes a pack that was stored in this run and that an index object names.
     pub fn insert(&self, pack: &Id, blobs: &[PackedBlob]) {
         self.added.insert(pack, blobs);
     }

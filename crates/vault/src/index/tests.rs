@@ -49,24 +49,12 @@ fn every_blob_is_found_and_no_other() {
 }
 
 #[test]
-fn one_claim_only() {
+fn blobs_of_this_run_are_found() {
     let index = filled(10, 1);
-    assert!(!index.claim(BlobKind::Data, &id(1)));
-    let winners: usize = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..8)
-            .map(|_| {
-                scope.spawn(|| (100..200).filter(|n| index.claim(BlobKind::Data, &id(*n))).count())
-            })
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
-    });
-    assert_eq!(winners, 100);
-    assert!(index.contains(BlobKind::Data, &id(100)));
-    assert_eq!(index.lookup(BlobKind::Data, &id(100)), None);
-    index.release(BlobKind::Data, &id(100));
-    assert!(index.claim(BlobKind::Data, &id(100)));
+    assert!(!index.contains(BlobKind::Data, &id(100)));
     index.insert(&id(9), &[blob(100, BlobKind::Data, 7)]);
-    index.release(BlobKind::Data, &id(100));
+    assert!(index.contains(BlobKind::Data, &id(100)));
+    assert!(!index.contains(BlobKind::Tree, &id(100)));
     assert_eq!(index.lookup(BlobKind::Data, &id(100)).unwrap().offset, 7);
 }
 
@@ -86,7 +74,6 @@ fn blobs_of_missing_packs_count_as_not_stored() {
     assert!(index.contains(BlobKind::Data, &id(21)));
     // Still named for messages, and stored again by the next backup.
     assert_eq!(index.lookup(BlobKind::Data, &id(1)).unwrap().pack, id(1 << 32));
-    assert!(index.claim(BlobKind::Data, &id(1)));
     index.insert(&id(99), &[blob(1, BlobKind::Data, 0)]);
     assert_eq!(index.lookup(BlobKind::Data, &id(1)).unwrap().pack, id(99));
     assert_eq!(index.locations(BlobKind::Data, &id(1)).len(), 2);

@@ -3,20 +3,18 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use bytes::{Bytes, BytesMut};
-
 use super::files::{OpenFiles, TargetFile};
 use super::opener::Opener;
 use crate::chunk::is_zero;
 use crate::error::{Error, Result};
+use crate::flaw::ReadFailure;
 use crate::id::Id;
 use crate::index::Location;
 use crate::monitor::Stage;
 use crate::pack::{BlobKind, pack_key};
 use crate::parallel;
-use crate::store::StoreErrorKind;
 use crate::sync::lock;
-use crate::vault::Vault;
+use crate::vault::{Vault, into_mutable};
 
 /// Bytes between two wanted blobs that are read along.
 const GAP: u64 = 64 << 10;
@@ -160,12 +158,10 @@ impl Fetch<'_> {
             Ok(bytes) if bytes.len() as u64 == end - start => Some(into_mutable(bytes)),
             // The other ways to each blob are tried below.
             Ok(_) => None,
-            Err(error)
-                if matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::Short) =>
-            {
-                None
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => match ReadFailure::from(error) {
+                ReadFailure::Damaged(_) => None,
+                ReadFailure::Store(error) => return Err(error),
+            },
         };
         for targets in read.chunk_by(|left, right| left.location == right.location) {
             let wanted = &targets[0];
@@ -215,9 +211,4 @@ impl Fetch<'_> {
         }
         Ok(())
     }
-}
-
-/// Bytes that can be changed in place, without a copy where the store gave them away.
-fn into_mutable(bytes: Bytes) -> BytesMut {
-    bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]))
 }
