@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod crash;
 mod damage;
 mod foreign;
+mod frozen;
 mod interop;
 mod locks;
 mod open;
