@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lifeboat_model::manifest::Manifest;
 use lifeboat_model::plan::Plan;
-use lifeboat_vault::{Cancel, Clock, Environment, KeyStrength, Monitor, Password};
+use lifeboat_vault::{Cancel, Clock, Environment, KeyStrength, Monitor, Password, Snapshot, Vault};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
@@ -68,8 +68,11 @@ pub struct Tier {
 
 /// Makes the reader of a component's live data.
 pub type MakeSource = dyn Fn(&str) -> Result<Box<dyn Source>, SourceError> + Send + Sync;
-/// Makes the judge of a component's restored copy. The manifest says what kind it is.
-pub type MakeEngine = dyn Fn(&str, &Manifest) -> Result<Box<dyn Engine>, EngineError> + Send + Sync;
+/// Makes the judge of a component's restored copy. The manifest says what kind it is; the vault
+/// and the snapshot are where it came from, for kinds that compare entry by entry.
+pub type MakeEngine = dyn Fn(&str, &Manifest, &Vault, &Snapshot) -> Result<Box<dyn Engine>, EngineError>
+    + Send
+    + Sync;
 /// Makes what swaps a component's live data.
 pub type MakeInPlace =
     dyn Fn(&str, &Manifest) -> Result<Box<dyn InPlace>, EngineError> + Send + Sync;

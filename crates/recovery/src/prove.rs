@@ -133,7 +133,7 @@ pub fn restore_copy<'a>(
         component: subject.component,
         folder: folder.to_owned(),
         manifest: subject.manifest.clone(),
-        engine: engine(subject.component, &subject.manifest)?,
+        engine: engine(subject.component, &subject.manifest, subject.vault, &subject.snapshot)?,
         files: report.files,
         bytes: report.bytes,
         complete: CheckResult::new(
