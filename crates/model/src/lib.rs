@@ -14,6 +14,7 @@ pub mod objective;
 pub mod plan;
 pub mod recipe;
 pub mod schedule;
+pub mod schema;
 pub mod size;
 pub mod span;
 pub mod verdict;

@@ -3,4 +3,5 @@
 mod example;
 mod parse_errors;
 mod parse_random;
+mod schema;
 mod support;
