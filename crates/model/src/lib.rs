@@ -13,6 +13,8 @@ pub mod measure;
 pub mod objective;
 pub mod plan;
 pub mod recipe;
+pub mod report;
+pub mod retention;
 pub mod schedule;
 pub mod schema;
 pub mod size;
