@@ -142,6 +142,9 @@ fn protect(newest_first: &[&Stored], reasons: &mut Reasons) {
     }
 }
 
+/// Names the period of the calendar that an instant lies in.
+type Period = fn(Timestamp) -> String;
+
 /// The rules of one schedule over its snapshots, newest first.
 fn apply(rules: &KeepRules, newest_first: &[&Stored], now: Timestamp, reasons: &mut Reasons) {
     if rules.unlimited {
@@ -159,7 +162,7 @@ fn apply(rules: &KeepRules, newest_first: &[&Stored], now: Timestamp, reasons: &
     for snapshot in sound.iter().take(least) {
         reasons.add(snapshot, format!("one of the newest {least}"));
     }
-    let periods: [(Option<Duration>, &str, fn(Timestamp) -> String); 5] = [
+    let periods: [(Option<Duration>, &str, Period); 5] = [
         (rules.hourly, "hour", hour),
         (rules.daily, "day", day),
         (rules.weekly, "week", week),

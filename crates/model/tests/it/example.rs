@@ -75,3 +75,18 @@ fn paths_resolve_against_base() {
     assert_eq!(away.path(folder, "/etc"), Path::new("/etc"));
     assert_eq!(away.state(folder), Path::new("/var/lib/x"));
 }
+
+#[test]
+fn lints_without_errors() {
+    let plan = plan(EXAMPLE);
+    let findings = lifeboat_model::lint::lint(&plan, Path::new("/srv/example"));
+    let shown: Vec<_> = findings
+        .iter()
+        .map(|f| {
+            let place = crate::support::place(EXAMPLE, f.span);
+            format!("{} {:?} {}\n  {place}\n  {}", f.code, f.severity, f.message, f.suggestion)
+        })
+        .collect();
+    assert!(!lifeboat_model::lint::has_errors(&findings), "{shown:#?}");
+    insta::assert_snapshot!(shown.join("\n"));
+}
