@@ -1,9 +1,11 @@
 //! Opens a live database without changing it, and says in a sentence why it cannot be.
 //!
-//! The database's file is never opened by our own hand: POSIX drops every lock that a process has
+//! The database's file is not opened by our own hand while it is read: POSIX drops every lock that a process has
 //! on a file when it closes any descriptor of it, SQLite's included.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use lifeboat_vault::Clock;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
+use rustix::fs::{Access, AtFlags};
 
 use super::{CaptureError, medium};
 
@@ -58,6 +61,7 @@ pub(super) fn examine(path: &Path) -> Result<Live, CaptureError> {
     }
     let live = Live { named, real, identity: (found.dev(), found.ino()), size: found.len() };
     refuse_emptied(&live)?;
+    refuse_unreadable(&live)?;
     refuse_foreign_shm(&live, found.uid())?;
     Ok(live)
 }
@@ -84,6 +88,13 @@ fn refuse_emptied(live: &Live) -> Result<(), CaptureError> {
     Ok(())
 }
 
+fn refuse_unreadable(live: &Live) -> Result<(), CaptureError> {
+    may(&live.real, Access::READ_OK).map_err(|_| CaptureError::Unfit {
+        what: format!("{} may not be read by this user", live.named.display()),
+        hint: "run the backup as the database's owner or as root".to_owned(),
+    })
+}
+
 /// A reader makes the `-shm` of a WAL database where there is none. Made by a third user it could
 /// lock out the application, so nothing is opened then. (Root's files go to the database's owner.)
 fn refuse_foreign_shm(live: &Live, owner: u32) -> Result<(), CaptureError> {
@@ -92,7 +103,7 @@ fn refuse_foreign_shm(live: &Live, owner: u32) -> Result<(), CaptureError> {
         return Ok(());
     }
     let folder = live.real.parent().unwrap_or(Path::new("/"));
-    if rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_err() {
+    if may(folder, Access::WRITE_OK).is_err() || !says_wal(&live.real) {
         return Ok(());
     }
     Err(CaptureError::Unfit {
@@ -103,6 +114,19 @@ fn refuse_foreign_shm(live: &Live, owner: u32) -> Result<(), CaptureError> {
         ),
         hint: "run the backup as the database's owner or as root".to_owned(),
     })
+}
+
+/// The header's word on the journal mode. The one place where the file is opened by our own hand:
+/// no connection of ours is there yet whose locks the closing could drop.
+fn says_wal(path: &Path) -> bool {
+    let mut header = [0; 20];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    read.is_ok() && header[18..] == [2, 2]
+}
+
+/// What the effective user may do with a path.
+fn may(path: &Path, access: Access) -> rustix::io::Result<()> {
+    rustix::fs::accessat(rustix::fs::CWD, path, access, AtFlags::EACCESS)
 }
 
 /// Between two tries to get a lock. SQLite's own waiting grows to a tenth of a second, in which a

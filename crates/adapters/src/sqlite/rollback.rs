@@ -23,7 +23,7 @@ const TRIES: u32 = 3;
 /// The longest that one piece should hold the lock.
 const HOLD: Duration = Duration::from_millis(15);
 /// Pause between two pieces that nothing else separates.
-const GAP: Duration = Duration::from_millis(5);
+const GAP: Duration = Duration::from_millis(2);
 /// The most bytes read in one piece.
 const PIECE: usize = 4 << 20;
 

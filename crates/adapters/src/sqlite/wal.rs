@@ -1,4 +1,5 @@
-//! WAL mode: one read transaction for the whole copy; writers go on and never wait.
+//! WAL mode: one read transaction for the whole copy; writers go on and never wait. The log cannot
+//! start over meanwhile, so it grows by what is written during the copy.
 //!
 //! The manifest is read at the same time over a second connection that is proven to see the same
 //! state: `data_version`, read there before the first transaction began and inside its own, is the

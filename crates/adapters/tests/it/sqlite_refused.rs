@@ -208,3 +208,76 @@ fn files_made_by_reading_belong_to_the_owner_of_the_database() {
         assert_eq!((made.uid(), made.gid()), (owner.uid(), owner.gid()), "{suffix}");
     }
 }
+
+/// Runs `work` on a thread of another user. The tests run as root, which may do everything.
+fn as_nobody<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    assert!(rustix::process::geteuid().is_root(), "run this test as root: sudo, or unshare -r");
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let nobody = rustix::process::Uid::from_raw(65534);
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).expect("setresuid");
+            work()
+        });
+        thread.join().expect("thread")
+    })
+}
+
+fn open_to_all(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
+        .expect("mode");
+}
+
+#[test]
+fn a_database_that_may_not_be_read_is_refused() {
+    let bench = Bench::new();
+    drop(bench.open("CREATE TABLE t(a);"));
+    open_to_all(bench.folder.path(), 0o755);
+    open_to_all(&bench.live(), 0o600);
+    let (what, hint) = as_nobody(|| refusal(&bench.live()));
+    assert!(what.starts_with("unfit:") && what.contains("may not be read by this user"), "{what}");
+    assert!(hint.contains("root"), "{hint}");
+}
+
+/// Made by a third user, the `-shm` would keep the application from writing.
+#[test]
+fn a_third_user_makes_no_files_beside_a_closed_wal_database() {
+    let bench = Bench::new();
+    drop(bench.open("PRAGMA journal_mode=WAL; CREATE TABLE t(a); INSERT INTO t VALUES (1);"));
+    open_to_all(bench.folder.path(), 0o777);
+    let copies = bench.copy();
+    open_to_all(copies.parent().expect("folder"), 0o777);
+    open_to_all(&bench.live(), 0o644);
+    let (what, _) = as_nobody(|| refusal(&bench.live()));
+    assert!(what.contains("belongs to another user"), "{what}");
+    assert!(
+        !bench.live().with_extension("db-shm").exists()
+            && !bench.live().with_extension("db-wal").exists()
+    );
+    // Without a write-ahead log nothing is made, and it is read.
+    bench.open("PRAGMA journal_mode=DELETE;");
+    let captured = as_nobody(|| capture_to(&bench.live(), &copies)).expect("captured");
+    assert_eq!(captured.content.tables["t"].rows, 1);
+}
+
+/// A medium that nothing can write is read without locks; with rows in a log that cannot be read
+/// there, it is refused.
+#[test]
+fn a_read_only_medium_is_read_and_its_log_is_not_forgotten() {
+    let bench = Bench::new();
+    let live = bench.open("PRAGMA journal_mode=WAL; CREATE TABLE t(a); INSERT INTO t VALUES (1);");
+    let medium = crate::mounted::Mounted::new("size=8m");
+    let (with_log, alone) = (medium.path().join("log.db"), medium.path().join("alone.db"));
+    std::fs::copy(bench.live(), &with_log).expect("copy");
+    std::fs::copy(bench.live().with_extension("db-wal"), medium.path().join("log.db-wal"))
+        .expect("copy");
+    drop(live);
+    std::fs::copy(bench.live(), &alone).expect("copy");
+    medium.remount("remount,ro");
+    let captured = capture_to(&alone, &bench.copy()).expect("captured");
+    assert_eq!(captured.content.tables["t"].rows, 1);
+    assert!(crate::sqlite_kit::same(&alone, &bench.copy()));
+    let mut options = SqliteOptions::new(&with_log);
+    options.patience = Duration::from_millis(100);
+    let refused = capture_with(&options, &bench.copy(), &Notes::default());
+    assert!(matches!(refused, Err(CaptureError::Unfit { .. })), "{refused:?}");
+}
