@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use lifeboat_model::check::CheckResult;
 use lifeboat_model::manifest::{self, Content, Manifest};
 use lifeboat_model::plan::check::Question;
-use lifeboat_model::plan::{Check, Plan, paths};
+use lifeboat_model::plan::{Check, Plan};
 use lifeboat_model::verdict::Verdict;
 use lifeboat_vault::{Filter, Id, RestoreOptions, Snapshot, Vault};
 
 use crate::env::MakeEngine;
 use crate::error::{Error, Result};
+use crate::lookup::{Found, lookup};
 use crate::ports::{Engine, EngineError};
 
 /// A snapshot that is to be restored.
@@ -239,14 +240,9 @@ fn ask(copy: &Copy<'_>, check: &Check, sql: &str) -> CheckResult {
 }
 
 fn file_exists(copy: &Copy<'_>, check: &Check, path: &str) -> CheckResult {
-    let Some(below) = paths::inside(path) else {
-        return could_not(check, "the path leaves the restored copy");
-    };
-    let (verdict, found) = match std::fs::symlink_metadata(copy.folder.join(&below)) {
+    let (verdict, found) = match lookup(&copy.folder, path) {
+        Ok(Found::Nothing) => (Verdict::Fail, format!("{path} is missing")),
         Ok(_) => (Verdict::Pass, format!("{path} exists")),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            (Verdict::Fail, format!("{path} is missing"))
-        }
         Err(e) => (Verdict::Inconclusive, format!("{path}: {e}")),
     };
     CheckResult::new(check.name.as_str(), verdict, check.expectation(), found)
@@ -270,11 +266,12 @@ fn rows_exist(
     let mut missing = Vec::new();
     for row in &answer.rows {
         let path = row.first().and_then(|cell| cell.as_deref()).unwrap_or("NULL");
-        // A path from data that climbs out is not in the copy, whatever stands there.
-        let there = paths::inside(path.trim_start_matches('/'))
-            .filter(|below| !below.as_os_str().is_empty())
-            .map(|below| other.folder.join(under.trim_matches('/')).join(below))
-            .is_some_and(|full| std::fs::symlink_metadata(full).is_ok());
+        // A row that names a folder, or a path that leads out, has no file there.
+        let there = match lookup(&other.folder.join(under.trim_matches('/')), path) {
+            Ok(found) => found == Found::File,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+            Err(error) => return could_not(check, format!("{path}: {error}")),
+        };
         if !there {
             missing.push(path.to_owned());
         }

@@ -3,12 +3,10 @@
 //! - [`FilesSource`] reads live trees; gitignore rules say what is left out.
 //! - [`FilesEngine`] counts a restored copy and hashes it against the manifest.
 //! - [`FilesInPlace`] exchanges a copy with the live trees, all roots or none.
-//! - [`exists`] answers whether a file that a database names was restored.
 
 mod differences;
 mod engine;
 mod exchange;
-mod exists;
 mod holders;
 mod in_place;
 mod lease;
@@ -18,7 +16,6 @@ mod source;
 mod writers;
 
 pub use engine::FilesEngine;
-pub use exists::exists;
 pub use in_place::FilesInPlace;
 pub use renames::{FileSystem, Renames};
 pub use rules::{BadPattern, Rules};

@@ -1,39 +1,51 @@
-//! Is a file that a database names in the restored copy?
+//! What a path names in a restored copy, such as a path that a database's row holds.
 
 use std::io;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, openat2, statat};
 use rustix::io::Errno;
 
-/// True if `path` names a file in the folder `copy`. A leading `/` counts as the copy's root.
-/// Neither `..` nor a symbolic link leads out of the copy: what lies outside was not restored, so
-/// it is not there. A folder is not a file.
-pub fn exists(copy: &Path, path: &str) -> io::Result<bool> {
+/// What stands at a path of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// A folder.
+    Folder,
+    /// A file (or a device, a pipe …).
+    File,
+}
+
+/// Looks `path` up in the folder `copy`. A leading `/` counts as the copy's root. Neither `..` nor a
+/// symbolic link leads out of the copy: what lies outside was not restored, so it is not there.
+pub fn lookup(copy: &Path, path: &str) -> io::Result<Found> {
     let relative = path.trim_start_matches('/');
     if relative.is_empty() || relative.contains('\0') {
-        return Ok(false);
+        return Ok(Found::Nothing);
     }
-    // What the kernel then resolves has no `.`; `..` it judges itself, after the links.
-    let relative: std::path::PathBuf =
-        Path::new(relative).components().filter(|c| *c != Component::CurDir).collect();
+    // `.` says nothing; `..` is for the system to judge, after the links before it.
+    let parts = Path::new(relative).components();
+    let relative: PathBuf = parts.filter(|part| *part != Component::CurDir).collect();
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let root = openat2(CWD, copy, flags | OFlags::DIRECTORY, Mode::empty(), ResolveFlags::empty())?;
     let within = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let found = loop {
         match openat2(&root, &relative, flags, Mode::empty(), within) {
-            // A rename elsewhere in the system at the same time.
+            // Something was renamed on the way.
             Err(Errno::AGAIN) => {}
             Ok(found) => break found,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP | Errno::NAMETOOLONG) => {
-                return Ok(false);
+                return Ok(Found::Nothing);
             }
             Err(error) => return Err(error.into()),
         }
     };
     let stat = statat(&found, "", AtFlags::EMPTY_PATH)?;
-    Ok(FileType::from_raw_mode(stat.st_mode) != FileType::Directory)
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Ok(Found::Folder),
+        _ => Ok(Found::File),
+    }
 }
 
 #[cfg(test)]
@@ -41,7 +53,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use super::exists;
+    use super::*;
 
     #[test]
     fn a_named_file_is_found_only_inside_the_copy() {
@@ -61,14 +73,13 @@ mod tests {
             "media/2024/../2024/ä b.jpg",
             "media/link",
         ] {
-            assert!(exists(&copy, there).unwrap(), "{there}");
+            assert_eq!(lookup(&copy, there).unwrap(), Found::File, "{there}");
         }
+        assert_eq!(lookup(&copy, "media/2024/").unwrap(), Found::Folder);
         let long = "x".repeat(300);
         for absent in [
             "",
             "/",
-            "media",
-            "media/2024/",
             "media/2024/none.jpg",
             "../outside",
             "media/../../outside",
@@ -81,8 +92,8 @@ mod tests {
             "a\0b",
             &long,
         ] {
-            assert!(!exists(&copy, absent).unwrap(), "{absent:?}");
+            assert_eq!(lookup(&copy, absent).unwrap(), Found::Nothing, "{absent:?}");
         }
-        assert!(exists(&folder.path().join("none"), "media").is_err());
+        assert!(lookup(&folder.path().join("none"), "media").is_err());
     }
 }
