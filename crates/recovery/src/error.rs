@@ -408,7 +408,6 @@ fn store_hint(error: &StoreError) -> Option<String> {
     })
 }
 /// True for an error that ends the whole run, not one component.
-#[allow(dead_code)] // used by the flows
 pub(crate) fn ends_run(error: &Error) -> bool {
     match error {
         Error::Cancelled => true,

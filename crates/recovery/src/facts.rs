@@ -56,6 +56,8 @@ pub enum Fact {
 pub struct SnapshotFact {
     /// Full id.
     pub snapshot: String,
+    /// Repository id of the vault that holds it.
+    pub vault: String,
     /// Component name.
     pub component: String,
     /// Run id.

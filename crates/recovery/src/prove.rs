@@ -147,11 +147,16 @@ pub fn restore_copy<'a>(
 }
 
 impl Copy<'_> {
-    /// V2 and V3: restored whole, and the engine's structural checks.
-    pub fn structure(&self) -> Vec<CheckResult> {
+    /// V3: the engine's structural checks.
+    pub fn engine_structure(&self) -> Vec<CheckResult> {
+        nothing_is_no_pass("structure", self.engine.structure(&self.folder, &self.manifest))
+    }
+
+    /// V2 to V4: restored whole, sound, and equal to the manifest.
+    pub fn proof(&self) -> Vec<CheckResult> {
         let mut checks = vec![self.complete.clone()];
-        let structure = self.engine.structure(&self.folder, &self.manifest);
-        checks.extend(nothing_is_no_pass("structure", structure));
+        checks.extend(self.engine_structure());
+        checks.extend(self.content());
         checks
     }
 
@@ -169,10 +174,10 @@ fn nothing_is_no_pass(name: &str, checks: Vec<CheckResult>) -> Vec<CheckResult> 
     vec![CheckResult::new(name, Verdict::Inconclusive, "at least one check", "no check looked")]
 }
 
-/// What became of the plan's checks on a set of restored copies.
+/// What became of the plan's checks on a set of restored copies; each with its component's name.
 #[derive(Debug, Default)]
 pub struct Declared {
-    /// Checks that look at one component: by component name.
+    /// Checks that look at one component.
     pub own: Vec<(String, CheckResult)>,
     /// Checks that look at two.
     pub together: Vec<(String, CheckResult)>,
@@ -184,29 +189,60 @@ pub struct Declared {
 pub fn declared(plan: &Plan, copies: &[Copy<'_>]) -> Declared {
     let mut declared = Declared::default();
     for copy in copies {
-        let Some(component) = plan.component.get(copy.component) else { continue };
-        for check in &component.checks {
-            let name = copy.component.to_owned();
+        declared.ask_one(plan, copy);
+    }
+    declared.ask_together(plan, copies);
+    declared
+}
+
+impl Declared {
+    /// Asks the checks that look at this copy alone.
+    pub fn ask_one(&mut self, plan: &Plan, copy: &Copy<'_>) {
+        for (name, check) in checks_of(plan, copy) {
             match check.question() {
-                Some(Question::Query(sql)) => {
-                    declared.own.push((name, ask(copy, check, sql)));
-                }
+                Some(Question::Query(sql)) => self.own.push((name, ask(copy, check, sql))),
                 Some(Question::File(path)) => {
-                    declared.own.push((name, file_exists(copy, check, path)));
+                    self.own.push((name, file_exists(copy, check, path)));
                 }
-                Some(Question::RowsExistIn { query, component, under }) => {
-                    let other = copies.iter().find(|c| c.component == component);
-                    let result = rows_exist(copy, check, query, component, other, under);
-                    declared.together.push((name, result));
-                }
+                Some(Question::RowsExistIn { .. }) => {}
                 Some(Question::Http(_) | Question::Command(_)) => {
-                    declared.for_services.push(format!("{name}: {}", check.name));
+                    self.for_services.push(format!("{name}: {}", check.name));
                 }
-                None => declared.own.push((name, could_not(check, "it asks nothing"))),
+                None => self.own.push((name, could_not(check, "it asks nothing"))),
             }
         }
     }
-    declared
+
+    /// Asks the checks that look at two copies.
+    pub fn ask_together(&mut self, plan: &Plan, copies: &[Copy<'_>]) {
+        for copy in copies {
+            for (name, check) in checks_of(plan, copy) {
+                if let Some(Question::RowsExistIn { query, component, under }) = check.question() {
+                    let other = copies.iter().find(|c| c.component == component);
+                    let result = rows_exist(copy, check, query, component, other, under);
+                    self.together.push((name, result));
+                }
+            }
+        }
+    }
+
+    /// The results that concern a component.
+    pub fn of(&self, component: &str) -> Vec<CheckResult> {
+        let all = self.own.iter().chain(&self.together);
+        all.filter(|(name, _)| name == component).map(|(_, check)| check.clone()).collect()
+    }
+
+    /// Said of checks that a copy cannot answer.
+    pub fn not_asked(&self) -> Vec<String> {
+        let said = |name: &String| format!("check {name} asks a running service: not asked here");
+        self.for_services.iter().map(said).collect()
+    }
+}
+
+fn checks_of<'a>(plan: &'a Plan, copy: &Copy<'_>) -> Vec<(String, &'a Check)> {
+    let component = plan.component.get(copy.component);
+    let checks = component.into_iter().flat_map(|component| component.checks.iter());
+    checks.map(|check| (copy.component.to_owned(), &**check)).collect()
 }
 
 fn could_not(check: &Check, why: impl ToString) -> CheckResult {

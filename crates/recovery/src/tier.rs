@@ -85,6 +85,15 @@ impl World {
         self.open_tier(Access::Read)?.ok_or_else(|| Error::NoVault { tier: self.tier.name.clone() })
     }
 
+    /// As [`World::read_tier`], but nothing where a backup would make the vault.
+    pub fn open_tier_to_look(&self) -> Result<Option<OpenTier>> {
+        match self.open_tier(Access::Read) {
+            Ok(tier) => Ok(tier),
+            Err(Error::NoVault { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes the vault in a place where nothing is, or goes on with a making that was interrupted.
     pub fn make_tier(&self) -> Result<OpenTier> {
         let key = self.key()?;

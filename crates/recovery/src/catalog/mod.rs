@@ -24,7 +24,7 @@ const STEPS: &[&str] = &["
     create table snapshots(
         id text primary key, component text, run text, schedule text, time text not null,
         host text not null, present integer not null default 1,
-        ledger_host text, ledger_seq integer, complete_up_to text, bytes integer, files integer,
+        vault text, ledger_host text, ledger_seq integer, complete_up_to text, bytes integer, files integer,
         bytes_added integer, partial integer not null default 0,
         level integer not null default 0, failed integer, verified text, verdict text
     ) strict;
@@ -185,6 +185,16 @@ impl Catalog {
         rows::snapshots(&self.db)
     }
 
+    /// Ids of all snapshots that a ledger of this plan recorded in this vault, whether the vault still lists them
+    /// or not: nothing removes one in this version.
+    pub fn recorded(&self, vault: &str) -> Result<Vec<String>> {
+        let mut statement = self
+            .db
+            .prepare("select id from snapshots where ledger_seq is not null and vault = ?1")?;
+        let ids = statement.query_map([vault], |row| row.get(0))?;
+        Ok(ids.collect::<Result<Vec<String>, _>>()?)
+    }
+
     /// Past drills, newest first.
     pub fn drills(&self) -> Result<Vec<DrillRow>> {
         rows::drills(&self.db)
@@ -194,10 +204,11 @@ impl Catalog {
 fn apply_snapshot(db: &Connection, host: &str, seq: u64, fact: &SnapshotFact) -> Result<()> {
     db.execute(
         "insert into snapshots(id, component, run, schedule, time, host, present, ledger_host,
-            ledger_seq, complete_up_to, bytes, files, bytes_added, partial, level)
-         values (?1, ?2, ?3, ?4, ?5, ?6, 0, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+            ledger_seq, complete_up_to, bytes, files, bytes_added, partial, level, vault)
+         values (?1, ?2, ?3, ?4, ?5, ?6, 0, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
          on conflict(id) do update set ledger_host = ?6, ledger_seq = ?7, complete_up_to = ?8,
-            bytes = ?9, files = ?10, bytes_added = ?11, partial = ?12, level = max(level, ?13)",
+            bytes = ?9, files = ?10, bytes_added = ?11, partial = ?12, level = max(level, ?13),
+            vault = ?14",
         params![
             fact.snapshot,
             fact.component,
@@ -212,6 +223,7 @@ fn apply_snapshot(db: &Connection, host: &str, seq: u64, fact: &SnapshotFact) ->
             fact.bytes_added as i64,
             fact.partial,
             Level::V1 as i64,
+            fact.vault,
         ],
     )?;
     Ok(())

@@ -46,6 +46,28 @@ pub struct SnapshotRow {
 }
 
 impl SnapshotRow {
+    /// A snapshot of which nothing else is known yet.
+    pub fn unknown(id: &str, component: Option<&str>, time: Timestamp) -> SnapshotRow {
+        SnapshotRow {
+            id: id.to_owned(),
+            component: component.map(str::to_owned),
+            run: None,
+            schedule: None,
+            time,
+            host: String::new(),
+            ledger: None,
+            complete_up_to: None,
+            bytes: None,
+            files: None,
+            bytes_added: None,
+            partial: false,
+            level: None,
+            failed: None,
+            verified: None,
+            verdict: None,
+        }
+    }
+
     /// True if no ledger knows it.
     pub fn foreign(&self) -> bool {
         self.ledger.is_none()

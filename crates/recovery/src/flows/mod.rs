@@ -1,8 +1,22 @@
 //! The flows: each reads as a table of contents.
 
+mod backup;
+mod drill;
+mod look;
+mod point;
+mod proof;
 mod request;
+mod restore;
+mod verify;
 
+pub use backup::{backup, plan_backup, run_id};
+pub use drill::{drill, plan_drill};
+pub use look::{drill_list, list, status};
 pub use request::{
     At, AuditRequest, BackupRequest, Destination, DrillRequest, ListRequest, RestoreRequest,
     VerifyRequest,
 };
+pub use restore::{check_target, plan_restore, restore};
+pub use verify::verify;
+
+pub use crate::ledger::audit::{audit_log, audit_verify};

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use lifeboat_model::exit::Exit;
+use lifeboat_model::recipe::CaptureRoot;
 use serde::Serialize;
 
 use super::{Failure, Head, Problem, SnapshotVerification, TierRef};
@@ -41,6 +42,8 @@ pub struct ComponentBackup {
     pub files_changed: u64,
     /// Files taken over from the parent unread.
     pub files_unmodified: u64,
+    /// Size of everything in the snapshot, bytes.
+    pub bytes_total: u64,
     /// Source bytes read.
     pub bytes_read: u64,
     /// Bytes added to the vault, as stored.
@@ -111,6 +114,8 @@ pub struct PlannedBackup {
     pub makes_vault: bool,
     /// The components, in order.
     pub components: Vec<PlannedComponent>,
+    /// What should be looked at.
+    pub warnings: Vec<String>,
 }
 
 /// One component of a backup that would be made.
@@ -122,6 +127,10 @@ pub struct PlannedComponent {
     pub kind: String,
     /// The snapshot that unchanged files would be taken from.
     pub parent: Option<String>,
+    /// What would be captured, and where it would stand in the snapshot's tree.
+    pub roots: Vec<CaptureRoot>,
+    /// What would be left out, by the rules of gitignore.
+    pub exclude: Vec<String>,
     /// The tags that its snapshot would carry besides `run=`.
     pub tags: Vec<String>,
 }

@@ -123,6 +123,8 @@ pub struct DrillReport {
     pub drill: Option<String>,
     /// Where from.
     pub tier: TierRef,
+    /// SHA-256 of the recipe: the same as a restore in anger.
+    pub recipe: String,
     /// Pass only if every check of every component passed, and there was at least one component.
     pub verdict: Verdict,
     /// True if every objective that the plan states was met; unknown is not met.
@@ -137,17 +139,12 @@ pub struct DrillReport {
     pub findings: Vec<String>,
     /// The signed evidence.
     pub evidence: Option<EvidenceRef>,
-    /// True if it was stopped before the end.
-    pub interrupted: bool,
 }
 
 impl DrillReport {
-    /// 0; 11 a check failed or was inconclusive; 10 all passed, an objective was missed;
-    /// 5 interrupted.
+    /// 0; 11 a check failed or was inconclusive; 10 all passed, an objective was missed.
     pub fn exit(&self) -> Exit {
-        if self.interrupted {
-            Exit::Interrupted
-        } else if self.verdict != Verdict::Pass {
+        if self.verdict != Verdict::Pass {
             Exit::DrillFailed
         } else if !self.objectives_met {
             Exit::ObjectiveMissed
@@ -167,6 +164,8 @@ pub struct PlannedDrill {
     pub drill: Option<String>,
     /// Where from.
     pub tier: TierRef,
+    /// SHA-256 of the recipe: the same as a restore in anger.
+    pub recipe: String,
     /// The sandbox's parent folder.
     pub sandbox: String,
     /// Bytes that it needs there.
@@ -175,6 +174,8 @@ pub struct PlannedDrill {
     pub bytes_free: Option<u64>,
     /// The components, in recovery order.
     pub components: Vec<super::restore::PlannedComponentRestore>,
+    /// What should be looked at.
+    pub warnings: Vec<String>,
 }
 
 /// A past drill.
@@ -196,13 +197,30 @@ pub struct ListedDrill {
     pub rpo_seconds: Option<f64>,
 }
 
-/// Past drills, newest first. Schema `lifeboat/drills`.
+/// A drill of the plan.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DrillOfPlan {
+    /// Its name.
+    pub drill: String,
+    /// The components that it rehearses.
+    pub components: Vec<String>,
+    /// When it is due next, at most five times; running them is left to cron or a timer.
+    pub next_runs: Vec<Timestamp>,
+    /// When it last ran.
+    pub last: Option<Timestamp>,
+    /// How that ended: the worst of its components.
+    pub last_verdict: Option<Verdict>,
+}
+
+/// The plan's drills, and past ones, newest first. Schema `lifeboat/drills`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DrillListReport {
     /// Who, what, when.
     #[serde(flatten)]
     pub head: Head,
-    /// The drills.
+    /// The plan's.
+    pub planned: Vec<DrillOfPlan>,
+    /// Past ones.
     pub drills: Vec<ListedDrill>,
     /// What should be looked at.
     pub warnings: Vec<String>,

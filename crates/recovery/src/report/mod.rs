@@ -14,18 +14,22 @@ mod verify;
 pub use audit::{
     Anchor, AuditFinding, AuditLogReport, AuditVerifyReport, FindingKind, LoggedEntry,
 };
-pub use backup::{BackupReport, ComponentBackup, ComponentOutcome, PlannedBackup};
+pub use backup::{
+    BackupReport, ComponentBackup, ComponentOutcome, PlannedBackup, PlannedComponent,
+};
 pub use drill::{
-    ComponentDrill, DrillListReport, DrillReport, EvidenceRef, ListedDrill, Measured, Met,
-    PlannedDrill, Times,
+    ComponentDrill, DrillFailure, DrillListReport, DrillOfPlan, DrillReport, EvidenceRef,
+    ListedDrill, Measured, Met, PlannedDrill, Times,
 };
 pub use list::{ListReport, ListedSnapshot};
-pub use restore::{ComponentRestore, PlannedRestore, RestoreReport, SkewEntry};
+pub use restore::{
+    ComponentRestore, PlannedComponentRestore, PlannedRestore, RestoreReport, SkewEntry,
+};
 pub use status::{
     ComponentState, ComponentStatus, InterruptedAction, LastDrill, NewestPoint, NextRun,
     StatusReport,
 };
-pub use verify::{Damage, Point, SnapshotVerification, VaultCheck, VerifyReport};
+pub use verify::{Damage, SnapshotVerification, VaultCheck, VerifyReport};
 
 use jiff::Timestamp;
 use serde::Serialize;

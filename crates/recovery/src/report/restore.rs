@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use lifeboat_model::check::CheckResult;
 use lifeboat_model::exit::Exit;
+use lifeboat_model::recipe::Skipped;
 use lifeboat_model::verdict::Verdict;
 use serde::Serialize;
 
@@ -89,7 +90,8 @@ pub struct RestoreReport {
 }
 
 impl RestoreReport {
-    /// 0; 5 interrupted; 9 a check failed; otherwise the first failure's own code.
+    /// 0; 3 all data is in place, but a check could not be told; 5 interrupted; 9 a check failed;
+    /// otherwise the first failure's own code.
     pub fn exit(&self) -> Exit {
         if self.interrupted {
             return Exit::Interrupted;
@@ -97,15 +99,13 @@ impl RestoreReport {
         if self.verdict == Verdict::Pass {
             return Exit::Done;
         }
-        let error = self.components.iter().find_map(|c| c.error.as_ref());
-        match error.map(|e| e.code) {
-            Some(code) if code == Exit::Unreachable.code() => Exit::Unreachable,
-            Some(code) if code == Exit::Refused.code() => Exit::Refused,
-            Some(code) if code == Exit::NotFound.code() => Exit::NotFound,
-            Some(code) if code == Exit::Failed.code() => Exit::Failed,
-            Some(code) if code == Exit::Locked.code() => Exit::Locked,
-            _ => Exit::Unverified,
+        if !self.components.is_empty() && self.components.iter().all(|c| c.target.is_some()) {
+            return Exit::Problems;
         }
+        let error = self.components.iter().find_map(|c| c.error.as_ref());
+        let own = [Exit::Failed, Exit::Refused, Exit::NotFound, Exit::Locked, Exit::Unreachable];
+        let code = error.map(|error| error.code);
+        own.into_iter().find(|exit| Some(exit.code()) == code).unwrap_or(Exit::Unverified)
     }
 }
 
@@ -125,10 +125,14 @@ pub struct PlannedRestore {
     pub components: Vec<PlannedComponentRestore>,
     /// The largest distance between the components' points, seconds.
     pub skew_seconds: Option<f64>,
+    /// SHA-256 of the recipe: equal in a drill and in anger.
+    pub recipe: String,
     /// Bytes that the restore needs, and what is free where it would be staged.
     pub bytes_needed: u64,
     /// Bytes free there, where it could be told.
     pub bytes_free: Option<u64>,
+    /// What should be looked at.
+    pub warnings: Vec<String>,
 }
 
 /// One component of a restore that would be made.
@@ -146,6 +150,10 @@ pub struct PlannedComponentRestore {
     pub level: Option<String>,
     /// Why it was chosen.
     pub chosen: String,
+    /// Newer ones that were passed over, and why.
+    pub passed_over: Vec<Skipped>,
+    /// What must be said of the choice.
+    pub warnings: Vec<String>,
     /// Where the data would be put.
     pub target: String,
     /// The steps, in order, in words.

@@ -3,24 +3,11 @@
 use jiff::Timestamp;
 use lifeboat_model::check::CheckResult;
 use lifeboat_model::exit::Exit;
+use lifeboat_model::report::Line;
 use lifeboat_model::verdict::Verdict;
 use serde::Serialize;
 
 use super::{Failure, Head, TierRef};
-
-/// One of the ten points that each backup is checked on (CSO-82).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Point {
-    /// 1 to 10.
-    pub number: u8,
-    /// `exists`, `size plausible`, `encrypted`, `downloadable`, `extractable`, `restorable`,
-    /// `integrity verified`, `all tables present`, `all records present`, `no corruption`.
-    pub name: &'static str,
-    /// The verdict; `skipped` where the run did not go so far.
-    pub verdict: Verdict,
-    /// What was found.
-    pub found: String,
-}
 
 /// What was found about one snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -39,9 +26,11 @@ pub struct SnapshotVerification {
     /// The verdict at the level that was asked for.
     pub verdict: Verdict,
     /// The 10-point report.
-    pub points: Vec<Point>,
-    /// The engine's and the plan's checks.
+    pub points: Vec<Line>,
+    /// The engine's checks.
     pub checks: Vec<CheckResult>,
+    /// Its size is far from its predecessors': a question to people (G-06).
+    pub implausible_size: Option<String>,
     /// True if it was restored into a scratch folder for this.
     pub restored: bool,
     /// Not found in any ledger of the tier.

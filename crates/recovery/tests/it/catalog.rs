@@ -23,6 +23,7 @@ fn listed(id: &str, second: i64) -> Listed {
 fn taken(id: &str, second: i64) -> Fact {
     Fact::Snapshot(SnapshotFact {
         snapshot: id.into(),
+        vault: "v".into(),
         component: "orders".into(),
         run: "r".into(),
         schedule: None,

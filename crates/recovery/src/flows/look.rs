@@ -1,0 +1,314 @@
+//! What can be seen without changing anything: the list of snapshots, the status, past drills.
+
+use jiff::Timestamp;
+use lifeboat_model::chain::Entry;
+use lifeboat_model::objective::{Circumstances, resolve};
+use lifeboat_model::recipe::RecipeError;
+use lifeboat_model::verdict::Verdict;
+
+use super::point::choose;
+use super::{At, ListRequest};
+use crate::catalog::{self, Catalog, DrillRow, SnapshotRow};
+use crate::env::World;
+use crate::error::{Error, Result};
+use crate::ledger::{Local, audit};
+use crate::report::{
+    ComponentState, ComponentStatus, DrillListReport, DrillOfPlan, Failure, LastDrill, ListReport,
+    ListedDrill, ListedSnapshot, NewestPoint, NextRun, StatusReport, seconds,
+};
+
+/// How many coming runs are shown.
+const RUNS: usize = 5;
+
+/// Where the catalog came from.
+struct Seen {
+    catalog: Catalog,
+    notes: Vec<String>,
+    tier_error: Option<Failure>,
+}
+
+/// The catalog, up to date if the tier answers. Without a state folder it leaves no trace.
+fn see(world: &World) -> Result<Seen> {
+    let keep = world.state.folder().is_dir();
+    match world.read_tier().and_then(|tier| catalog::up_to_date(world, &tier, keep)) {
+        Ok((catalog, notes)) => Ok(Seen { catalog, notes, tier_error: None }),
+        Err(error) => Ok(Seen {
+            catalog: catalog::as_it_is(world)?,
+            notes: Vec::new(),
+            tier_error: Some(Failure::of(&error)),
+        }),
+    }
+}
+
+/// Seconds from then to now; nothing if a clock was set back.
+fn age(now: Timestamp, then: Timestamp) -> Option<f64> {
+    let span = now.duration_since(then);
+    (!span.is_negative()).then(|| seconds(span.unsigned_abs()))
+}
+
+/// Lists snapshots, newest first.
+pub fn list(world: &World, request: &ListRequest) -> Result<ListReport> {
+    let start = world.start();
+    let tier = world.read_tier()?;
+    let keep = world.state.folder().is_dir();
+    let (catalog, warnings) = catalog::up_to_date(world, &tier, keep)?;
+    let mut rows = catalog.snapshots()?;
+    if let Some(name) = &request.component {
+        rows.retain(|row| row.component.as_ref() == Some(name));
+        if rows.is_empty() && !world.plan.component.contains_key(name) {
+            let known = world.plan.component.keys().map(String::as_str);
+            return Err(Error::Recipe(RecipeError::UnknownComponent {
+                nearest: lifeboat_model::plan::nearest(name, known).map(str::to_owned),
+                name: name.clone(),
+            }));
+        }
+    }
+    Ok(ListReport {
+        tier: world.tier_ref(),
+        snapshots: rows.into_iter().map(|row| listed(row, start.wall)).collect(),
+        warnings,
+        head: world.head("lifeboat/list", start),
+    })
+}
+
+fn listed(row: SnapshotRow, now: Timestamp) -> ListedSnapshot {
+    ListedSnapshot {
+        foreign: row.foreign(),
+        artefact: row
+            .component
+            .as_ref()
+            .map(|name| format!("{name}_full_{}", row.time.strftime("%Y%m%d_%H%M%S"))),
+        age_seconds: row.complete_up_to.and_then(|time| age(now, time)),
+        level: row.level.map(|level| level.word().to_owned()),
+        snapshot: row.id,
+        component: row.component,
+        run: row.run,
+        time: row.time,
+        complete_up_to: row.complete_up_to,
+        host: row.host,
+        bytes: row.bytes,
+        verified: row.verified,
+        verdict: row.verdict,
+        partial: row.partial,
+    }
+}
+
+/// The status.
+pub fn status(world: &World) -> Result<StatusReport> {
+    let start = world.start();
+    let seen = see(world)?;
+    let (rows, drills) = (seen.catalog.snapshots()?, seen.catalog.drills()?);
+    let (lines, torn) = Local::new(&world.state, &world.host).lines()?;
+    let entries: Vec<Entry> = lines.iter().filter_map(|line| Entry::read(line).ok()).collect();
+    let mut findings = seen.notes;
+    if entries.len() < lines.len() {
+        findings.push("lines of the ledger cannot be read: `lifeboat audit verify`".to_owned());
+    }
+    if !torn.is_empty() {
+        findings.push("the ledger's last line was torn by a crash".to_owned());
+    }
+    findings
+        .extend(world.other_tiers.iter().map(|tier| format!("tier {tier} is not carried out yet")));
+    let components: Vec<ComponentStatus> = super::point::components(world, &[])?
+        .iter()
+        .map(|name| component(world, name, &rows, &drills, start.wall))
+        .collect();
+    Ok(StatusReport {
+        tier: world.tier_ref(),
+        tier_error: seen.tier_error,
+        state: components.iter().map(|c| c.state).max().unwrap_or(ComponentState::Unprotected),
+        components,
+        running: audit::running_now(world, &entries)?,
+        interrupted: unanswered(audit::interrupted(world, &entries)?, &entries),
+        next_runs: next_runs(world, start.wall),
+        findings,
+        head: world.head("lifeboat/status", start),
+    })
+}
+
+/// An interrupted action that was done again since is history, not a state.
+fn unanswered(
+    mut actions: Vec<crate::report::InterruptedAction>,
+    entries: &[Entry],
+) -> Vec<crate::report::InterruptedAction> {
+    let closed = entries.iter().filter(|e| e.phase == lifeboat_model::chain::Phase::Interrupted);
+    for entry in closed {
+        let Some(started) = entries.iter().find(|e| Some(e.seq) == entry.of) else { continue };
+        actions.push(crate::report::InterruptedAction {
+            seq: started.seq,
+            time: started.time,
+            operator: started.operator.clone(),
+            action: started.action.clone(),
+            object: started.object.clone(),
+        });
+    }
+    actions.retain(|action| {
+        !entries.iter().any(|entry| {
+            entry.phase == lifeboat_model::chain::Phase::Finished
+                && entry.seq > action.seq
+                && entry.action == action.action
+                && entry.object == action.object
+                && entry.outcome.as_deref() == Some("done")
+        })
+    });
+    actions
+}
+
+fn component(
+    world: &World,
+    name: &str,
+    rows: &[SnapshotRow],
+    drills: &[DrillRow],
+    now: Timestamp,
+) -> ComponentStatus {
+    let plan = &world.plan;
+    let objectives = resolve(plan, name, Circumstances::default());
+    let point = |verified_only| {
+        let chosen = choose(rows, name, &At::Newest, verified_only).ok()?.chosen;
+        let row = rows.iter().find(|row| row.id == chosen.snapshot)?;
+        Some(NewestPoint {
+            snapshot: row.id.clone(),
+            time: row.time,
+            complete_up_to: row.complete_up_to?,
+            level: row.level.map(|level| level.word().to_owned()),
+            partial: row.partial,
+        })
+    };
+    let newest = point(false);
+    let last_drill = drills.iter().find(|drill| drill.component == name).map(|drill| LastDrill {
+        id: drill.id.clone(),
+        time: drill.time,
+        age_seconds: age(now, drill.time).unwrap_or(0.0),
+        verdict: drill.verdict,
+        rto_seconds: drill.rto_ms.map(|ms| ms as f64 / 1000.0),
+        rpo_seconds: drill.rpo_ms.map(|ms| ms as f64 / 1000.0),
+    });
+    let component = plan.component.get(name);
+    let mut status = ComponentStatus {
+        component: name.to_owned(),
+        class: component.and_then(|c| plan.class_of(c)).map(|(class, _)| class.to_owned()),
+        kind: component.map(|c| c.kind.key().to_owned()).unwrap_or_default(),
+        state: ComponentState::Ok,
+        reasons: Vec::new(),
+        live_rpo_seconds: newest.as_ref().and_then(|point| age(now, point.complete_up_to)),
+        newest_verified: point(true),
+        newest,
+        rpo_objective_seconds: objectives.rpo.as_ref().map(|o| o.limit.seconds()),
+        rpo_rule: objectives.rpo.as_ref().map(|o| o.rule.to_string()),
+        rto_objective_seconds: objectives.rto.as_ref().map(|o| o.limit.seconds()),
+        rto_rule: objectives.rto.as_ref().map(|o| o.rule.to_string()),
+        last_drill,
+        snapshots: rows.iter().filter(|r| r.component.as_deref() == Some(name)).count() as u64,
+    };
+    judge(&mut status, rows);
+    status
+}
+
+/// The state, and every reason for it; the worst decides.
+fn judge(status: &mut ComponentStatus, rows: &[SnapshotRow]) {
+    let mut found: Vec<(ComponentState, String)> = Vec::new();
+    let mut add = |state, why: String| found.push((state, why));
+    match &status.newest {
+        None => add(ComponentState::Unprotected, "there is no snapshot to restore".to_owned()),
+        Some(newest) if newest.partial => {
+            add(ComponentState::Partial, "the newest snapshot lacks something".to_owned());
+        }
+        Some(_) => {}
+    }
+    if let (Some(objective), Some(_)) = (status.rpo_objective_seconds, &status.newest) {
+        match status.live_rpo_seconds {
+            Some(live) if live <= objective => {}
+            Some(live) => add(
+                ComponentState::ObjectiveMissed,
+                format!("{live:.0} s would be lost now, {objective:.0} s are allowed"),
+            ),
+            None => add(
+                ComponentState::ObjectiveMissed,
+                "what would be lost now is not known: was the clock set back?".to_owned(),
+            ),
+        }
+    }
+    if let Some(drill) = &status.last_drill {
+        if drill.verdict != Verdict::Pass {
+            let why = format!("the last drill ended with {}", drill.verdict.word());
+            add(ComponentState::Failing, why);
+        }
+        if let (Some(objective), Some(took)) = (status.rto_objective_seconds, drill.rto_seconds)
+            && took > objective
+        {
+            let why = format!("the last drill took {took:.0} s, {objective:.0} s are allowed");
+            add(ComponentState::ObjectiveMissed, why);
+        }
+    }
+    let newest = rows
+        .iter()
+        .filter(|row| row.component.as_deref() == Some(status.component.as_str()))
+        .filter(|row| !row.foreign())
+        .max_by_key(|row| row.time);
+    if newest.is_some_and(|row| row.failed.is_some()) {
+        add(ComponentState::Failing, "the newest snapshot failed its verification".to_owned());
+    }
+    let drilled = status.last_drill.as_ref().is_some_and(|d| d.verdict == Verdict::Pass);
+    if status.newest.is_some() && status.newest_verified.is_none() && !drilled {
+        add(ComponentState::Unproven, "no snapshot was ever restored and compared".to_owned());
+    }
+    status.state = found.iter().map(|(state, _)| *state).max().unwrap_or(ComponentState::Ok);
+    status.reasons = found.into_iter().map(|(_, why)| why).collect();
+}
+
+fn next_runs(world: &World, now: Timestamp) -> Vec<NextRun> {
+    world
+        .plan
+        .schedule
+        .iter()
+        .map(|(name, schedule)| NextRun {
+            schedule: name.clone(),
+            times: schedule.cron.as_ref().map(|c| c.next_runs(now, RUNS)).unwrap_or_default(),
+            note: schedule.on.as_ref().map(|event| format!("after each {}", event.word())),
+        })
+        .collect()
+}
+
+/// The plan's drills and past ones.
+pub fn drill_list(world: &World) -> Result<DrillListReport> {
+    let start = world.start();
+    let seen = see(world)?;
+    let rows = seen.catalog.drills()?;
+    let mut warnings = seen.notes;
+    warnings.extend(seen.tier_error.iter().map(Failure::line));
+    let planned = world
+        .plan
+        .drill
+        .iter()
+        .map(|(name, drill)| {
+            let last =
+                rows.iter().filter(|row| row.drill.as_ref() == Some(name)).collect::<Vec<_>>();
+            let newest = last.iter().map(|row| row.time).max();
+            let verdicts = last.iter().filter(|row| Some(row.time) == newest).map(|r| r.verdict);
+            DrillOfPlan {
+                drill: name.clone(),
+                components: drill.components.iter().map(|c| c.to_string()).collect(),
+                next_runs: drill
+                    .cron
+                    .as_ref()
+                    .map(|cron| cron.next_runs(start.wall, RUNS))
+                    .unwrap_or_default(),
+                last: newest,
+                last_verdict: newest.map(|_| Verdict::of(verdicts)),
+            }
+        })
+        .collect();
+    let drills = rows
+        .into_iter()
+        .map(|row| ListedDrill {
+            id: row.id,
+            drill: row.drill,
+            time: row.time,
+            component: row.component,
+            verdict: row.verdict,
+            rto_seconds: row.rto_ms.map(|ms| ms as f64 / 1000.0),
+            rpo_seconds: row.rpo_ms.map(|ms| ms as f64 / 1000.0),
+        })
+        .collect();
+    Ok(DrillListReport { planned, drills, warnings, head: world.head("lifeboat/drills", start) })
+}

@@ -1,0 +1,152 @@
+//! From the catalog to a restore recipe: which snapshot of each component, and why.
+
+use std::path::PathBuf;
+
+use lifeboat_model::recipe::{
+    self, Candidate, Choice, PointError, RestoreRecipe, TierChoice, Wanted, choose_restore_point,
+};
+use lifeboat_vault::Id;
+
+use super::At;
+use crate::catalog::{Catalog, SnapshotRow};
+use crate::env::World;
+use crate::error::{Error, Result};
+use crate::facts::Level;
+use crate::prove::{Subject, read_manifest};
+use crate::tier::OpenTier;
+
+/// The snapshots of a component as the choice sees them.
+pub fn candidates(rows: &[SnapshotRow], component: &str) -> Vec<Candidate> {
+    let mut rows: Vec<&SnapshotRow> =
+        rows.iter().filter(|row| row.component.as_deref() == Some(component)).collect();
+    // Numbers of one chain are an order; chains of several hosts come in the order of their first
+    // snapshot, and are numbered through.
+    let mut chains: Vec<(&str, jiff::Timestamp)> = Vec::new();
+    for row in &rows {
+        if let Some((host, _)) = &row.ledger {
+            match chains.iter_mut().find(|(name, _)| name == host) {
+                Some((_, first)) => *first = (*first).min(row.time),
+                None => chains.push((host, row.time)),
+            }
+        }
+    }
+    chains.sort_by_key(|(host, first)| (*first, *host));
+    let rank = |host: &str| chains.iter().position(|(name, _)| *name == host);
+    rows.sort_by_key(|row| row.ledger.as_ref().map(|(host, seq)| (rank(host), *seq, row.time)));
+    let many = chains.len() > 1;
+    rows.iter()
+        .zip(1u64..)
+        .map(|(row, place)| Candidate {
+            snapshot: row.id.clone(),
+            time: row.time,
+            seq: row.ledger.as_ref().map(|(_, seq)| if many { place } else { *seq }),
+            // Proven means restored and equal to its manifest.
+            verified_level: (row.level == Some(Level::V4)).then_some(4),
+            verification_failed: row.failed.is_some(),
+            partial: row.partial,
+            hold: None,
+        })
+        .collect()
+}
+
+/// Chooses the restore point of one component.
+pub fn choose(
+    rows: &[SnapshotRow],
+    component: &str,
+    at: &At,
+    verified_only: bool,
+) -> Result<Choice> {
+    let wanted = match at {
+        At::Newest => Wanted::Newest,
+        At::Time(time) => Wanted::At(*time),
+        At::Snapshot(id) => Wanted::Snapshot(id.clone()),
+    };
+    let candidates = candidates(rows, component);
+    choose_restore_point(&candidates, &wanted, verified_only).map_err(|source| {
+        // The id may be right, and the component wrong: said, because it is easily mended.
+        if let (PointError::Unknown(prefix), Some(other)) = (&source, owner(rows, at)) {
+            return Error::Usage {
+                what: format!("snapshot {prefix} is one of component {other}, not of {component}"),
+                hint: format!("name {other} instead"),
+            };
+        }
+        Error::Point { component: component.to_owned(), source }
+    })
+}
+
+fn owner<'a>(rows: &'a [SnapshotRow], at: &At) -> Option<&'a str> {
+    let At::Snapshot(prefix) = at else { return None };
+    let wanted = prefix.to_ascii_lowercase();
+    let row = rows.iter().find(|row| !wanted.is_empty() && row.id.starts_with(&wanted))?;
+    row.component.as_deref()
+}
+
+/// Computes the recipe for these components.
+pub fn recipe_for(
+    world: &World,
+    catalog: &Catalog,
+    components: &[String],
+    at: &At,
+    verified_only: bool,
+    subpath: Option<PathBuf>,
+) -> Result<RestoreRecipe> {
+    let rows = catalog.snapshots()?;
+    let mut requests = Vec::new();
+    for component in components {
+        requests.push(recipe::RestoreRequest {
+            component: component.clone(),
+            choice: choose(&rows, component, at, verified_only)?,
+            subpath: subpath.clone(),
+        });
+    }
+    if requests.is_empty() {
+        return Err(Error::NothingChosen);
+    }
+    let tier = TierChoice { name: world.tier.name.clone(), path: world.tier.url.clone() };
+    Ok(recipe::restore_recipe(&world.plan, tier, requests)?)
+}
+
+/// Loads a snapshot and its manifest.
+pub fn subject<'a>(tier: &'a OpenTier, component: &'a str, id: &str) -> Result<Subject<'a>> {
+    let id: Id = id.parse().map_err(|_| Error::NoSnapshot { name: id.to_owned() })?;
+    let snapshot = tier.vault.snapshot(&id)?;
+    let manifest = read_manifest(&tier.vault, &id, &snapshot)?;
+    Ok(Subject { vault: &tier.vault, component, id, snapshot, manifest })
+}
+
+/// Names that exist in the plan and that this version can restore, in recovery order; all without
+/// names.
+pub fn components(world: &World, asked: &[String]) -> Result<Vec<String>> {
+    let plan = &world.plan;
+    for name in asked {
+        if !plan.component.contains_key(name) {
+            let known = plan.component.keys().map(String::as_str);
+            return Err(Error::Recipe(recipe::RecipeError::UnknownComponent {
+                name: name.clone(),
+                nearest: lifeboat_model::plan::nearest(name, known).map(str::to_owned),
+            }));
+        }
+    }
+    let carried = |kind: &lifeboat_model::plan::Kind| {
+        use lifeboat_model::plan::Kind;
+        matches!(kind, Kind::Sqlite(_) | Kind::Files(_))
+    };
+    Ok(plan
+        .in_recovery_order()
+        .into_iter()
+        .filter(|(name, component)| match asked {
+            [] => carried(&component.kind),
+            some => some.iter().any(|a| a == name),
+        })
+        .map(|(name, _)| name.to_owned())
+        .collect())
+}
+
+/// Free room where something is to be staged; too little is refused before anything is written.
+pub fn preflight(world: &World, place: &std::path::Path, needed: u64) -> Result<Option<u64>> {
+    let free = world.disk.free(place);
+    match free {
+        Some(free) if free < needed => Err(Error::NoRoom { path: place.to_owned(), needed, free }),
+        free => Ok(free),
+    }
+}

@@ -1,0 +1,253 @@
+//! The proof of one snapshot: levels V1 to V4 and the 10-point report (CSO-82).
+
+use lifeboat_model::check::CheckResult;
+use lifeboat_model::manifest::{Content, Manifest};
+use lifeboat_model::report::{Point, Subject, TenPoints, size_plausible};
+use lifeboat_model::verdict::Verdict;
+
+use super::point::subject;
+use crate::catalog::SnapshotRow;
+use crate::env::World;
+use crate::error::{Error, Result, ends_run};
+use crate::facts::{Level, VerifiedFact};
+use crate::prove::{bytes_described, bytes_needed, restore_copy};
+use crate::report::{Failure, SnapshotVerification, seconds};
+use crate::session::Start;
+use crate::staging::Staging;
+use crate::tier::OpenTier;
+
+/// What reading the stored objects said about one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stored {
+    /// Every object that it needs was read in full and is sound.
+    Whole,
+    /// Every object that it needs is there; the data was not read.
+    Present,
+    /// Not looked at by itself: the restore reads all that it needs.
+    NotChecked,
+    /// An object that it needs is damaged or missing.
+    Damaged(String),
+}
+
+/// A finished proof.
+pub struct Proof {
+    /// For the report.
+    pub verification: SnapshotVerification,
+    /// For the ledger and the catalog.
+    pub fact: VerifiedFact,
+}
+
+/// What is known when the points are filled in.
+#[derive(Default)]
+struct Known {
+    manifest: Option<Manifest>,
+    size: Option<u64>,
+    restored: Option<CheckResult>,
+    structure: Vec<CheckResult>,
+    content: Vec<CheckResult>,
+    error: Option<Failure>,
+    /// The error is damage, not a lack of means.
+    damage: bool,
+}
+
+/// Proves a snapshot. `restore` goes on to V3 and V4 in a scratch folder.
+pub fn prove(
+    world: &World,
+    tier: &OpenTier,
+    row: &SnapshotRow,
+    rows: &[SnapshotRow],
+    stored: &Stored,
+    restore: bool,
+) -> Result<Proof> {
+    let start = world.start();
+    let mut known = Known::default();
+    if !matches!(stored, Stored::Damaged(_)) || restore {
+        match gather(world, tier, row, restore, &mut known) {
+            Err(error) if ends_run(&error) => return Err(error),
+            Err(error) => {
+                known.damage = is_damage(&error);
+                known.error = Some(Failure::of(&error));
+            }
+            Ok(()) => {}
+        }
+    }
+    Ok(conclude(world, start, row, rows, stored, restore, known))
+}
+
+fn is_damage(error: &Error) -> bool {
+    use lifeboat_vault::Error as Vault;
+    matches!(
+        error,
+        Error::Manifest { .. } | Error::Vault(Vault::Damaged { .. } | Vault::NotFound { .. })
+    )
+}
+
+fn gather(
+    world: &World,
+    tier: &OpenTier,
+    row: &SnapshotRow,
+    restore: bool,
+    known: &mut Known,
+) -> Result<()> {
+    let component = row.component.as_deref().unwrap_or_default();
+    let subject = subject(tier, component, &row.id)?;
+    known.manifest = Some(subject.manifest.clone());
+    known.size = Some(bytes_described(&subject.manifest));
+    if !restore {
+        return Ok(());
+    }
+    let scratch = world.state.make("scratch")?;
+    super::point::preflight(world, &scratch, bytes_needed(&subject.manifest))?;
+    let staging = Staging::make(&world.state, &scratch, "verify-", "verification")?;
+    let judged = restore_copy(&subject, &*world.adapters.engine, None, staging.data())
+        .map(|copy| (copy.complete.clone(), copy.engine_structure(), copy.content()));
+    staging.remove()?;
+    let (complete, structure, content) = judged?;
+    known.restored = Some(complete);
+    known.structure = structure;
+    known.content = content;
+    Ok(())
+}
+
+/// The sizes of earlier snapshots of the same component, oldest first.
+fn earlier_sizes(row: &SnapshotRow, rows: &[SnapshotRow]) -> Vec<u64> {
+    let before = |r: &&SnapshotRow| {
+        r.component == row.component && r.id != row.id && r.time < row.time && !r.foreign()
+    };
+    let mut sizes: Vec<u64> = rows.iter().filter(before).filter_map(|r| r.bytes).collect();
+    sizes.reverse();
+    sizes
+}
+
+fn conclude(
+    world: &World,
+    start: Start,
+    row: &SnapshotRow,
+    rows: &[SnapshotRow],
+    stored: &Stored,
+    restore: bool,
+    known: Known,
+) -> Proof {
+    let asked = match (restore, stored) {
+        (true, _) => Level::V4,
+        (false, Stored::Whole | Stored::Damaged(_)) => Level::V2,
+        (false, Stored::Present | Stored::NotChecked) => Level::V1,
+    };
+    let points = points(stored, &known);
+    let verdict = points.verdict_up_to(asked as u8);
+    let level = points.level().and_then(|level| Level::from_number(level.into()));
+    let mut lines = points.lines();
+    let implausible = known.size.filter(|bytes| *bytes > 0).and_then(|bytes| {
+        let (verdict, found) = size_plausible(bytes, &earlier_sizes(row, rows));
+        (verdict == Verdict::Fail).then_some(found)
+    });
+    if let (Some(found), Some(line)) = (&implausible, lines.get_mut(1)) {
+        // A leap in size is a question to people, not a fault of the copy: said, not judged, or
+        // the newest data would be passed over when it is needed.
+        line.verdict = Verdict::Inconclusive;
+        line.found = found.clone();
+    }
+    let component = row.component.clone().unwrap_or_default();
+    let mut checks = known.structure.clone();
+    checks.extend(known.content.clone());
+    Proof {
+        fact: VerifiedFact {
+            snapshot: row.id.clone(),
+            time: world.clock.wall(),
+            asked,
+            level,
+            verdict,
+        },
+        verification: SnapshotVerification {
+            snapshot: row.id.clone(),
+            component,
+            run: row.run.clone(),
+            time: row.time,
+            level: level.map(Level::word),
+            verdict,
+            points: lines,
+            checks,
+            implausible_size: implausible,
+            restored: known.restored.is_some(),
+            foreign: row.foreign(),
+            seconds: seconds(world.since(start)),
+            error: known.error,
+        },
+    }
+}
+
+/// The ten points as far as they were looked at.
+fn points(stored: &Stored, known: &Known) -> TenPoints {
+    let subject = match known.manifest.as_ref().map(|manifest| &manifest.content) {
+        Some(Content::Files(_)) => Subject::Files,
+        _ => Subject::Database,
+    };
+    let mut points = TenPoints::new(subject);
+    points.set(Point::Exists, Verdict::Pass, "the snapshot object is there and authentic");
+    points.set(
+        Point::Encrypted,
+        Verdict::Pass,
+        "AES-256 with Poly1305: it opened with the vault key and with no other",
+    );
+    if let Some(bytes) = known.size {
+        let (verdict, found) = size_plausible(bytes, &[]);
+        points.set(Point::SizePlausible, verdict, found);
+    }
+    let mut both = |verdict: Verdict, found: &str| {
+        points.set(Point::Downloadable, verdict, found);
+        points.set(Point::Extractable, verdict, found);
+    };
+    match stored {
+        Stored::Damaged(what) => both(Verdict::Fail, what),
+        Stored::Whole => both(Verdict::Pass, "every object was read in full"),
+        Stored::Present | Stored::NotChecked => {}
+    }
+    if let Some(check) = &known.restored {
+        both(check.verdict, &check.found);
+        points.set(Point::Restorable, check.verdict, check.found.as_str());
+    }
+    if let Some(error) = &known.error {
+        let verdict = if known.damage { Verdict::Fail } else { Verdict::Inconclusive };
+        points.set(Point::Extractable, verdict, error.line());
+    }
+    if let Some((verdict, found)) = judged(&known.structure) {
+        points.set(Point::IntegrityVerified, verdict, found);
+    }
+    if let Some((verdict, found)) = judged(&known.content) {
+        let (tables, records) = described(known.manifest.as_ref());
+        let passed = verdict == Verdict::Pass;
+        let say = |what: String| if passed { what } else { found.clone() };
+        points.set(Point::TablesPresent, verdict, say(tables));
+        points.set(Point::RecordsPresent, verdict, say(records));
+        points.set(Point::NoCorruption, verdict, say("none found".to_owned()));
+    }
+    points
+}
+
+/// The verdict of a list of checks, and the first that did not pass.
+fn judged(checks: &[CheckResult]) -> Option<(Verdict, String)> {
+    if checks.is_empty() {
+        return None;
+    }
+    let verdict = Verdict::of(checks.iter().map(|check| check.verdict));
+    let found = match checks.iter().find(|check| check.verdict != Verdict::Pass) {
+        Some(bad) => format!("{}: {}", bad.name, bad.found),
+        None => format!("{} checks passed", checks.len()),
+    };
+    Some((verdict, found))
+}
+
+/// What stands for tables and records in each kind of component.
+fn described(manifest: Option<&Manifest>) -> (String, String) {
+    match manifest.map(|manifest| &manifest.content) {
+        Some(Content::Sqlite(content)) => {
+            let rows: u64 = content.tables.values().map(|table| table.rows).sum();
+            (format!("{} tables", content.tables.len()), format!("{rows} rows"))
+        }
+        Some(Content::Files(content)) => (
+            format!("{} folders, {} others", content.folders, content.others),
+            format!("{} files", content.files),
+        ),
+        None => (String::new(), String::new()),
+    }
+}

@@ -1,0 +1,172 @@
+//! A restore into a folder of its own: staged beside it, judged, and put there by the last rename.
+
+use std::fs;
+use std::path::Path;
+
+use lifeboat_model::check::CheckResult;
+use lifeboat_model::recipe::{RestoreItem, RestoreRecipe};
+use lifeboat_model::verdict::Verdict;
+
+use super::{Done, Job, not_sound, preflight, sound, subject};
+use crate::error::{Error, Result, ends_run};
+use crate::prove::{Copy, Declared, Subject, bytes_needed, declared, restore_copy};
+use crate::report::{ComponentRestore, Failure, seconds};
+use crate::staging::Staging;
+
+/// One component on its way.
+struct Staged<'a> {
+    entry: ComponentRestore,
+    copy: Option<Copy<'a>>,
+    proof: Vec<CheckResult>,
+}
+
+pub(super) fn restore(job: &Job<'_>, recipe: &RestoreRecipe, target: &Path) -> Result<Done> {
+    let subjects = subjects(job, recipe);
+    let needed = subjects.iter().flatten().map(|s| bytes_needed(&s.manifest)).sum();
+    let parent = target.parent().unwrap_or(Path::new("/"));
+    preflight(job.world, if target.is_dir() { target } else { parent }, needed)?;
+    fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    let staging = Staging::for_target(&job.world.state, target)?;
+    let result = fill_and_judge(job, recipe, subjects, &staging, target);
+    finish(job, staging, result)
+}
+
+/// Loads what is to be restored; what cannot be loaded fails alone.
+fn subjects<'a>(job: &Job<'a>, recipe: &'a RestoreRecipe) -> Vec<Result<Subject<'a>>> {
+    let load =
+        |item: &'a RestoreItem| subject(job.tier, &item.component, &item.choice.chosen.snapshot);
+    recipe.items.iter().map(load).collect()
+}
+
+fn fill_and_judge(
+    job: &Job<'_>,
+    recipe: &RestoreRecipe,
+    subjects: Vec<Result<Subject<'_>>>,
+    staging: &Staging,
+    target: &Path,
+) -> Result<Done> {
+    let mut staged = Vec::new();
+    for (item, subject) in recipe.items.iter().zip(subjects) {
+        staged.push(stage(job, item, subject, staging)?);
+    }
+    let whole = job.request.path.is_none();
+    let mut copies = Vec::new();
+    for one in &mut staged {
+        copies.extend(one.copy.take());
+    }
+    let asked = match whole {
+        true => declared(&job.world.plan, &copies),
+        false => Declared::default(),
+    };
+    let mut done = Done { warnings: asked.not_asked(), ..Done::default() };
+    done.together = asked.together.iter().map(|(_, check)| check.clone()).collect();
+    drop(copies);
+    job.world.stop_if_cancelled()?;
+    for (item, one) in recipe.items.iter().zip(staged) {
+        let entry = deliver(job, item, one, &asked, staging, target, &mut done)?;
+        done.components.push(entry);
+    }
+    Ok(done)
+}
+
+/// Restores and judges one component. An error is its own; only a stop request ends the whole.
+fn stage<'a>(
+    job: &Job<'_>,
+    item: &RestoreItem,
+    subject: Result<Subject<'a>>,
+    staging: &Staging,
+) -> Result<Staged<'a>> {
+    let begun = job.world.start();
+    let mut entry = job.entry(item);
+    let folder = match job.request.all {
+        true => staging.data().join(&item.component),
+        false => staging.data().to_owned(),
+    };
+    let subpath = job.request.path.as_deref();
+    let restored = subject.and_then(|subject| {
+        job.complete_up_to(&mut entry, &subject);
+        restore_copy(&subject, &*job.world.adapters.engine, subpath, &folder)
+    });
+    let staged = match restored {
+        Ok(copy) => {
+            // A part of a component has no manifest of its own to be equal to.
+            let proof = if subpath.is_some() { vec![copy.complete.clone()] } else { copy.proof() };
+            (entry.files, entry.bytes) = (copy.files, copy.bytes);
+            Staged { entry, copy: Some(copy), proof }
+        }
+        Err(error) if ends_run(&error) => return Err(error),
+        Err(error) => {
+            entry.error = Some(Failure::of(&error));
+            entry.verdict = Verdict::Fail;
+            Staged { entry, copy: None, proof: Vec::new() }
+        }
+    };
+    let mut staged = staged;
+    staged.entry.seconds = seconds(job.world.since(begun));
+    Ok(staged)
+}
+
+/// Puts a sound copy in place; anything else stays where it is.
+fn deliver(
+    job: &Job<'_>,
+    item: &RestoreItem,
+    one: Staged<'_>,
+    asked: &Declared,
+    staging: &Staging,
+    target: &Path,
+    done: &mut Done,
+) -> Result<ComponentRestore> {
+    let Staged { mut entry, proof, .. } = one;
+    let plans = asked.of(&item.component);
+    let snapshot = &item.choice.chosen.snapshot;
+    if entry.error.is_none() {
+        if job.request.path.is_none() {
+            done.facts.push(job.fact(snapshot, &proof));
+        }
+        let is_sound = sound(&proof, &plans);
+        entry.checks = proof;
+        entry.checks.extend(plans);
+        entry.verdict = Verdict::of(entry.checks.iter().map(|check| check.verdict));
+        if is_sound {
+            let (name, to) = match job.request.all {
+                true => (item.component.as_str(), target.join(&item.component)),
+                false => ("", target.to_owned()),
+            };
+            if job.request.all {
+                fs::create_dir_all(target).map_err(Error::io("create", target))?;
+            }
+            staging.deliver(name, &to)?;
+            entry.target = Some(to.display().to_string());
+        } else {
+            let error = not_sound(&item.component, &entry.checks);
+            entry.error = Some(Failure::of(&error));
+        }
+    }
+    if entry.target.is_none() && job.request.keep_failed && entry.files > 0 {
+        let kept = match job.request.all {
+            true => staging.data().join(&item.component),
+            false => staging.data().to_owned(),
+        };
+        entry.failed_copy = Some(kept.display().to_string());
+    }
+    Ok(entry)
+}
+
+/// Removes the staging folder, or leaves it where a failed copy was to be kept.
+fn finish(job: &Job<'_>, staging: Staging, result: Result<Done>) -> Result<Done> {
+    let keeps =
+        matches!(&result, Ok(done) if done.components.iter().any(|c| c.failed_copy.is_some()));
+    if keeps && job.request.keep_failed {
+        staging.keep()?;
+        return result;
+    }
+    let folder = staging.folder().display().to_string();
+    match (result, staging.remove()) {
+        (Ok(mut done), Err(error)) => {
+            let why = Failure::of(&error).line();
+            done.warnings.push(format!("{folder} could not be removed: {why}"));
+            Ok(done)
+        }
+        (result, _) => result,
+    }
+}

@@ -1,0 +1,274 @@
+//! A restore in place of the live data, step by step as the recipe says: writers stopped and proven
+//! stopped, the copy made beside and verified, the old state kept, the swap, the start, the probe;
+//! and the way back wherever it fails (X-18).
+
+use std::time::Duration;
+
+use lifeboat_model::check::CheckResult;
+use lifeboat_model::recipe::{Binding, RestoreItem, RestoreRecipe, RestoreStep};
+use lifeboat_model::verdict::Verdict;
+use std::path::PathBuf;
+
+use super::{Done, Job, not_sound, preflight, sound, subject};
+use crate::error::{Error, Result};
+use crate::ports::{InPlace, Request, WriterProof};
+use crate::prove::{Copy, Declared, Subject, bytes_needed, declared, restore_copy};
+use crate::report::{ComponentRestore, Failure, seconds};
+use crate::staging::{MARK, Staging};
+
+/// How long a stop, start or probe command may take.
+const COMMAND: Duration = Duration::from_secs(300);
+/// How often, and how far apart, writers are looked for after a stop: processes take a moment.
+const LOOKS: u32 = 20;
+const BETWEEN: Duration = Duration::from_millis(250);
+
+pub(super) fn restore(job: &Job<'_>, recipe: &RestoreRecipe) -> Result<Done> {
+    let mut done = Done::default();
+    for item in &recipe.items {
+        let begun = job.world.start();
+        let mut entry = job.entry(item);
+        let result = one(job, item, &mut entry, &mut done);
+        entry.seconds = seconds(job.world.since(begun));
+        let failed = result.is_err();
+        if let Err(error) = result {
+            entry.verdict = Verdict::Fail;
+            entry.error = Some(Failure::of(&error));
+        }
+        done.components.push(entry);
+        if failed {
+            // What comes later in the order of recovery may need this one.
+            let after = recipe.items.iter().skip(done.components.len());
+            done.warnings.extend(after.map(|later| format!("{} was not tried", later.component)));
+            break;
+        }
+    }
+    Ok(done)
+}
+
+fn one(
+    job: &Job<'_>,
+    item: &RestoreItem,
+    entry: &mut ComponentRestore,
+    done: &mut Done,
+) -> Result<()> {
+    let subject = subject(job.tier, &item.component, &item.choice.chosen.snapshot)?;
+    job.complete_up_to(entry, &subject);
+    let swapper = (job.world.adapters.in_place)(&item.component, &subject.manifest)?;
+    let parent = swapper.staging_parent();
+    preflight(job.world, &parent, bytes_needed(&subject.manifest))?;
+    let mut run = Run {
+        job,
+        item,
+        subject: &subject,
+        swapper: &*swapper,
+        staging: None,
+        copy: None,
+        stopped: false,
+        kept: None,
+        proof: Vec::new(),
+        plans: Vec::new(),
+    };
+    let mut result = Ok(());
+    for step in item.steps(&Binding::InPlace) {
+        result = run.step(&step, entry, done);
+        if result.is_err() {
+            break;
+        }
+    }
+    let result = match result {
+        Ok(()) => Ok(()),
+        Err(error) => Err(run.way_back(error, &mut done.warnings)),
+    };
+    entry.checks = run.proof.iter().chain(&run.plans).cloned().collect();
+    entry.verdict = Verdict::of(entry.checks.iter().map(|check| check.verdict));
+    if result.is_ok() {
+        entry.kept = run.kept.iter().flatten().map(|p| p.display().to_string()).collect();
+        entry.target = Some("the live data".to_owned());
+    }
+    run.clean(entry, &mut done.warnings)?;
+    result
+}
+
+/// The state of one restore in place.
+struct Run<'a> {
+    job: &'a Job<'a>,
+    item: &'a RestoreItem,
+    subject: &'a Subject<'a>,
+    swapper: &'a dyn InPlace,
+    staging: Option<Staging>,
+    copy: Option<Copy<'a>>,
+    /// The stop command ran, and nothing was started since.
+    stopped: bool,
+    /// Where the old state is, once live data and copy were swapped.
+    kept: Option<Vec<PathBuf>>,
+    proof: Vec<CheckResult>,
+    plans: Vec<CheckResult>,
+}
+
+impl Run<'_> {
+    fn step(
+        &mut self,
+        step: &RestoreStep,
+        entry: &mut ComponentRestore,
+        done: &mut Done,
+    ) -> Result<()> {
+        match step {
+            RestoreStep::StopWriters(Some(command)) => {
+                self.stopped = true;
+                self.command("stop", command)
+            }
+            RestoreStep::StopWriters(None) | RestoreStep::StartWriters(None) => Ok(()),
+            RestoreStep::ProveStopped => self.prove_stopped(),
+            RestoreStep::Extract => self.extract(entry),
+            RestoreStep::Verify => self.verify(done),
+            RestoreStep::Check(_) => self.ask_plan(done),
+            RestoreStep::Swap => self.swap(),
+            RestoreStep::StartWriters(Some(command)) => {
+                self.command("start", command)?;
+                self.stopped = false;
+                Ok(())
+            }
+            RestoreStep::Probe(command) => self.command("probe", command),
+            // Steps of the other bindings.
+            RestoreStep::Complete | RestoreStep::RemoveSandbox => Ok(()),
+        }
+    }
+
+    fn command(&self, what: &str, command: &str) -> Result<()> {
+        let world = self.job.world;
+        let what = format!("the {what} command of {}", self.item.component);
+        let request = Request {
+            command: command.to_owned(),
+            environment: Default::default(),
+            folder: world.plan.base(&world.plan_folder),
+            timeout: COMMAND,
+        };
+        let outcome = world
+            .runner
+            .run(&request)
+            .map_err(|source| Error::ActionStart { what: what.clone(), source })?;
+        let how = match (outcome.status, outcome.timed_out) {
+            (Some(0), false) => return Ok(()),
+            (_, true) => format!("it took longer than {} s", COMMAND.as_secs()),
+            (Some(status), _) => format!("it ended with status {status}"),
+            (None, _) => "it was killed".to_owned(),
+        };
+        let last = outcome.output.trim_end().lines().last().unwrap_or_default().trim().to_owned();
+        let outcome = if last.is_empty() { how } else { format!("{how}: {last}") };
+        Err(Error::Action { what, outcome })
+    }
+
+    /// After a stop command processes get a moment; without one the answer is taken as it is.
+    fn prove_stopped(&self) -> Result<()> {
+        let looks = if self.stopped { LOOKS } else { 1 };
+        let mut who = Vec::new();
+        for look in 0..looks {
+            if look > 0 {
+                self.job.world.clock.sleep(BETWEEN);
+            }
+            match self.swapper.writers()? {
+                WriterProof::Stopped => return Ok(()),
+                WriterProof::Running(running) => who = running,
+            }
+        }
+        Err(Error::WritersRunning { component: self.item.component.clone(), who })
+    }
+
+    fn extract(&mut self, entry: &mut ComponentRestore) -> Result<()> {
+        let world = self.job.world;
+        let parent = self.swapper.staging_parent();
+        let stem = format!("{}{MARK}", self.item.component);
+        let staging = Staging::make(&world.state, &parent, &stem, "restore")?;
+        let engine = &*world.adapters.engine;
+        let folder = staging.data().to_owned();
+        self.staging = Some(staging);
+        let copy = restore_copy(self.subject, engine, None, &folder)?;
+        (entry.files, entry.bytes) = (copy.files, copy.bytes);
+        self.copy = Some(copy);
+        Ok(())
+    }
+
+    fn verify(&mut self, done: &mut Done) -> Result<()> {
+        let Some(copy) = &self.copy else { return Ok(()) };
+        self.proof = copy.proof();
+        done.facts.push(self.job.fact(&self.item.choice.chosen.snapshot, &self.proof));
+        if sound(&self.proof, &[]) {
+            return Ok(());
+        }
+        Err(not_sound(&self.item.component, &self.proof))
+    }
+
+    fn ask_plan(&mut self, done: &mut Done) -> Result<()> {
+        let Some(copy) = self.copy.take() else { return Ok(()) };
+        let copies = [copy];
+        let asked: Declared = declared(&self.job.world.plan, &copies);
+        self.plans = asked.of(&self.item.component);
+        done.warnings.extend(asked.not_asked());
+        done.together.extend(asked.together.iter().map(|(_, check)| check.clone()));
+        if sound(&self.proof, &self.plans) {
+            return Ok(());
+        }
+        Err(not_sound(&self.item.component, &self.plans))
+    }
+
+    fn swap(&mut self) -> Result<()> {
+        let world = self.job.world;
+        world.stop_if_cancelled()?;
+        let Some(staging) = &self.staging else { return Ok(()) };
+        let keep_as = crate::flows::run_id(self.job.start.wall)?;
+        let kept = self.swapper.swap(staging.data(), &self.subject.manifest, &keep_as)?;
+        self.kept = Some(kept);
+        Ok(())
+    }
+
+    /// Puts the former state back and starts the writers again. The error stays the first one.
+    fn way_back(&mut self, error: Error, warnings: &mut Vec<String>) -> Error {
+        let component = &self.item.component;
+        let mut back = true;
+        if let Some(kept) = self.kept.take() {
+            if !self.stopped
+                && let Some(stop) = &self.item.stop
+            {
+                self.stopped = true;
+                if let Err(failure) = self.command("stop", stop) {
+                    warnings.push(Failure::of(&failure).line());
+                }
+            }
+            match self.swapper.undo(&kept) {
+                Ok(()) => warnings.push(format!("{component}: the former state is back")),
+                Err(failure) => {
+                    back = false;
+                    let why = Failure::of(&failure.into()).line();
+                    let at: Vec<String> = kept.iter().map(|p| p.display().to_string()).collect();
+                    warnings.push(format!(
+                        "{component}: the former state could not be put back ({why}); it is kept \
+                         in {}",
+                        at.join(", ")
+                    ));
+                }
+            }
+        }
+        if let (true, true, Some(start)) = (back, self.stopped, &self.item.start) {
+            match self.command("start", start) {
+                Ok(()) => self.stopped = false,
+                Err(failure) => warnings.push(Failure::of(&failure).line()),
+            }
+        }
+        error
+    }
+
+    /// Removes the staging folder, or leaves a failed copy for a look.
+    fn clean(&mut self, entry: &mut ComponentRestore, warnings: &mut Vec<String>) -> Result<()> {
+        let Some(staging) = self.staging.take() else { return Ok(()) };
+        if entry.target.is_none() && self.job.request.keep_failed {
+            entry.failed_copy = Some(staging.keep()?.join("data").display().to_string());
+            return Ok(());
+        }
+        let folder = staging.folder().display().to_string();
+        if let Err(error) = staging.remove() {
+            let why = Failure::of(&error).line();
+            warnings.push(format!("{folder} could not be removed: {why}"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,339 @@
+//! Restore: beside the live data and verified before it may be called finished, or in place in the
+//! safe order. What is decided here is the same recipe that a drill rehearses.
+
+mod aside;
+mod in_place;
+mod target;
+
+use lifeboat_model::check::CheckResult;
+use lifeboat_model::recipe::{Binding, RestoreItem, RestoreRecipe};
+use lifeboat_model::verdict::Verdict;
+use serde_json::json;
+
+use super::point::{components, preflight, recipe_for, subject};
+use super::{Destination, RestoreRequest};
+use crate::catalog::SnapshotRow;
+use crate::env::World;
+use crate::error::{Error, Result};
+use crate::facts::{Fact, Level, VerifiedFact};
+use crate::ledger::Detail;
+use crate::prove::{Subject, bytes_needed};
+use crate::report::{
+    ComponentRestore, Failure, PlannedComponentRestore, PlannedRestore, RestoreReport, SkewEntry,
+    seconds,
+};
+use crate::session::{Ended, Opening, Session, Start, within};
+use crate::tier::{Access, OpenTier};
+
+pub use target::check_target;
+
+/// A request that was checked: names that exist, a target that may be written.
+struct Asked<'a> {
+    request: &'a RestoreRequest,
+    components: Vec<String>,
+    binding: Binding,
+}
+
+/// Restores.
+pub fn restore(world: &World, request: &RestoreRequest) -> Result<RestoreReport> {
+    let asked = check(world, request)?;
+    let _locks = match asked.binding {
+        Binding::InPlace => super::backup::lock_components(world, &asked.components)?,
+        _ => Vec::new(),
+    };
+    let object = format!("{} {}", asked.components.join(", "), asked.binding);
+    let opening = Opening {
+        action: "restore",
+        object: &object,
+        detail: Detail::from([("at".to_owned(), json!(request.at.to_string()))]),
+        access: Access::Write,
+    };
+    let body = |session: &mut Session<'_>, tier: &OpenTier| execute(session, tier, &asked);
+    within(world, &opening, body, |report: &mut RestoreReport, warnings| {
+        report.warnings.extend(warnings);
+    })
+}
+
+/// What a restore would do. Writes nothing at all.
+pub fn plan_restore(world: &World, request: &RestoreRequest) -> Result<PlannedRestore> {
+    let start = world.start();
+    let asked = check(world, request)?;
+    let tier = world.read_tier()?;
+    let (catalog, warnings) = crate::catalog::up_to_date(world, &tier, false)?;
+    let recipe = decide(world, &catalog, &asked)?;
+    let rows = catalog.snapshots()?;
+    let (mut planned, mut needed) = (Vec::new(), 0);
+    for item in &recipe.items {
+        let subject = subject(&tier, &item.component, &item.choice.chosen.snapshot)?;
+        needed += bytes_needed(&subject.manifest);
+        planned.push(planned_item(item, &subject, &rows, &asked.binding, asked.request.all));
+    }
+    let bytes_free = match &asked.binding {
+        Binding::Target(target) | Binding::Sandbox(target) => world.disk.free(target),
+        Binding::InPlace => None,
+    };
+    Ok(PlannedRestore {
+        tier: world.tier_ref(),
+        at: request.at.to_string(),
+        in_place: asked.binding == Binding::InPlace,
+        skew_seconds: (recipe.items.len() > 1).then_some(recipe.skew_ms as f64 / 1000.0),
+        recipe: recipe.sha256(),
+        components: planned,
+        bytes_needed: needed,
+        bytes_free,
+        warnings,
+        head: world.head("lifeboat/restore-recipe", start),
+    })
+}
+
+pub(super) fn planned_item(
+    item: &RestoreItem,
+    subject: &Subject<'_>,
+    rows: &[SnapshotRow],
+    binding: &Binding,
+    each_its_folder: bool,
+) -> PlannedComponentRestore {
+    let chosen = &item.choice.chosen;
+    let target = match binding {
+        Binding::Target(target) | Binding::Sandbox(target) if each_its_folder => {
+            target.join(&item.component).display().to_string()
+        }
+        Binding::Target(target) | Binding::Sandbox(target) => target.display().to_string(),
+        Binding::InPlace => "the live data".to_owned(),
+    };
+    PlannedComponentRestore {
+        component: item.component.clone(),
+        snapshot: chosen.snapshot.clone(),
+        snapshot_time: chosen.time,
+        complete_up_to: subject.manifest.started,
+        level: level_of(rows, &chosen.snapshot),
+        chosen: item.choice.why.clone(),
+        passed_over: item.choice.skipped.clone(),
+        warnings: item.choice.warnings.clone(),
+        target,
+        steps: item.steps(binding).iter().map(|step| step.describe()).collect(),
+    }
+}
+
+pub(super) fn level_of(rows: &[SnapshotRow], id: &str) -> Option<String> {
+    let row = rows.iter().find(|row| row.id == id)?;
+    row.level.map(|level| level.word().to_owned())
+}
+
+fn check<'a>(world: &World, request: &'a RestoreRequest) -> Result<Asked<'a>> {
+    if !request.all && request.components.is_empty() {
+        return Err(Error::NothingChosen);
+    }
+    let asked = if request.all { &[][..] } else { &request.components[..] };
+    let components = components(world, asked)?;
+    if components.is_empty() {
+        return Err(Error::NothingChosen);
+    }
+    if components.len() > 1 && !request.all {
+        return Err(Error::Usage {
+            what: "several components need a folder each".to_owned(),
+            hint: "use `--all`, or restore one after the other".to_owned(),
+        });
+    }
+    let binding = match (&request.to, &request.path) {
+        (Destination::InPlace, Some(_)) => {
+            return Err(Error::Usage {
+                what: "a part of a component cannot be restored in place".to_owned(),
+                hint: "restore it with `--to DIR` and move it".to_owned(),
+            });
+        }
+        (Destination::InPlace, None) => Binding::InPlace,
+        (Destination::Folder(folder), _) => Binding::Target(check_target(world, folder)?),
+    };
+    Ok(Asked { request, components, binding })
+}
+
+fn decide(
+    world: &World,
+    catalog: &crate::catalog::Catalog,
+    asked: &Asked<'_>,
+) -> Result<RestoreRecipe> {
+    let Asked { request, components, .. } = asked;
+    recipe_for(world, catalog, components, &request.at, request.verified_only, request.path.clone())
+}
+
+fn execute(
+    session: &mut Session<'_>,
+    tier: &OpenTier,
+    asked: &Asked<'_>,
+) -> Result<Ended<RestoreReport>> {
+    let world = session.world;
+    let catalog = session.catalog(tier)?;
+    let rows = catalog.snapshots()?;
+    let recipe = decide(world, &catalog, asked)?;
+    let _lock = tier.vault.lock_for_reading()?;
+    let job = Job { world, tier, rows: &rows, start: session.start, request: asked.request };
+    let done = match &asked.binding {
+        Binding::Target(target) | Binding::Sandbox(target) => {
+            aside::restore(&job, &recipe, target)?
+        }
+        Binding::InPlace => in_place::restore(&job, &recipe)?,
+    };
+    let mut warnings: Vec<String> = Vec::new();
+    for item in &recipe.items {
+        let name = &item.component;
+        warnings.extend(item.choice.warnings.iter().map(|w| format!("{name}: {w}")));
+    }
+    warnings.extend(done.warnings);
+    let report = conclude(world, session.start, asked, done.components, done.together, warnings);
+    let facts = done.facts;
+    let detail = Detail::from([
+        ("verdict".to_owned(), json!(report.verdict)),
+        ("recipe".to_owned(), json!(recipe.sha256())),
+        ("components".to_owned(), json!(summary(&report))),
+    ]);
+    Ok(Ended { exit: report.exit(), report, detail, facts })
+}
+
+/// What the two ways of restoring share.
+struct Job<'a> {
+    world: &'a World,
+    tier: &'a OpenTier,
+    rows: &'a [SnapshotRow],
+    start: Start,
+    request: &'a RestoreRequest,
+}
+
+/// What a way of restoring comes to.
+#[derive(Default)]
+struct Done {
+    components: Vec<ComponentRestore>,
+    together: Vec<CheckResult>,
+    facts: Vec<Fact>,
+    warnings: Vec<String>,
+}
+
+impl Job<'_> {
+    /// The entry of a component before anything is known.
+    fn entry(&self, item: &RestoreItem) -> ComponentRestore {
+        let chosen = &item.choice.chosen;
+        ComponentRestore {
+            component: item.component.clone(),
+            snapshot: Some(chosen.snapshot.clone()),
+            snapshot_time: Some(chosen.time),
+            complete_up_to: None,
+            rpo_seconds: None,
+            level_before: level_of(self.rows, &chosen.snapshot),
+            chosen: item.choice.why.clone(),
+            verdict: Verdict::Inconclusive,
+            checks: Vec::new(),
+            target: None,
+            kept: Vec::new(),
+            failed_copy: None,
+            files: 0,
+            bytes: 0,
+            seconds: 0.0,
+            error: None,
+        }
+    }
+
+    /// Fills in what the manifest says.
+    fn complete_up_to(&self, entry: &mut ComponentRestore, subject: &Subject<'_>) {
+        let complete = subject.manifest.started;
+        let lost = self.start.wall.duration_since(complete);
+        entry.complete_up_to = Some(complete);
+        // A negative loss means that a clock was set back: not known.
+        entry.rpo_seconds = (!lost.is_negative()).then(|| seconds(lost.unsigned_abs()));
+    }
+
+    /// The fact of a proof that ran through V4, or failed on the way.
+    fn fact(&self, id: &str, proof: &[CheckResult]) -> Fact {
+        let verdict = Verdict::of(proof.iter().map(|check| check.verdict));
+        Fact::Verified(VerifiedFact {
+            snapshot: id.to_owned(),
+            time: self.world.clock.wall(),
+            asked: Level::V4,
+            level: (verdict == Verdict::Pass).then_some(Level::V4),
+            verdict,
+        })
+    }
+}
+
+/// May this copy be put in place? Whole, sound, equal to its manifest, and no check of the plan
+/// failed. A check that could not be told is said, and does not keep the data back.
+fn sound(proof: &[CheckResult], declared: &[CheckResult]) -> bool {
+    Verdict::of(proof.iter().map(|check| check.verdict)) == Verdict::Pass
+        && declared.iter().all(|check| check.verdict != Verdict::Fail)
+}
+
+/// The error of a copy that is not sound.
+fn not_sound(component: &str, checks: &[CheckResult]) -> Error {
+    let first = checks
+        .iter()
+        .find(|check| check.verdict == Verdict::Fail)
+        .or_else(|| checks.iter().find(|check| check.verdict != Verdict::Pass));
+    let first = first.map_or_else(String::new, |check| {
+        format!("{}: expected {}, found {}", check.name, check.expected, check.found)
+    });
+    Error::ChecksFailed { component: component.to_owned(), first }
+}
+
+fn conclude(
+    world: &World,
+    start: Start,
+    asked: &Asked<'_>,
+    components: Vec<ComponentRestore>,
+    together: Vec<CheckResult>,
+    warnings: Vec<String>,
+) -> RestoreReport {
+    let skew = skew(&components);
+    let behind = skew.iter().map(|entry| entry.behind_seconds).fold(0.0, f64::max);
+    RestoreReport {
+        tier: world.tier_ref(),
+        at: asked.request.at.to_string(),
+        in_place: asked.binding == Binding::InPlace,
+        target: match &asked.binding {
+            Binding::Target(target) => Some(target.display().to_string()),
+            _ => None,
+        },
+        verdict: Verdict::of(components.iter().map(|component| component.verdict)),
+        rto_seconds: seconds(world.since(start)),
+        together,
+        skew_seconds: (!skew.is_empty()).then_some(behind),
+        skew,
+        warnings,
+        interrupted: components.iter().any(|c| c.error.as_ref().is_some_and(|e| e.code == 5)),
+        components,
+        head: world.head("lifeboat/restore", start),
+    }
+}
+
+/// How far each component's point is behind the newest one.
+fn skew(components: &[ComponentRestore]) -> Vec<SkewEntry> {
+    let points: Vec<_> =
+        components.iter().filter_map(|c| c.complete_up_to.map(|t| (&c.component, t))).collect();
+    let Some(newest) = points.iter().map(|(_, time)| *time).max() else { return Vec::new() };
+    if points.len() < 2 {
+        return Vec::new();
+    }
+    points
+        .into_iter()
+        .map(|(component, time)| SkewEntry {
+            component: component.clone(),
+            complete_up_to: time,
+            behind_seconds: seconds(newest.duration_since(time).unsigned_abs()),
+        })
+        .collect()
+}
+
+fn summary(report: &RestoreReport) -> Vec<serde_json::Value> {
+    report
+        .components
+        .iter()
+        .map(|c| {
+            json!({
+                "component": c.component,
+                "snapshot": c.snapshot,
+                "verdict": c.verdict,
+                "target": c.target,
+                "kept": c.kept,
+                "error": c.error.as_ref().map(Failure::line),
+            })
+        })
+        .collect()
+}

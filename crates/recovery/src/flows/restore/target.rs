@@ -1,0 +1,99 @@
+//! Where a restore may write: a new or empty folder, apart from live data, tiers and local state.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use lifeboat_model::plan::{Kind, paths};
+
+use crate::env::World;
+use crate::error::{Error, Result};
+
+/// The target as an absolute path without symbolic links, or why it is refused.
+pub fn check_target(world: &World, target: &Path) -> Result<PathBuf> {
+    let target = real(target)?;
+    empty(&target)?;
+    for (what, place) in protected(world)? {
+        let hint = "choose a folder beside it; `--in-place` replaces the live data";
+        let shown = place.display();
+        if target.starts_with(&place) {
+            let text = format!("{} lies inside {what} {shown}", target.display());
+            return Err(Error::refused(text, hint));
+        }
+        if place.starts_with(&target) {
+            let text = format!("{what} {shown} lies inside {}", target.display());
+            return Err(Error::refused(text, hint));
+        }
+    }
+    Ok(target)
+}
+
+/// An absolute path whose existing part has no symbolic links.
+fn real(path: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(path).map_err(Error::io("resolve", path))?;
+    let absolute = paths::normal(&absolute);
+    let mut rest = Vec::new();
+    let mut there = absolute.as_path();
+    loop {
+        match there.canonicalize() {
+            Ok(mut found) => {
+                found.extend(rest.iter().rev());
+                return Ok(found);
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                match (there.file_name(), there.parent()) {
+                    (Some(name), Some(parent)) => {
+                        rest.push(name.to_owned());
+                        there = parent;
+                    }
+                    _ => return Ok(absolute),
+                }
+            }
+            Err(e) => return Err(Error::io("resolve", path)(e)),
+        }
+    }
+}
+
+fn empty(target: &Path) -> Result<()> {
+    let hint = "name a new or empty folder";
+    match fs::symlink_metadata(target) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io("look at", target)(e)),
+        Ok(found) if !found.is_dir() => {
+            return Err(Error::refused(format!("{} is not a folder", target.display()), hint));
+        }
+        Ok(_) => {}
+    }
+    for entry in fs::read_dir(target).map_err(Error::io("read", target))? {
+        let name = entry.map_err(Error::io("read", target))?.file_name();
+        // A new disk is empty.
+        if name != "lost+found" {
+            let text = format!("{} is not empty: it holds {}", target.display(), name.display());
+            return Err(Error::refused(text, hint));
+        }
+    }
+    Ok(())
+}
+
+/// Live data, the tier and the local state.
+fn protected(world: &World) -> Result<Vec<(&'static str, PathBuf)>> {
+    let mut places = Vec::new();
+    for component in world.plan.component.values() {
+        match &component.kind {
+            Kind::Sqlite(sqlite) => places.push(("the source", sqlite.path.to_string())),
+            Kind::Files(files) => {
+                places.extend(files.paths.iter().map(|path| ("the source", path.to_string())));
+            }
+            _ => {}
+        }
+    }
+    let mut protected = Vec::new();
+    for (what, written) in places {
+        protected.push((what, real(&world.plan.path(&world.plan_folder, &written))?));
+    }
+    if let Some(folder) = world.tier.place.folder() {
+        protected.push(("tier", real(&folder)?));
+    }
+    protected.push(("the state folder", real(world.state.folder())?));
+    Ok(protected)
+}

@@ -1,0 +1,282 @@
+//! Verification: the whole vault is read, and snapshots are restored and compared with what the
+//! live source was.
+
+use lifeboat_model::verdict::Verdict;
+use lifeboat_vault::Id;
+use lifeboat_vault::check::{CheckOptions, CheckReport};
+use serde_json::json;
+
+use super::VerifyRequest;
+use super::point::candidates;
+use super::proof::{Proof, Stored, prove};
+use crate::catalog::SnapshotRow;
+use crate::env::World;
+use crate::error::{Error, Result};
+use crate::facts::{Fact, Level};
+use crate::ledger::Detail;
+use crate::report::{Damage, VaultCheck, VerifyReport, seconds};
+use crate::session::{Ended, Opening, Session, within};
+use crate::tier::{Access, OpenTier};
+
+/// Verifies.
+pub fn verify(world: &World, request: &VerifyRequest) -> Result<VerifyReport> {
+    let object = match request.what.is_empty() {
+        true => "everything".to_owned(),
+        false => request.what.join(", "),
+    };
+    let depth = if request.quick { "structure" } else { "all data" };
+    let opening = Opening {
+        action: "verify",
+        object: &object,
+        detail: Detail::from([("depth".to_owned(), json!(depth))]),
+        access: Access::Write,
+    };
+    let body = |session: &mut Session<'_>, tier: &OpenTier| execute(session, tier, request);
+    within(world, &opening, body, |report: &mut VerifyReport, warnings| {
+        report.warnings.extend(warnings);
+    })
+}
+
+/// Proves a snapshot that was just taken: V2 to V4, for `backup --verify`.
+pub fn prove_new(
+    session: &mut Session<'_>,
+    tier: &OpenTier,
+    component: &str,
+    id: &str,
+    rows: &[SnapshotRow],
+) -> Result<Proof> {
+    let snapshot = tier.vault.snapshot(&parse(id)?)?;
+    let row = SnapshotRow::unknown(id, Some(component), snapshot.time);
+    let _lock = tier.vault.lock_for_reading()?;
+    prove(session.world, tier, &row, rows, &Stored::NotChecked, true)
+}
+
+fn parse(id: &str) -> Result<Id> {
+    id.parse().map_err(|_| Error::NoSnapshot { name: id.to_owned() })
+}
+
+fn execute(
+    session: &mut Session<'_>,
+    tier: &OpenTier,
+    request: &VerifyRequest,
+) -> Result<Ended<VerifyReport>> {
+    let world = session.world;
+    let catalog = session.catalog(tier)?;
+    let rows = catalog.snapshots()?;
+    let mut warnings = Vec::new();
+    let chosen = choose(world, &rows, request, &mut warnings)?;
+    let expected = match request.what.is_empty() {
+        true => catalog.recorded(tier.vault.repository_id())?,
+        false => Vec::new(),
+    };
+    if !request.quick {
+        room_to_restore(world, tier, &rows, &chosen)?;
+    }
+    let (vault, report) = read_vault(world, tier, request, &chosen, &expected)?;
+    let mut snapshots = Vec::new();
+    let mut facts = Vec::new();
+    let _lock = tier.vault.lock_for_reading()?;
+    for row in &rows {
+        let named = chosen.iter().any(|id| *id == row.id);
+        if row.component.is_none() || (!named && !request.what.is_empty()) {
+            continue;
+        }
+        world.stop_if_cancelled()?;
+        let stored = stored(&report, &row.id, request.quick);
+        let restore = named && !request.quick;
+        let proof = prove(world, tier, row, &rows, &stored, restore)?;
+        if restore || worth_recording(row, &proof) {
+            facts.push(Fact::Verified(proof.fact));
+        }
+        snapshots.push(proof.verification);
+    }
+    let missing_components = warnings.len();
+    for proven in &snapshots {
+        if let Some(found) = &proven.implausible_size {
+            let (name, id) = (&proven.component, proven.snapshot.get(..8).unwrap_or_default());
+            warnings.push(format!("{name}: the size of snapshot {id} is unusual: {found}"));
+        }
+    }
+    let verdicts = snapshots.iter().map(|s| s.verdict).chain([vault.verdict]);
+    let verdict = match Verdict::of(verdicts) {
+        // Nothing to verify is not a pass, and a component without a snapshot is a failure.
+        _ if snapshots.is_empty() || missing_components > 0 => Verdict::Fail,
+        verdict => verdict,
+    };
+    if snapshots.is_empty() {
+        warnings.push("there is no snapshot to verify".to_owned());
+    }
+    let report = VerifyReport {
+        tier: world.tier_ref(),
+        verdict,
+        quick: request.quick,
+        vault,
+        snapshots,
+        warnings,
+        head: world.head("lifeboat/verify", session.start),
+    };
+    let detail = Detail::from([
+        ("verdict".to_owned(), json!(verdict)),
+        ("damage".to_owned(), json!(report.vault.damage.len())),
+        ("snapshots".to_owned(), json!(report.snapshots.len())),
+    ]);
+    Ok(Ended { exit: report.exit(), report, detail, facts })
+}
+
+/// Ids of the snapshots that are restored: the newest of each component, or those that are named.
+fn choose(
+    world: &World,
+    rows: &[SnapshotRow],
+    request: &VerifyRequest,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<String>> {
+    let of = |component: &str, all: bool| -> Vec<String> {
+        let mut known = candidates(rows, component);
+        known.sort_by_key(|candidate| std::cmp::Reverse((candidate.seq, candidate.time)));
+        let count = if all { usize::MAX } else { 1 };
+        known.into_iter().map(|candidate| candidate.snapshot).take(count).collect()
+    };
+    let mut chosen = Vec::new();
+    if request.what.is_empty() {
+        for component in super::point::components(world, &[])? {
+            let found = of(&component, request.all);
+            if found.is_empty() {
+                warnings.push(format!("component {component} has no snapshot"));
+            }
+            chosen.extend(found);
+        }
+        return Ok(chosen);
+    }
+    for what in &request.what {
+        if world.plan.component.contains_key(what) {
+            let found = of(what, request.all);
+            if found.is_empty() {
+                warnings.push(format!("component {what} has no snapshot"));
+            }
+            chosen.extend(found);
+        } else {
+            chosen.push(by_prefix(rows, what)?);
+        }
+    }
+    Ok(chosen)
+}
+
+/// Refuses before anything is read where the largest copy would not fit.
+fn room_to_restore(
+    world: &World,
+    tier: &OpenTier,
+    rows: &[SnapshotRow],
+    chosen: &[String],
+) -> Result<()> {
+    let chosen = rows.iter().filter(|row| chosen.contains(&row.id));
+    // One that has no readable manifest is judged later, by itself.
+    let needed = chosen.filter_map(|row| {
+        let component = row.component.as_deref()?;
+        let subject = super::point::subject(tier, component, &row.id).ok()?;
+        Some(crate::prove::bytes_needed(&subject.manifest))
+    });
+    let scratch = world.state.path("scratch");
+    super::point::preflight(world, &scratch, needed.max().unwrap_or(0))?;
+    Ok(())
+}
+
+fn by_prefix(rows: &[SnapshotRow], prefix: &str) -> Result<String> {
+    let wanted = prefix.to_ascii_lowercase();
+    let found: Vec<&SnapshotRow> =
+        rows.iter().filter(|row| !wanted.is_empty() && row.id.starts_with(&wanted)).collect();
+    match found[..] {
+        [] => Err(Error::NoSnapshot { name: prefix.to_owned() }),
+        [row] => Ok(row.id.clone()),
+        _ => Err(lifeboat_vault::Error::Ambiguous {
+            prefix: prefix.to_owned(),
+            ids: found.iter().map(|row| row.id.clone()).collect(),
+        }
+        .into()),
+    }
+}
+
+/// Reads the vault: all of it, or what the named snapshots need.
+fn read_vault(
+    world: &World,
+    tier: &OpenTier,
+    request: &VerifyRequest,
+    chosen: &[String],
+    expected: &[String],
+) -> Result<(VaultCheck, CheckReport)> {
+    let start = world.start();
+    let ids = |list: &[String]| list.iter().map(|id| parse(id)).collect::<Result<Vec<Id>>>();
+    let options = CheckOptions {
+        read_data: !request.quick,
+        only: match request.what.is_empty() {
+            true => None,
+            false => Some(ids(chosen)?),
+        },
+        expected: ids(expected)?,
+        ..CheckOptions::default()
+    };
+    let report = tier.vault.check(&options)?;
+    let verdict = match (report.passed(), report.damage.is_empty()) {
+        (true, _) => Verdict::Pass,
+        (false, false) => Verdict::Fail,
+        (false, true) => Verdict::Inconclusive,
+    };
+    let mut notes = Vec::new();
+    let counts = &report.counts;
+    if counts.unreferenced_packs > 0 {
+        notes.push(format!(
+            "{} packs ({} bytes) that no snapshot needs, left by a backup that was broken off: \
+             harmless, and reused",
+            counts.unreferenced_packs, counts.unreferenced_bytes
+        ));
+    }
+    let check = VaultCheck {
+        verdict,
+        read_data: report.read_data,
+        snapshots: counts.snapshots,
+        packs: counts.packs,
+        bytes_read: counts.bytes_read,
+        damage: report.damage.iter().map(damage).collect(),
+        notes,
+        seconds: seconds(world.since(start)),
+    };
+    Ok((check, report))
+}
+
+fn damage(damage: &lifeboat_vault::check::Damage) -> Damage {
+    Damage {
+        object: format!("{} {}", damage.kind, damage.name).trim_end().to_owned(),
+        what: damage.why.clone(),
+        snapshots: damage.snapshots.iter().map(Id::to_string).collect(),
+        files: damage
+            .files
+            .iter()
+            .map(|file| format!("{}:{}", file.snapshot.short(), file.path.display()))
+            .collect(),
+    }
+}
+
+/// What the check said about one snapshot.
+fn stored(report: &CheckReport, id: &str, quick: bool) -> Stored {
+    let concerns = |d: &&lifeboat_vault::check::Damage| {
+        d.name == id || d.snapshots.iter().any(|snapshot| snapshot.to_string() == id)
+    };
+    if let Some(damage) = report.damage.iter().find(concerns) {
+        return Stored::Damaged(damage.to_string());
+    }
+    if !report.whole_snapshots.iter().any(|whole| whole.to_string() == id) {
+        return Stored::NotChecked;
+    }
+    if quick { Stored::Present } else { Stored::Whole }
+}
+
+/// A look that only confirms what is known fills no ledger.
+fn worth_recording(row: &SnapshotRow, proof: &Proof) -> bool {
+    match proof.fact.verdict {
+        Verdict::Fail => row.failed.is_none_or(|failed| failed < proof.fact.asked),
+        Verdict::Pass => {
+            proof.fact.level.max(Some(Level::V1)) > row.level
+                || row.failed.is_some_and(|failed| failed <= proof.fact.asked)
+        }
+        _ => false,
+    }
+}
