@@ -411,3 +411,63 @@ fn an_unreachable_store_is_no_verdict() {
     store.truncate_reads();
     assert!(contents(&vault, &fixture().a.1).values().all(Result::is_err));
 }
+
+/// A pack whose blobs are opened, changed by `change` and sealed again under its old name: every
+/// MAC is right, as somebody with the key, or a program with a fault, could have written it.
+fn resealed(pack: &str, change: impl FnOnce(&mut Vec<Vec<u8>>)) -> Arc<MemoryStore> {
+    let key = key_of(&fixture().seed);
+    let store = Arc::new(fixture().store.image());
+    store.tamper(pack, |body| {
+        let blobs = lifeboat_vault::pack::open_header(&key, &body, body.len() as u64);
+        let blobs = blobs.unwrap().unwrap();
+        let range = |at: usize| {
+            let start = blobs[at].offset as usize;
+            start..start + blobs[at].length as usize
+        };
+        let mut plain: Vec<Vec<u8>> =
+            (0..blobs.len()).map(|at| key.open(&body[range(at)]).unwrap()).collect();
+        change(&mut plain);
+        let mut body = body.clone();
+        for (at, plain) in plain.iter().enumerate() {
+            body[range(at)].copy_from_slice(&key.seal(plain).unwrap());
+        }
+        Some(body)
+    });
+    store
+}
+
+/// CSO-82: every blob is hashed again; a right MAC alone proves nothing about which blob it is.
+#[test]
+fn authentic_bytes_of_another_blob_are_refused() {
+    let pack = &fixture().data_pack;
+    // The files are incompressible and equally long, and so are their blobs.
+    let store = resealed(pack, |plain| plain.swap(0, 1));
+    let vault = open(&store).unwrap();
+    let lost = unreadable(&vault);
+    assert_eq!(lost.len(), 2, "{lost:?}");
+    let report = checked(&vault, true);
+    let damage = the_damage(&report, ObjectKind::Pack, name_of(pack));
+    assert_eq!(damage.lost_blobs.len(), 2);
+    assert!(damage.why.contains("SHA-256"), "{damage:#?}");
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let options = lifeboat_vault::RestoreOptions::default();
+    let restored = vault.restore(&fixture().a.1, &options, &target).unwrap();
+    let named: BTreeSet<PathBuf> = restored.damaged.iter().map(|file| file.path.clone()).collect();
+    let lost = lost.iter().map(|path| target.join(path.strip_prefix("/").unwrap()));
+    assert_eq!(named, lost.collect());
+    assert!(named.iter().all(|path| !path.exists()));
+}
+
+/// The same content sealed anew: nothing is lost, but the pack is not the one that it was named by.
+#[test]
+fn a_pack_that_is_not_the_one_of_its_name_is_found() {
+    let pack = &fixture().data_pack;
+    let store = resealed(pack, |_| {});
+    let vault = open(&store).unwrap();
+    let report = checked(&vault, true);
+    let damage = the_damage(&report, ObjectKind::Pack, name_of(pack));
+    assert!(damage.lost_blobs.is_empty(), "{damage:#?}");
+    assert_eq!(damage.why, "its SHA-256 is not its name");
+    reads_whole(&vault, 0);
+}
