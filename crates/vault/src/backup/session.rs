@@ -163,7 +163,9 @@ impl BackupSession {
     /// at last the snapshot.
     pub fn finish(mut self, meta: SnapshotMeta) -> Result<BackupSummary> {
         let mut sealer = Sealer::new(self.engine.options.level)?;
-        let tree = std::mem::take(&mut self.root).store(&self.engine, &mut sealer)?;
+        let stored = std::mem::take(&mut self.root).store(&self.engine, &mut sealer);
+        // A failed upload stops this thread too: the failure is the reason, not the stopping.
+        let tree = stored.or_else(|error| self.engine.halt.outcome().and(Err(error)))?;
         self.engine.flush()?;
         self.lock.verify()?;
         self.engine.halt.check()?;
