@@ -393,9 +393,14 @@ fn an_unreachable_store_is_no_verdict() {
     let store = Arc::new(FaultyStore::new(fixture().store.image()));
     let env = environment(store.inner().clock().clone());
     let vault = Vault::open(store.clone(), None, &password(), env).unwrap();
-    for (verb, prefix) in
-        [(Verb::List, "data"), (Verb::List, "snapshots"), (Verb::Get, "data"), (Verb::Get, "index")]
-    {
+    let faults = [
+        (Verb::List, "data"),
+        (Verb::List, "snapshots"),
+        (Verb::Get, "data"),
+        (Verb::Get, "index"),
+        (Verb::Get, &fixture().data_pack),
+    ];
+    for (verb, prefix) in faults {
         store.arm(Fault::always(verb, prefix, StoreErrorKind::Unreachable));
         let result = vault.check(&CheckOptions::default());
         assert!(matches!(result, Err(Error::Store(_))), "{verb:?} {prefix}: {result:?}");
@@ -470,4 +475,38 @@ fn a_pack_that_is_not_the_one_of_its_name_is_found() {
     assert!(damage.lost_blobs.is_empty(), "{damage:#?}");
     assert_eq!(damage.why, "its SHA-256 is not its name");
     reads_whole(&vault, 0);
+}
+
+/// An index that leaves out a data pack: with the pack there, everything is still read; without it
+/// the blobs are named that nobody holds.
+#[test]
+fn data_that_no_index_names_is_found() {
+    let pack = name_of(&fixture().data_pack);
+    let key = key_of(&fixture().seed);
+    let store = Arc::new(fixture().store.image());
+    let plain = key.open(&store.get(&fixture().index).unwrap()).unwrap();
+    let json = lifeboat_vault::compress::decompress_bounded(&plain[1..], 1 << 20).unwrap();
+    let mut index: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    index["packs"].as_array_mut().unwrap().retain(|entry| entry["id"] != pack);
+    let body = key.seal(&serde_json::to_vec(&index).unwrap()).unwrap();
+    store.tamper(&fixture().index, |_| None);
+    store.plant(&format!("index/{}", Id::of(&body)), body);
+    for read_data in [false, true] {
+        let report = checked(&open(&store).unwrap(), read_data);
+        the_damage(&report, ObjectKind::Index, "");
+        assert_eq!(report.whole_snapshots.len(), 2);
+    }
+    reads_whole(&open(&store).unwrap(), 0);
+
+    store.tamper(&fixture().data_pack, |_| None);
+    let vault = open(&store).unwrap();
+    let lost = unreadable(&vault);
+    let report = checked(&vault, false);
+    assert!(!report.damage.is_empty(), "{report:#?}");
+    assert!(report.damage.iter().all(|damage| damage.kind == ObjectKind::Blob));
+    let named: BTreeSet<PathBuf> =
+        report.damage.iter().flat_map(|damage| &damage.files).map(|f| f.path.clone()).collect();
+    assert_eq!(named, lost);
+    assert_eq!(report.whole_snapshots, [fixture().b.0]);
+    reads_whole(&vault, 1);
 }
