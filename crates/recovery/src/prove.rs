@@ -183,6 +183,8 @@ pub struct Declared {
     pub together: Vec<(String, CheckResult)>,
     /// Checks that ask a running service, which a restored copy is not.
     pub for_services: Vec<String>,
+    /// Checks that look at two components of which only one is at hand.
+    pub apart: Vec<String>,
 }
 
 /// Asks the plan's checks of the copies that stand side by side.
@@ -218,8 +220,11 @@ impl Declared {
         for copy in copies {
             for (name, check) in checks_of(plan, copy) {
                 if let Some(Question::RowsExistIn { query, component, under }) = check.question() {
-                    let other = copies.iter().find(|c| c.component == component);
-                    let result = rows_exist(copy, check, query, component, other, under);
+                    let Some(other) = copies.iter().find(|c| c.component == component) else {
+                        self.apart.push(format!("{name}: {} needs {component}", check.name));
+                        continue;
+                    };
+                    let result = rows_exist(copy, check, query, other, under);
                     self.together.push((name, result));
                 }
             }
@@ -232,10 +237,12 @@ impl Declared {
         all.filter(|(name, _)| name == component).map(|(_, check)| check.clone()).collect()
     }
 
-    /// Said of checks that a copy cannot answer.
+    /// Said of checks that the copies at hand cannot answer. They count neither way: what is
+    /// judged is what was restored.
     pub fn not_asked(&self) -> Vec<String> {
-        let said = |name: &String| format!("check {name} asks a running service: not asked here");
-        self.for_services.iter().map(said).collect()
+        let service = |name: &String| format!("check {name} asks a running service: not asked here");
+        let apart = |name: &String| format!("check {name} beside it: not asked here");
+        self.for_services.iter().map(service).chain(self.apart.iter().map(apart)).collect()
     }
 }
 
@@ -288,13 +295,9 @@ fn rows_exist(
     copy: &Copy<'_>,
     check: &Check,
     sql: &str,
-    component: &str,
-    other: Option<&Copy<'_>>,
+    other: &Copy<'_>,
     under: &str,
 ) -> CheckResult {
-    let Some(other) = other else {
-        return could_not(check, format!("{component} is not restored together with it"));
-    };
     let answer = match copy.engine.query(&copy.folder, sql) {
         Ok(answer) => answer,
         Err(error) => return unanswered(check, &error),
