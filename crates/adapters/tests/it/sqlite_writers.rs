@@ -1,14 +1,14 @@
 //! Captures beside a busy application: only whole transactions, no stalls, in every journal mode.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lifeboat_adapters::SystemClock;
-use lifeboat_adapters::sqlite::{CaptureError, Captured, SqliteOptions};
-use lifeboat_vault::Clock;
+use lifeboat_adapters::sqlite::{CaptureError, Captured, SqliteOptions, capture};
+use lifeboat_vault::{Cancel, Clock, NoMonitor};
 use rusqlite::Connection;
 
 use crate::sqlite_kit::{Bench, Notes, capture_with, faults, stock};
@@ -155,6 +155,50 @@ fn wal_captures_hold_whole_transactions_and_stall_nobody() {
 fn a_hundred_wal_captures_in_a_row() {
     let slowest = captures_beside_a_writer(100);
     assert!(slowest < Duration::from_millis(50), "a writer was held up for {slowest:?}");
+}
+
+/// A clock whose every look is used by somebody to commit: between any two steps of a capture that
+/// ask the time, the database changes.
+struct Meddling(Mutex<Connection>, SystemClock, AtomicU64);
+
+impl Meddling {
+    fn commit(&self) {
+        if self.2.load(Ordering::Relaxed) > 0 {
+            self.2.fetch_sub(1, Ordering::Relaxed);
+            transfer(&self.0.lock().expect("connection"), 3).expect("transfer");
+        }
+    }
+}
+
+impl Clock for Meddling {
+    fn wall(&self) -> jiff::Timestamp {
+        self.commit();
+        self.1.wall()
+    }
+    fn monotonic(&self) -> Duration {
+        self.commit();
+        self.1.monotonic()
+    }
+    fn sleep(&self, span: Duration) {
+        self.1.sleep(span);
+    }
+}
+
+/// The manifest is of the very state that was copied, even if somebody commits between the two
+/// transactions that read them: once, a few times, or always.
+#[test]
+fn manifest_and_copy_are_of_one_state_whenever_others_commit() {
+    for commits in [1, 2, 3, 4, 5, 8, 20, 1000] {
+        let bench = Bench::new();
+        let live = bench.open(&format!("PRAGMA journal_mode=WAL; {BOOKS}"));
+        let clock = Meddling(Mutex::new(live), SystemClock::new(), AtomicU64::new(commits));
+        let options = SqliteOptions::new(bench.live());
+        let captured = capture(&options, &clock, &NoMonitor, &Cancel::default(), &mut |pages| {
+            clock.commit();
+            std::io::copy(pages, &mut std::fs::File::create(bench.copy())?).map(|_| ())
+        });
+        whole_transactions(&bench.copy(), &captured.expect("captured"));
+    }
 }
 
 /// In rollback mode, with pauses between transactions or without, all that is captured is whole.
