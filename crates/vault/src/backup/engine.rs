@@ -11,7 +11,7 @@ use super::claims::Claims;
 use super::halt::Halt;
 use super::packer::Packer;
 use super::sealer::Sealer;
-use super::upload::Uploads;
+use super::upload::{StoredPack, Uploads};
 use super::{BackupOptions, Problem};
 use crate::chunk::{self, Chunker};
 use crate::error::Result;
@@ -50,6 +50,8 @@ pub(crate) fn add(count: &AtomicU64, more: u64) {
 pub(crate) struct Engine {
     pub(crate) vault: Vault,
     pub(crate) index: Arc<Index>,
+    /// Packs of broken-off backups that the index knows and no index object names yet.
+    pub(crate) adopted: Vec<StoredPack>,
     pub(crate) options: BackupOptions,
     pub(crate) chunker: Chunker,
     pub(crate) names: Names,
@@ -71,7 +73,7 @@ impl Engine {
         options: BackupOptions,
         parent: Option<&Snapshot>,
     ) -> Result<Self> {
-        let index = vault.index_for_backup()?;
+        let (index, adopted) = vault.index_for_backup()?;
         let (workers, spread) = shape(&options);
         // What the workers hold is taken out of the budget for good; packs share the rest.
         let packs = ByteBudget::new(options.budget_bytes.saturating_sub(workers * WORKER_COST));
@@ -85,6 +87,7 @@ impl Engine {
         Ok(Self {
             vault: vault.clone(),
             index,
+            adopted,
             chunker: Chunker::new(&vault.key().derive("chunk seed")),
             names: Names::of_system(),
             halt,

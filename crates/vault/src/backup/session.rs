@@ -169,7 +169,9 @@ impl BackupSession {
         self.engine.flush()?;
         self.lock.verify()?;
         self.engine.halt.check()?;
-        self.engine.uploads.stored(|packs, _| save_index(&self.engine.vault, packs))?;
+        let Engine { vault, adopted, uploads, .. } = &self.engine;
+        save_index(vault, adopted)?;
+        uploads.stored(|packs, _| save_index(vault, packs))?;
         self.lock.verify()?;
         self.engine.halt.check()?;
         let snapshot =

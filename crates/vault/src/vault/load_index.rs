@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::Vault;
 use super::unpacked::{Folder, Stored};
 use crate::error::Result;
@@ -25,6 +27,9 @@ pub(crate) struct IndexState {
     /// Those packs, as far as their headers are whole.
     pub unlisted: HashSet<Id>,
 }
+
+/// A pack and the blobs in it.
+pub(crate) type NamedPack = (Id, Vec<PackedBlob>);
 
 /// What a readable index object gave.
 struct Part {
@@ -58,10 +63,14 @@ impl Vault {
 
     /// The index for a writer: freshly loaded, and packs that are missing or cut are not trusted
     /// to hold their blobs, so that a backup stores these again instead of referring to them.
-    pub(crate) fn index_for_backup(&self) -> Result<Arc<Index>> {
-        let state = self.load_index_anew(false)?;
+    ///
+    /// Packs that no index object names, left by a backup that was broken off or by a lost index
+    /// object, are adopted if all their bytes are those that they were named by. The writer must
+    /// name them in an index object of its own before it writes a snapshot.
+    pub(crate) fn index_for_backup(&self) -> Result<(Arc<Index>, Vec<NamedPack>)> {
+        let state = self.load_index_anew(true)?;
         // Listed after the index was read: every pack that it names must be there.
-        let sizes = self.list(Folder::Data)?.into_iter().map(|pack| (pack.id, pack.size)).collect();
+        let sizes = self.pack_sizes()?;
         let gone = state.index.distrust_missing(&sizes);
         if !gone.is_empty() {
             self.note(&format!(
@@ -69,7 +78,47 @@ impl Vault {
                 gone.len()
             ));
         }
-        Ok(state.index.clone())
+        let mut orphans = Vec::new();
+        if !state.unlisted.is_empty() {
+            state.index.for_each_pack(|pack, blobs| {
+                if let Some(size) = sizes.get(pack).filter(|_| state.unlisted.contains(pack)) {
+                    orphans.push(((*pack, blobs.to_vec()), *size));
+                }
+            });
+        }
+        let adopted = self.adopt(orphans)?;
+        for (pack, blobs) in &adopted {
+            state.index.insert(pack, blobs);
+        }
+        Ok((state.index.clone(), adopted))
+    }
+
+    /// Those packs whose bytes are all right. A pack whose writer found it wrong may stand among
+    /// them, so that a right header is not enough.
+    fn adopt(&self, orphans: Vec<(NamedPack, u64)>) -> Result<Vec<NamedPack>> {
+        let whole = parallel::map(&orphans, parallel::threads(), |((pack, _), size)| {
+            self.stop_if_cancelled()?;
+            match self.hash_pack(pack, *size) {
+                Ok(id) => Ok(id == *pack),
+                Err(ReadFailure::Damaged(_)) => Ok(false),
+                Err(ReadFailure::Store(error)) => Err(error),
+            }
+        })?;
+        let judged = orphans.into_iter().zip(whole);
+        Ok(judged.filter(|(_, whole)| *whole).map(|((pack, _), _)| pack).collect())
+    }
+
+    fn hash_pack(&self, pack: &Id, size: u64) -> std::result::Result<Id, ReadFailure> {
+        const STEP: u64 = 4 << 20;
+        let key = pack::pack_key(pack);
+        let mut hasher = Sha256::new();
+        let mut offset = 0;
+        while offset < size {
+            let length = STEP.min(size - offset);
+            hasher.update(self.store().get_range(&key, offset, length)?);
+            offset += length;
+        }
+        Ok(Id::from_bytes(hasher.finalize().into()))
     }
 
     /// Loads the index anew.
@@ -151,7 +200,7 @@ impl Vault {
     }
 
     /// Reads the headers of all packs that the builder does not name. Their blobs can be read, but
-    /// a backup must not refer to them: no index object vouches for them.
+    /// a backup must not refer to them as they are: no index object vouches for them.
     fn add_unlisted_packs(
         &self,
         builder: &mut IndexBuilder,

@@ -326,6 +326,67 @@ fn a_restore_from_a_full_disk_works() {
     }
 }
 
+/// What a broken-off backup had stored is not stored again, unless its bytes are not right.
+#[test]
+fn a_broken_off_backup_is_taken_up() {
+    let mut source = Source::new(11 << 32);
+    source.change(90);
+    let store = Arc::new(MemoryStore::default());
+    let master = crate::support::init(&store).seed().unwrap();
+    let dying = Arc::new(CrashStore::dying_after(store.image(), 12));
+    let env = environment(store.clock().clone());
+    let vault = Vault::open_with_seed(dying.clone(), Some(dying.clone()), &master, env).unwrap();
+    assert!(backup(&vault, source.folder.path()).is_err());
+    drop(vault);
+    let image = dying.frozen();
+    let left = image.keys("data");
+    assert!(left.len() >= 10 && image.keys("index").is_empty());
+    // One of them is what a failing disk made of it; its header is right.
+    image.tamper(&left[0], |mut body| {
+        body[20] ^= 1;
+        Some(body)
+    });
+    let before = image.total_bytes();
+    let image = Arc::new(image);
+    let id = backup(&open_by(&master, &image), source.folder.path()).unwrap();
+    let whole = Arc::new(store.image());
+    backup(&open_by(&master, &whole), source.folder.path()).unwrap();
+    let added = image.total_bytes() - before;
+    assert!(added < whole.total_bytes() / 2, "{added} of {}", whole.total_bytes());
+    // Known to the next process by index objects, not by looking into packs again.
+    image.tamper(&left[0], |_| None);
+    let vault = open_by(&master, &image);
+    assert_eq!(restored(&vault, &id), source.files);
+    let report = vault.check(&CheckOptions::default()).unwrap();
+    assert!(report.passed(), "{report:#?}");
+    restic_check(&image);
+}
+
+/// With the index lost, the next backup writes it anew.
+#[test]
+fn the_next_backup_heals_a_lost_index() {
+    let mut source = Source::new(12 << 32);
+    source.change(20);
+    let store = Arc::new(MemoryStore::default());
+    let master = crate::support::init(&store).seed().unwrap();
+    let first = backup(&open_by(&master, &store), source.folder.path()).unwrap();
+    for key in store.keys("index") {
+        store.tamper(&key, |_| None);
+    }
+    let report = open_by(&master, &store).check(&CheckOptions::default()).unwrap();
+    assert!(!report.passed());
+    let packs = store.keys("data").len();
+    let second = backup(&open_by(&master, &store), source.folder.path()).unwrap();
+    assert!(store.keys("data").len() <= packs + 1, "nothing but the new root is stored");
+    let vault = open_by(&master, &store);
+    for id in [first, second] {
+        assert_eq!(restored(&vault, &id), source.files);
+    }
+    let report = vault.check(&CheckOptions::default()).unwrap();
+    assert!(report.passed(), "{report:#?}");
+    restic_check(&store);
+}
+
 /// A backup that finds packs missing stores what they held again.
 #[test]
 fn the_next_backup_heals_missing_and_truncated_packs() {
