@@ -46,6 +46,23 @@ fn the_form_on_disk_is_fixed() {
 }
 
 #[test]
+fn there_is_one_way_to_write_an_entry() {
+    let text = String::from_utf8(chain(1)[0].bytes()).expect("text");
+    let spaced = text.replace(",\"chain\"", ", \"chain\"");
+    let twice = text.replace("{\"action\":\"backup\"", "{\"action\":\"x\",\"action\":\"backup\"");
+    let escaped = text.replace("\"ops\"", "\"\\u006fps\"");
+    let with_null = text.replace(",\"key\"", ",\"of\":null,\"key\"");
+    let with_more = text.replace(",\"key\"", ",\"kex\":1,\"key\"");
+    for changed in [spaced, twice, escaped, with_null, with_more, format!("{text}\n")] {
+        assert_ne!(changed, text);
+        let link = Link::read(changed.as_bytes());
+        assert!(matches!(link, Link::Broken(_)), "{changed}");
+        let report = verify("ledger", &[link], &[signer(1).public_key()], &[]);
+        assert_eq!(words(&report), ["entry 1 was edited"]);
+    }
+}
+
+#[test]
 fn a_newer_format_is_refused() {
     let text = String::from_utf8(chain(1)[0].bytes()).expect("text");
     let newer = text.replace("\"format\":1", "\"format\":2");
