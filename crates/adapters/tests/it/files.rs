@@ -279,6 +279,7 @@ fn other_file_systems_are_left_where_the_plan_says_so() {
 #[test]
 fn a_file_that_grows_while_it_is_read_is_named() {
     let kit = Kit::new();
+    let _memory = Mounted::on(kit.app("media"), "size=1g");
     let path = kit.write("media/log", vec![b'x'; 200 << 20]);
     kit.write("media/still", b"1");
     let stop = AtomicBool::new(false);

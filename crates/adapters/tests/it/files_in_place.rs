@@ -17,6 +17,7 @@ use lifeboat_vault::NoMonitor;
 use tempfile::TempDir;
 
 use crate::mounted::Mounted;
+use crate::nobody;
 
 /// A live application with two roots and a restored copy of both.
 struct Scene {
@@ -430,6 +431,38 @@ fn a_writer_that_no_process_list_shows_is_seen_by_the_kernel() {
         panic!("the writer was not seen");
     };
     assert!(who[0].starts_with("a process that cannot be seen here has "), "{who:?}");
+}
+
+/// Without root's eyes the kernel's word stands for the processes that cannot be looked into.
+#[test]
+fn another_user_proves_it_by_the_kernel_or_is_refused() {
+    let name = "files_in_place::another_user_proves_it_by_the_kernel_or_is_refused";
+    let roots = |folder: &Path| {
+        ["quiet", "written", "foreign"].map(|tree| FilesRoot {
+            source: folder.join(tree).to_str().unwrap().to_owned(),
+            tree: format!("/{tree}"),
+        })
+    };
+    if let Some(folder) = nobody::folder() {
+        let [quiet, written, foreign] = roots(&folder)
+            .map(|root| FilesInPlace::new(&[root], Arc::new(NoMonitor)).unwrap().writers());
+        assert_eq!(quiet.unwrap(), WriterProof::Stopped);
+        assert!(matches!(written.unwrap(), WriterProof::Running(_)));
+        assert!(matches!(foreign.unwrap_err(), EngineError::Refused { .. }));
+        nobody::seen();
+        return;
+    }
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for root in roots(folder.path()) {
+        fs::create_dir(&root.source).unwrap();
+        let file = Path::new(&root.source).join("file");
+        fs::write(&file, "x").unwrap();
+        let owner = if root.tree == "/foreign" { 0 } else { nobody::NOBODY };
+        std::os::unix::fs::chown(&file, Some(owner), Some(owner)).unwrap();
+    }
+    let _open = File::options().append(true).open(folder.path().join("written/file")).unwrap();
+    nobody::run(name, folder.path());
 }
 
 /// Opens a file for writing in the middle of the swap.

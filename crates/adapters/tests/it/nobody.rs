@@ -8,7 +8,8 @@ use std::process::Command;
 
 const VARIABLE: &str = "LIFEBOAT_TEST_AS_NOBODY";
 const SEEN: &str = "seen as nobody";
-const NOBODY: u32 = 65534;
+/// The user and group that have no rights.
+pub const NOBODY: u32 = 65534;
 
 /// The test's folder, in the run as nobody.
 #[allow(clippy::disallowed_methods)] // How a test talks to itself in a child process.
