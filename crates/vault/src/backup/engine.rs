@@ -24,8 +24,13 @@ use crate::snapshot::Snapshot;
 use crate::sync::lock;
 use crate::vault::Vault;
 
-/// Bytes that one worker holds at most beside packs: its window and what it compresses into.
-const WORKER_COST: usize = 2 * (chunk::MAX + (1 << 20));
+/// Bytes that one worker holds beside packs: its window and what it compresses into. Only chunks
+/// near the largest size, which content seldom makes, take more.
+const WORKER_COST: usize = 12 << 20;
+/// Data packs that are open at a time, at most.
+const MOST_OPEN: usize = 4;
+/// Packs that wait for their upload beside the open ones, at least.
+const IN_FLIGHT: usize = 1;
 
 /// Counts of one session.
 #[derive(Debug, Default)]
@@ -76,7 +81,11 @@ impl Engine {
         let (index, adopted) = vault.index_for_backup()?;
         let (workers, spread) = shape(&options);
         // What the workers hold is taken out of the budget for good; packs share the rest.
-        let packs = ByteBudget::new(options.budget_bytes.saturating_sub(workers * WORKER_COST));
+        // They must hold all packs that can be open, or nobody could go on.
+        let least =
+            (Packer::open_packs(spread) + IN_FLIGHT) * Packer::pack_cost(options.pack_bytes);
+        let rest = options.budget_bytes.saturating_sub(workers * WORKER_COST);
+        let packs = ByteBudget::new(rest.max(least));
         let halt = Arc::new(Halt::new(vault.environment().cancel.clone(), packs.clone()));
         let uploads = Uploads::start(
             Arc::clone(vault.store()),
@@ -84,6 +93,7 @@ impl Engine {
             options.read_back,
             options.uploads,
         )?;
+        let packer = Packer::new(options.pack_bytes, spread, packs, Arc::clone(&halt));
         Ok(Self {
             vault: vault.clone(),
             index,
@@ -93,7 +103,7 @@ impl Engine {
             halt,
             counts: Counts::default(),
             problems: Mutex::default(),
-            packer: Packer::new(options.pack_bytes, spread, packs),
+            packer,
             uploads,
             workers,
             parent_time: parent.map(|parent| (parent.time, vault.environment().clock.wall())),
@@ -132,7 +142,7 @@ impl Engine {
         }
         let (payload, uncompressed) = sealer.pack(kind, content)?;
         let key = self.vault.key();
-        let added = self.packer.add(&self.uploads, key, kind, id, payload, uncompressed)?;
+        let added = self.packer.add(&self.uploads, key, (kind, id), payload, uncompressed)?;
         add(&self.counts.bytes_added, added as u64);
         add(&self.counts.blobs_added, 1);
         Ok(())
@@ -165,9 +175,12 @@ fn shape(options: &BackupOptions) -> (usize, usize) {
         0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         readers => readers,
     };
-    // Each worker may hold a data pack; one tree pack and two packs in flight come on top.
-    while workers > 1 && workers * (WORKER_COST + pack) + 3 * pack > options.budget_bytes {
+    let spread = |workers: usize| (workers + 1).min(MOST_OPEN);
+    let cost = |workers: usize| {
+        workers * WORKER_COST + (Packer::open_packs(spread(workers)) + IN_FLIGHT) * pack
+    };
+    while workers > 1 && cost(workers) > options.budget_bytes {
         workers -= 1;
     }
-    (workers, workers + 1)
+    (workers, spread(workers))
 }

@@ -58,3 +58,14 @@ impl Halt {
         self.check()
     }
 }
+
+/// Stops all if the thread that holds it panics: others must not wait for it.
+pub(crate) struct Watch<'a>(pub(crate) &'a Halt);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::Invalid("a working thread died".to_owned()));
+        }
+    }
+}

@@ -76,7 +76,7 @@ pub(crate) fn start(
             return Ok(());
         }
         Err(error) => {
-            walk.omit(batch, path, "read", error);
+            walk.omit(batch, path, "read it", error);
             return Ok(());
         }
     };
@@ -231,7 +231,7 @@ fn finish(walk: &Walk<'_>, worker: &mut Worker, file: &Arc<LargeFile>) -> Result
         None => rustix::fs::fstat(&file.fd),
     };
     match after {
-        Err(error) => walk.omit(&mut batch, &path, "read", error),
+        Err(error) => walk.omit(&mut batch, &path, "read it", error),
         Ok(after) => {
             let steady = Fingermark::from(&file.before) == Fingermark::from(&after)
                 && cuts.bytes == file.size();

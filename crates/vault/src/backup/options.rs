@@ -121,7 +121,7 @@ impl Problem {
         let what = match error {
             Errno::NOENT => "vanished".to_owned(),
             Errno::LOOP => "was replaced by a link".to_owned(),
-            _ => format!("cannot {verb} it: {error}"),
+            _ => format!("cannot {verb}: {error}"),
         };
         Self { path: path.to_owned(), what }
     }

@@ -3,13 +3,15 @@
 //! A blob joins one of a few open packs at random, so that the order and the sizes in a pack tell
 //! an onlooker nothing about one file. Data and trees are kept apart.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::budget::ByteBudget;
 use super::buffers::{Buffer, Buffers};
+use super::halt::Halt;
 use super::upload::{FullPack, Uploads};
 use crate::crypto::Key;
 use crate::error::{Error, Result};
@@ -19,6 +21,8 @@ use crate::sync::lock;
 
 /// Room beyond the target size that a pack's last blob and the header mostly need.
 const SLACK: usize = 1 << 20;
+/// How often a waiting worker looks whether the work was given up.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A pack that still takes blobs.
 pub(crate) struct OpenPack {
@@ -30,31 +34,45 @@ pub(crate) struct OpenPack {
 /// The open packs of one backup.
 pub(crate) struct Packer {
     target: usize,
-    spread: usize,
     budget: ByteBudget,
+    halt: Arc<Halt>,
     buffers: Buffers,
-    data: Mutex<Shelf>,
-    trees: Mutex<Shelf>,
+    data: Shelf,
+    trees: Shelf,
 }
 
-/// Packs that no worker holds at the moment, and how many are held.
-#[derive(Default)]
+/// The open packs of a kind. Their number is fixed, so that the budget can hold them all and
+/// uploads besides: whoever waits for the budget waits for an upload, never for another pack.
 struct Shelf {
+    places: usize,
+    state: Mutex<ShelfState>,
+    returned: Condvar,
+}
+
+#[derive(Default)]
+struct ShelfState {
     open: Vec<OpenPack>,
+    /// Places that workers hold at the moment.
     out: usize,
 }
 
+/// A worker's hold on one place; given back when it is dropped.
+struct Place<'a> {
+    shelf: &'a Shelf,
+    pack: Option<OpenPack>,
+}
+
 impl Packer {
-    /// Packs of about `target` bytes; data blobs are spread over `spread` of them.
-    pub(crate) fn new(target: usize, spread: usize, budget: ByteBudget) -> Self {
-        Self {
-            target,
-            spread: spread.max(1),
-            budget,
-            buffers: Buffers::default(),
-            data: Mutex::default(),
-            trees: Mutex::default(),
-        }
+    /// Packs of about `target` bytes; data blobs are spread over `spread` of them. The budget must
+    /// hold at least [`Packer::open_packs`] packs.
+    pub(crate) fn new(target: usize, spread: usize, budget: ByteBudget, halt: Arc<Halt>) -> Self {
+        let (data, trees) = (Shelf::new(spread), Shelf::new(1));
+        Self { target, budget, halt, buffers: Buffers::default(), data, trees }
+    }
+
+    /// How many packs are open at most.
+    pub(crate) fn open_packs(spread: usize) -> usize {
+        spread + 1
     }
 
     /// Bytes of the budget that one pack takes.
@@ -68,31 +86,22 @@ impl Packer {
         &self,
         uploads: &Uploads,
         key: &Key,
-        kind: BlobKind,
-        id: Id,
+        blob: (BlobKind, Id),
         payload: &[u8],
         uncompressed: usize,
     ) -> Result<usize> {
-        let mut pack = self.take(kind)?;
-        let start = pack.buffer.len();
-        key.seal_into(payload, &mut pack.buffer)?;
-        let sealed = &pack.buffer[start..];
-        pack.hasher.update(sealed);
-        let length = sealed.len();
-        pack.blobs.push(PackedBlob {
-            kind,
-            id,
-            offset: number(start)?,
-            length: number(length)?,
-            uncompressed_length: number(uncompressed)?,
-        });
+        let (kind, id) = blob;
+        // Whatever happens, the place is free again afterwards.
+        let mut place = self.take_place(kind)?;
+        let mut pack = match place.pack.take() {
+            Some(pack) => pack,
+            None => self.open()?,
+        };
+        let length = pack.add(key, kind, id, payload, uncompressed)?;
         if pack.buffer.len() >= self.target {
-            self.shelf(kind).out -= 1;
             uploads.send(pack.finish(key)?)?;
         } else {
-            let mut shelf = self.shelf(kind);
-            shelf.out -= 1;
-            shelf.open.push(pack);
+            lock(&place.shelf.state).open.push(pack);
         }
         Ok(length)
     }
@@ -100,7 +109,7 @@ impl Packer {
     /// Sends every open pack, small ones of a kind together. No worker may hold one.
     pub(crate) fn flush(&self, uploads: &Uploads, key: &Key) -> Result<()> {
         for kind in [BlobKind::Data, BlobKind::Tree] {
-            let mut open = std::mem::take(&mut self.shelf(kind).open).into_iter();
+            let mut open = std::mem::take(&mut lock(&self.shelf(kind).state).open).into_iter();
             let Some(mut pack) = open.next() else { continue };
             for next in open {
                 if pack.buffer.len() + next.buffer.len() <= self.target + SLACK {
@@ -114,35 +123,76 @@ impl Packer {
         Ok(())
     }
 
-    fn take(&self, kind: BlobKind) -> Result<OpenPack> {
-        let spread = if kind == BlobKind::Data { self.spread } else { 1 };
-        let pick = random_below(spread)?;
-        {
-            let mut shelf = self.shelf(kind);
-            let open = shelf.open.len();
-            let reuse = pick < open || (open > 0 && open + shelf.out >= spread);
-            shelf.out += 1;
-            if reuse {
-                return Ok(shelf.open.swap_remove(pick % open));
-            }
+    /// Takes the place of an open pack, or of one to be opened, at random. Waits while all places
+    /// are taken.
+    fn take_place(&self, kind: BlobKind) -> Result<Place<'_>> {
+        let shelf = self.shelf(kind);
+        let pick = random_below(shelf.places)?;
+        let mut state = lock(&shelf.state);
+        while state.open.is_empty() && state.out >= shelf.places {
+            self.halt.check()?;
+            let waited = shelf.returned.wait_timeout(state, LOOK_AGAIN);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        let permit = self.budget.acquire(Self::pack_cost(self.target)).ok_or(Error::Cancelled)?;
-        Ok(OpenPack {
-            buffer: self.buffers.take(Self::pack_cost(self.target), permit),
-            blobs: Vec::new(),
-            hasher: Sha256::new(),
-        })
+        let open = state.open.len();
+        let reuse = pick < open || open + state.out >= shelf.places;
+        state.out += 1;
+        let pack = if reuse { Some(state.open.swap_remove(pick % open)) } else { None };
+        Ok(Place { shelf, pack })
     }
 
-    fn shelf(&self, kind: BlobKind) -> std::sync::MutexGuard<'_, Shelf> {
-        lock(match kind {
+    fn open(&self) -> Result<OpenPack> {
+        let cost = Self::pack_cost(self.target);
+        let permit = self.budget.acquire(cost).ok_or(Error::Cancelled)?;
+        let buffer = self.buffers.take(cost, permit);
+        Ok(OpenPack { buffer, blobs: Vec::new(), hasher: Sha256::new() })
+    }
+
+    fn shelf(&self, kind: BlobKind) -> &Shelf {
+        match kind {
             BlobKind::Data => &self.data,
             BlobKind::Tree => &self.trees,
-        })
+        }
+    }
+}
+
+impl Shelf {
+    fn new(places: usize) -> Self {
+        Self { places, state: Mutex::default(), returned: Condvar::new() }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        lock(&self.shelf.state).out -= 1;
+        self.shelf.returned.notify_one();
     }
 }
 
 impl OpenPack {
+    fn add(
+        &mut self,
+        key: &Key,
+        kind: BlobKind,
+        id: Id,
+        payload: &[u8],
+        uncompressed: usize,
+    ) -> Result<usize> {
+        let start = self.buffer.len();
+        key.seal_into(payload, &mut self.buffer)?;
+        let sealed = &self.buffer[start..];
+        self.hasher.update(sealed);
+        let length = sealed.len();
+        self.blobs.push(PackedBlob {
+            kind,
+            id,
+            offset: number(start)?,
+            length: number(length)?,
+            uncompressed_length: number(uncompressed)?,
+        });
+        Ok(length)
+    }
+
     fn append(&mut self, other: OpenPack) -> Result<()> {
         let start = number(self.buffer.len())?;
         self.buffer.extend_from_slice(&other.buffer);

@@ -8,10 +8,10 @@ use crate::error::{Error, Result};
 use crate::pack::BlobKind;
 
 /// Content smaller than this is compressed without asking whether it pays.
-const WORTH_A_SAMPLE: usize = 64 << 10;
-/// A sample is so many slices of so many bytes.
+const WORTH_A_SAMPLE: usize = 6 << 10;
+/// A sample is so many slices, each so many bytes at least and at most.
 const SLICES: usize = 4;
-const SLICE: usize = 4 << 10;
+const SLICE: std::ops::RangeInclusive<usize> = 512..=4 << 10;
 /// Compression pays if it saves at least this part.
 const WORTH_IT: usize = 32;
 
@@ -30,7 +30,7 @@ impl Sealer {
             compressor: Compressor::new(level).map_err(failed)?,
             sampler: Compressor::new(1).map_err(failed)?,
             compressed: Vec::new(),
-            sample: Vec::with_capacity(SLICES * SLICE),
+            sample: Vec::with_capacity(SLICES * SLICE.end()),
         })
     }
 
@@ -60,9 +60,10 @@ impl Sealer {
     /// Media, archives and ciphertext are recognised by a few of their pages.
     fn sample_shrinks(&mut self, content: &[u8]) -> Result<bool> {
         self.sample.clear();
-        let step = (content.len() - SLICE) / (SLICES - 1);
-        for start in (0..SLICES).map(|slice| slice * step) {
-            self.sample.extend_from_slice(&content[start..start + SLICE]);
+        let slice = (content.len() / 32).clamp(*SLICE.start(), *SLICE.end());
+        let step = (content.len() - slice) / (SLICES - 1);
+        for start in (0..SLICES).map(|number| number * step) {
+            self.sample.extend_from_slice(&content[start..start + slice]);
         }
         self.compressed.clear();
         self.compressed.reserve(zstd::zstd_safe::compress_bound(self.sample.len()));

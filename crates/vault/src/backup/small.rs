@@ -66,7 +66,7 @@ pub(crate) fn file(
     let fd = match open_file(found.folder, found.position) {
         Ok(fd) => fd,
         Err(error) => {
-            walk.omit(batch, path, "open", error);
+            walk.omit(batch, path, "open it", error);
             return Ok(());
         }
     };
@@ -113,7 +113,7 @@ fn small(
         let (length, after) = match read {
             Ok(read) => read,
             Err(error) => {
-                walk.omit(batch, path, "read", error);
+                walk.omit(batch, path, "read it", error);
                 return Ok(());
             }
         };
@@ -140,7 +140,7 @@ fn small(
             }
             Ok(again) => (fd, before) = again,
             Err(error) => {
-                walk.omit(batch, path, "open", error);
+                walk.omit(batch, path, "open it", error);
                 return Ok(());
             }
         }

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::engine::{Engine, add};
+use super::halt::Watch;
 use super::sealer::Sealer;
 use crate::chunk::{self, Chunking, SEGMENT};
 use crate::error::{Error, Result};
@@ -52,6 +53,7 @@ pub(crate) fn store(
         for _ in 0..workers {
             let (chunks, spare, results) = (chunks.clone(), spare.clone(), &results);
             scope.spawn(move || {
+                let _watch = Watch(&engine.halt);
                 if let Err(error) = work(engine, &chunks, &spare, results) {
                     engine.halt.fail(error);
                 }

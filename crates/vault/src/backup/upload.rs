@@ -5,9 +5,8 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use sha2::{Digest, Sha256};
 
-use super::halt::Halt;
+use super::halt::{Halt, Watch};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::pack::{PackedBlob, pack_key};
@@ -15,7 +14,7 @@ use crate::store::{Store, StoreErrorKind};
 use crate::sync::lock;
 
 /// Bytes that are read back with one call.
-const READ_BACK_STEP: u64 = 4 << 20;
+const READ_BACK_STEP: usize = 4 << 20;
 
 /// A finished pack.
 pub(crate) struct FullPack {
@@ -144,18 +143,15 @@ impl Shared {
         if self.read_back { self.verify(&key, pack) } else { Ok(()) }
     }
 
-    /// Reads the pack from the store and compares its hash.
+    /// Reads the pack from the store and compares it with the bytes whose hash is its name.
     fn verify(&self, key: &str, pack: &FullPack) -> Result<()> {
-        let mut hasher = Sha256::new();
-        let size = pack.body.len() as u64;
         let mut offset = 0;
-        while offset < size {
-            let length = READ_BACK_STEP.min(size - offset);
-            hasher.update(&self.store.get_range(key, offset, length)?);
-            offset += length;
-        }
-        if Id::from_bytes(hasher.finalize().into()) != pack.id {
-            return Err(Error::damaged(key, "it reads back other bytes than were written"));
+        for part in pack.body.chunks(READ_BACK_STEP) {
+            let found = self.store.get_range(key, offset, part.len() as u64)?;
+            if found != part {
+                return Err(Error::damaged(key, "it reads back other bytes than were written"));
+            }
+            offset += part.len() as u64;
         }
         Ok(())
     }
@@ -166,9 +162,7 @@ struct Settle<'a>(&'a Shared);
 
 impl Drop for Settle<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.halt.fail(Error::Invalid("an uploading thread died".to_owned()));
-        }
+        drop(Watch(&self.0.halt));
         lock(&self.0.progress).waiting -= 1;
         self.0.settled.notify_all();
     }

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::engine::{Engine, add};
 use super::folder::{Batch, Done, Folder, complete, complete_empty};
+use super::halt::Watch;
 use super::known::Known;
 use super::listing::Listing;
 use super::schedule::{Job, Schedule};
@@ -56,7 +57,7 @@ impl<'a> Walk<'a> {
 
     fn work(&self) {
         // A panic of one worker must not leave the others waiting.
-        let guard = StopOnPanic(self);
+        let guard = (Watch(&self.engine.halt), StopOnPanic(self));
         if let Err(error) = self.jobs() {
             self.engine.halt.fail(error);
             self.schedule.stop();
@@ -113,7 +114,7 @@ impl<'a> Walk<'a> {
         let stat = match rustix::fs::statat(folder.fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(error) => {
-                self.omit(batch, &path, "read the metadata of", error);
+                self.omit(batch, &path, "read its metadata", error);
                 return Ok(());
             }
         };
@@ -158,7 +159,7 @@ impl<'a> Walk<'a> {
         let (fd, listing) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                self.omit(batch, path, "read the folder", error);
+                self.omit(batch, path, "list it", error);
                 return Ok(());
             }
         };
@@ -185,7 +186,7 @@ impl<'a> Walk<'a> {
             match rustix::fs::readlinkat(folder.fd(), name, Vec::new()) {
                 Ok(target) => node.set_link_target(target.to_bytes()),
                 Err(error) => {
-                    self.omit(batch, path, "read the link", error);
+                    self.omit(batch, path, "read it", error);
                     return Ok(());
                 }
             }
@@ -212,7 +213,7 @@ impl<'a> Walk<'a> {
         handle: Handle<'_>,
     ) -> Vec<crate::node::ExtendedAttribute> {
         meta::read_xattrs(handle).unwrap_or_else(|error| {
-            self.engine.problem(Problem::failed(path, "read the attributes of", error));
+            self.engine.problem(Problem::failed(path, "read its attributes", error));
             Vec::new()
         })
     }
