@@ -62,7 +62,7 @@ impl Vault {
     }
 
     /// Where a blob lies; empty if nowhere.
-    pub(crate) fn locate(&self, kind: BlobKind, id: &Id) -> Result<Vec<Location>> {
+    pub fn locate(&self, kind: BlobKind, id: &Id) -> Result<Vec<Location>> {
         let state = self.index_state()?;
         let found = state.index.locations(kind, id);
         if !found.is_empty() || state.rebuilt {

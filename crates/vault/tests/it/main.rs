@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod backup;
+mod bulk;
 mod crash;
 mod damage;
 mod foreign;
@@ -10,5 +12,8 @@ mod interop;
 mod locks;
 mod open;
 mod parsing;
+mod problems;
+mod property;
+mod restore;
 mod support;
 mod trees;

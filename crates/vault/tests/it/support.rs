@@ -9,8 +9,8 @@ use lifeboat_testkit::{MemoryStore, environment};
 use lifeboat_vault::crypto::Key;
 use lifeboat_vault::{
     BackupOptions, BackupSummary, BlobKind, Environment, Id, KeepAll, KeyStrength, LockStore,
-    MasterSeed, Monitor, NodeKind, Password, Problem, Result, Root, Snapshot, SnapshotMeta, Stage,
-    Store, Vault, WalkSpec, pack,
+    MasterSeed, Monitor, NodeKind, PackedBlob, Password, Problem, Result, Root, Snapshot,
+    SnapshotMeta, Stage, Store, Tree, Vault, WalkSpec, pack,
 };
 
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -234,4 +234,18 @@ pub fn meta(source: &Path) -> SnapshotMeta {
 
 pub fn snapshot_of(vault: &Vault, summary: &BackupSummary) -> Snapshot {
     vault.snapshot(&summary.snapshot).unwrap()
+}
+
+/// Stores a tree as it is, in a pack that no index names.
+pub fn plant_tree(store: &MemoryStore, vault: &Vault, tree: &Tree) -> Id {
+    let json = tree.to_json().unwrap();
+    let key: [u8; 64] = vault.seed().unwrap().to_bytes()[..64].try_into().unwrap();
+    let key = Key::from_bytes(&key);
+    let mut pack = key.seal(&json).unwrap();
+    let id = Id::of(&json);
+    let (length, kind) = (pack.len() as u32, BlobKind::Tree);
+    let blob = PackedBlob { kind, id, offset: 0, length, uncompressed_length: 0 };
+    pack.extend(pack::seal_header(&key, &[blob]).unwrap());
+    store.plant(&pack::pack_key(&Id::of(&pack)), pack);
+    id
 }
