@@ -339,7 +339,7 @@ impl Error {
                     .to_owned()
             }
             Error::Diverged { .. } => "run `lifeboat audit verify`".to_owned(),
-            Error::Vault(error) => return error.hint().map(str::to_owned),
+            Error::Vault(error) => return vault_hint(error),
             Error::Store(error) => return store_hint(error),
             Error::Seal(SealError::WrongKey) => {
                 "check that the plan's vault key is the one that this tier was made with".to_owned()
@@ -350,7 +350,7 @@ impl Error {
             Error::Source(SourceError::Unfit { hint, .. } | SourceError::Busy { hint, .. }) => {
                 hint.clone()
             }
-            Error::Source(SourceError::Vault(error)) => return error.hint().map(str::to_owned),
+            Error::Source(SourceError::Vault(error)) => return vault_hint(error),
             Error::Source(SourceError::Missing { .. }) => {
                 "check the component's path in the plan".to_owned()
             }
@@ -387,6 +387,13 @@ fn vault_exit(error: &lifeboat_vault::Error) -> Exit {
         Vault::Store(error) => store_exit(error),
         Vault::Cancelled => Exit::Interrupted,
         _ => Exit::Failed,
+    }
+}
+
+fn vault_hint(error: &lifeboat_vault::Error) -> Option<String> {
+    match error {
+        lifeboat_vault::Error::Store(error) => store_hint(error),
+        other => other.hint().map(str::to_owned),
     }
 }
 

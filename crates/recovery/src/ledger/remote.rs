@@ -20,17 +20,17 @@ const EVIDENCE: &str = "evidence";
 const LINES: &str = ".jsonl.zst.age";
 const DOCUMENT: &str = ".json.zst.age";
 
-/// A host's name as a part of a key: what is not a letter, digit, `.`, `_` or `-` is `%XX`.
+/// A host's name as a part of a key: what is not a letter, a digit, `.` or `-` is `_XX`.
 pub fn safe_name(host: &str) -> String {
     let mut name = String::new();
     for byte in host.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => name.push(byte as char),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' => name.push(byte as char),
             b'.' if !name.is_empty() => name.push('.'),
-            _ => name.push_str(&format!("%{byte:02X}")),
+            _ => name.push_str(&format!("_{byte:02X}")),
         }
     }
-    if name.is_empty() { "%".to_owned() } else { name }
+    if name.is_empty() { "_".to_owned() } else { name }
 }
 
 /// Key of the lines `from` to `to`.

@@ -1,6 +1,8 @@
 //! One binary for the integration tests of this crate.
 #![allow(missing_docs)]
 
+mod backup;
+mod bench;
 mod catalog;
 mod seal;
 mod staging;

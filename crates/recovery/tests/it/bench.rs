@@ -1,0 +1,508 @@
+//! A whole world for the flows in memory: a tier, fake sources and engines, a clock that obeys.
+//!
+//! A component's live data is a map of names to bytes. Its manifest is that of a file tree with an
+//! honest fingerprint, so that what a real engine would find, this one finds. The fake engine
+//! answers three questions: `count` (how many files), `rows` (the lines of the file `rows`) and
+//! anything else as an error.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use lifeboat_model::check::CheckResult;
+use lifeboat_model::manifest::{self, Content, FilesContent, FilesRoot, Manifest};
+use lifeboat_model::plan::Plan;
+use lifeboat_recovery::env::{Adapters, Secret, Tier, VaultKey, World};
+use lifeboat_recovery::ports::{
+    Answer, Capture, CaptureContext, Disk, Engine, EngineError, InPlace, Opened, Outcome, Place,
+    Presence, Request, Runner, Source, SourceError, WriterProof,
+};
+use lifeboat_recovery::state::State;
+use lifeboat_testkit::{MemoryStore, SimClock};
+use lifeboat_vault::{
+    BackupSession, Cancel, DeleteStore, Entry, FileMeta, KeyStrength, LockStore, NoMonitor, Store,
+    StoreError, StoreErrorKind,
+};
+use sha2::{Digest, Sha256};
+
+pub const KEY: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
+
+/// Two components; `orders` names files of `media`.
+pub const PLAN: &str = r#"
+[plan]
+name = "Shop"
+rto = "4h"
+rpo = "1d"
+[tier.local]
+url = "/tier"
+[component.orders]
+order = 1
+files = { paths = ["orders"] }
+checks = [{ name = "orders present", query = "count", min = 1 }]
+[component.media]
+order = 2
+files = { paths = ["media"] }
+[schedule.nightly]
+components = ["*"]
+cron = "0 2 * * *"
+[drill.weekly]
+components = ["*"]
+cron = "0 4 * * 6#1"
+"#;
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// What can be done to a source, an engine and a service.
+#[derive(Default)]
+pub struct Live {
+    pub data: BTreeMap<String, Files>,
+    /// Components whose source is missing.
+    pub missing: Vec<String>,
+    /// What the source says it had to skip.
+    pub problems: BTreeMap<String, Vec<String>>,
+    /// Names of running writers, as the in-place port finds them.
+    pub writers: Vec<String>,
+    /// The in-place swap fails.
+    pub swap_fails: bool,
+    /// Commands that end with another status than 0.
+    pub commands: BTreeMap<String, i32>,
+    /// Everything that touched the live world, in order.
+    pub log: Vec<String>,
+    /// Files that the engine plants into a restored copy before it looks: a wrong copy.
+    pub spoil: Option<String>,
+    /// A stop request is made when this component is captured or checked.
+    pub cancel_at: Option<String>,
+}
+
+pub struct Bench {
+    pub folder: tempfile::TempDir,
+    pub clock: Arc<SimClock>,
+    pub live: Arc<Mutex<Live>>,
+    pub plan: String,
+    pub host: String,
+    pub key: Option<String>,
+    pub mounted: Arc<Mutex<bool>>,
+    pub free: Arc<Mutex<Option<u64>>>,
+    pub cancel: Cancel,
+}
+
+/// Now, in the tests.
+pub fn noon() -> Timestamp {
+    "2026-11-21T12:00:00Z".parse().unwrap()
+}
+
+pub fn bench() -> Bench {
+    let live = Live {
+        data: BTreeMap::from([
+            ("orders".to_owned(), files(&[("rows", "a.jpg\nb.jpg\n"), ("orders.txt", "1 2 3")])),
+            ("media".to_owned(), files(&[("a.jpg", "AAAA"), ("b.jpg", "BBBBBB")])),
+        ]),
+        ..Live::default()
+    };
+    Bench {
+        folder: tempfile::tempdir().unwrap(),
+        clock: Arc::new(SimClock::at(noon())),
+        live: Arc::new(Mutex::new(live)),
+        plan: PLAN.to_owned(),
+        host: "shop-1".to_owned(),
+        key: Some(KEY.to_owned()),
+        mounted: Arc::new(Mutex::new(true)),
+        free: Arc::new(Mutex::new(Some(1 << 40))),
+        cancel: Cancel::default(),
+    }
+}
+
+pub fn files(list: &[(&str, &str)]) -> Files {
+    list.iter().map(|(name, body)| ((*name).to_owned(), body.as_bytes().to_vec())).collect()
+}
+
+/// A store that can delete, for locks.
+pub trait Backing: Store + DeleteStore {}
+impl<T: Store + DeleteStore> Backing for T {}
+
+impl Bench {
+    pub fn tier(&self) -> Arc<MemoryStore> {
+        Arc::new(MemoryStore::new(self.clock.clone()))
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("app/.lifeboat")
+    }
+
+    pub fn app(&self) -> PathBuf {
+        self.folder.path().join("app")
+    }
+
+    pub fn pass(&self, seconds: i64) {
+        self.clock.advance(std::time::Duration::from_secs(seconds as u64));
+    }
+
+    pub fn set_back(&self, seconds: i64) {
+        self.clock.step_wall(SignedDuration::from_secs(-seconds));
+    }
+
+    /// What a new process would be given.
+    pub fn world(&self, tier: &Arc<impl Backing + 'static>) -> World {
+        fs::create_dir_all(self.app()).unwrap();
+        let plan = Plan::parse(&[("lifeboat.toml", &self.plan)]).expect("the plan parses");
+        let tier: Arc<dyn Backing> = tier.clone();
+        World {
+            revision: plan.revision(),
+            plan_folder: self.app(),
+            state: State::new(plan.state(&self.app())),
+            plan: Arc::new(plan),
+            clock: self.clock.clone(),
+            monitor: Arc::new(NoMonitor),
+            cancel: self.cancel.clone(),
+            operator: "olga".to_owned(),
+            host: self.host.clone(),
+            user: "olga".to_owned(),
+            pid: std::process::id(),
+            tier: Tier {
+                name: "local".to_owned(),
+                url: "/tier".to_owned(),
+                place: Arc::new(MemoryPlace { tier, mounted: self.mounted.clone() }),
+            },
+            other_tiers: Vec::new(),
+            key: self.key.as_ref().map(|key| VaultKey {
+                secret: Secret::new(key.clone()),
+                strength: KeyStrength::Generated,
+            }),
+            identity: None,
+            adapters: self.adapters(),
+            runner: Arc::new(FakeRunner(self.live.clone())),
+            disk: Arc::new(FakeDisk(self.free.clone())),
+            version: "0.1.0-test".to_owned(),
+        }
+    }
+
+    fn adapters(&self) -> Adapters {
+        let (live, cancel) = (self.live.clone(), self.cancel.clone());
+        let source = move |name: &str| -> Result<Box<dyn Source>, SourceError> {
+            Ok(Box::new(FakeSource(live.clone(), name.to_owned(), cancel.clone())))
+        };
+        let live = self.live.clone();
+        let in_place = self.live.clone();
+        let app = self.app();
+        Adapters {
+            source: Arc::new(source),
+            engine: Arc::new(move |_, _, _, _| Ok(Box::new(FakeEngine(live.clone())))),
+            in_place: Arc::new(move |name, _| {
+                Ok(Box::new(FakeInPlace(in_place.clone(), app.join(name))))
+            }),
+        }
+    }
+
+    pub fn set(&self, component: &str, name: &str, body: &str) {
+        let mut live = self.live.lock().unwrap();
+        let files = live.data.entry(component.to_owned()).or_default();
+        files.insert(name.to_owned(), body.as_bytes().to_vec());
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.live.lock().unwrap().log.clone()
+    }
+
+    pub fn live(&self) -> std::sync::MutexGuard<'_, Live> {
+        self.live.lock().unwrap()
+    }
+}
+
+/// Everything below a folder, by relative name; folders end with a slash.
+pub fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    fn walk(root: &Path, folder: &Path, out: &mut BTreeMap<String, Vec<u8>>) {
+        let Ok(entries) = fs::read_dir(folder) else { return };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                out.insert(format!("{name}/"), Vec::new());
+                walk(root, &path, out);
+            } else {
+                out.insert(name, fs::read(&path).unwrap());
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    walk(folder, folder, &mut out);
+    out
+}
+
+// ---- the tier
+
+struct MemoryPlace {
+    tier: Arc<dyn Backing>,
+    mounted: Arc<Mutex<bool>>,
+}
+
+impl Place for MemoryPlace {
+    fn look(&self) -> Result<Presence, StoreError> {
+        if !*self.mounted.lock().unwrap() {
+            return Ok(Presence::Empty);
+        }
+        let keys = self.tier.list("")?;
+        let starts = |prefix: &str| keys.iter().any(|entry| entry.key.starts_with(prefix));
+        if keys.is_empty() {
+            return Ok(Presence::Absent);
+        }
+        if starts("vault/config") || starts("vault/keys/") {
+            return Ok(Presence::Vault);
+        }
+        let mut names: Vec<String> =
+            keys.iter().filter_map(|e| e.key.split('/').next().map(str::to_owned)).collect();
+        names.dedup();
+        names.truncate(3);
+        Ok(Presence::Other(names))
+    }
+
+    fn open(&self, make: bool) -> Result<Opened, StoreError> {
+        if !*self.mounted.lock().unwrap() && !make {
+            return Err(StoreError {
+                kind: StoreErrorKind::Unreachable,
+                verb: "open",
+                key: String::new(),
+                place: "memory".to_owned(),
+                source: None,
+            });
+        }
+        let below = Arc::new(Below(self.tier.clone()));
+        Ok(Opened { store: Arc::new(Whole(self.tier.clone())), vault: below.clone(), locks: below })
+    }
+
+    fn folder(&self) -> Option<PathBuf> {
+        None
+    }
+}
+
+struct Whole(Arc<dyn Backing>);
+
+impl Store for Whole {
+    fn get(&self, key: &str) -> Result<Bytes, StoreError> {
+        self.0.get(key)
+    }
+    fn get_range(&self, key: &str, offset: u64, len: u64) -> Result<Bytes, StoreError> {
+        self.0.get_range(key, offset, len)
+    }
+    fn create(&self, key: &str, parts: &[Bytes]) -> Result<(), StoreError> {
+        self.0.create(key, parts)
+    }
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        self.0.list(prefix)
+    }
+    fn stat(&self, key: &str) -> Result<Entry, StoreError> {
+        self.0.stat(key)
+    }
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+}
+
+/// The part of a tier below `vault/`.
+struct Below(Arc<dyn Backing>);
+
+impl Below {
+    fn key(key: &str) -> String {
+        format!("vault/{key}").trim_end_matches('/').to_owned()
+    }
+    fn strip(mut entry: Entry) -> Entry {
+        entry.key = entry.key.trim_start_matches("vault/").to_owned();
+        entry
+    }
+}
+
+impl Store for Below {
+    fn get(&self, key: &str) -> Result<Bytes, StoreError> {
+        self.0.get(&Below::key(key))
+    }
+    fn get_range(&self, key: &str, offset: u64, len: u64) -> Result<Bytes, StoreError> {
+        self.0.get_range(&Below::key(key), offset, len)
+    }
+    fn create(&self, key: &str, parts: &[Bytes]) -> Result<(), StoreError> {
+        self.0.create(&Below::key(key), parts)
+    }
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        Ok(self.0.list(&Below::key(prefix))?.into_iter().map(Below::strip).collect())
+    }
+    fn stat(&self, key: &str) -> Result<Entry, StoreError> {
+        self.0.stat(&Below::key(key)).map(Below::strip)
+    }
+    fn describe(&self) -> String {
+        format!("{}/vault", self.0.describe())
+    }
+}
+
+impl LockStore for Below {
+    fn create_lock(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
+        assert!(key.starts_with("locks/"), "{key} is no lock");
+        self.0.create(&Below::key(key), &[body])
+    }
+    fn remove_lock(&self, key: &str) -> Result<(), StoreError> {
+        assert!(key.starts_with("locks/"), "{key} is no lock");
+        self.0.delete(&Below::key(key))
+    }
+}
+
+// ---- the live world
+
+struct FakeSource(Arc<Mutex<Live>>, String, Cancel);
+
+fn fingerprint<'a>(files: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+    let mut sha = Sha256::new();
+    for (name, body) in files {
+        sha.update(name.as_bytes());
+        sha.update([0]);
+        sha.update((body.len() as u64).to_le_bytes());
+        sha.update(body);
+    }
+    hex::encode(sha.finalize())
+}
+
+impl Source for FakeSource {
+    fn capture(
+        &mut self,
+        session: &mut BackupSession,
+        context: &CaptureContext<'_>,
+    ) -> Result<Capture, SourceError> {
+        let mut live = self.0.lock().unwrap();
+        live.log.push(format!("capture {}", self.1));
+        if live.missing.contains(&self.1) {
+            return Err(SourceError::Missing { what: format!("/app/{}", self.1) });
+        }
+        let started = context.clock.wall();
+        if live.cancel_at.as_ref() == Some(&self.1) {
+            self.2.cancel();
+        }
+        let data = live.data.get(&self.1).cloned().unwrap_or_default();
+        for (name, body) in &data {
+            session.add_bytes(Path::new(name), body, FileMeta::private(started))?;
+        }
+        let content = FilesContent {
+            roots: vec![FilesRoot { source: format!("/app/{}", self.1), tree: "/".to_owned() }],
+            files: data.len() as u64,
+            folders: 0,
+            others: 0,
+            bytes: data.values().map(|body| body.len() as u64).sum(),
+            fingerprint: fingerprint(data.iter().map(|(n, b)| (n.as_str(), b.as_slice()))),
+            problems: live.problems.get(&self.1).cloned().unwrap_or_default(),
+        };
+        Ok(Capture {
+            manifest: Manifest {
+                format: manifest::FORMAT,
+                component: self.1.clone(),
+                version: "0.1.0-test".to_owned(),
+                host: context.host.to_owned(),
+                started,
+                finished: context.clock.wall(),
+                content: Content::Files(content),
+            },
+            complete_up_to: started,
+            blocked: None,
+        })
+    }
+}
+
+struct FakeEngine(Arc<Mutex<Live>>);
+
+fn described(manifest: &Manifest) -> &FilesContent {
+    match &manifest.content {
+        Content::Files(content) => content,
+        Content::Sqlite(_) => panic!("the fake engine knows files only"),
+    }
+}
+
+impl Engine for FakeEngine {
+    fn structure(&self, copy: &Path, manifest: &Manifest) -> Vec<CheckResult> {
+        if self.0.lock().unwrap().spoil.as_deref() == Some(&manifest.component) {
+            fs::write(copy.join("spoilt"), b"not in the manifest").unwrap();
+        }
+        vec![CheckResult::compare("files", described(manifest).files, tree(copy).len())]
+    }
+
+    fn content(&self, copy: &Path, manifest: &Manifest) -> Vec<CheckResult> {
+        let found = tree(copy);
+        let print = fingerprint(found.iter().map(|(n, b)| (n.as_str(), b.as_slice())));
+        vec![CheckResult::compare("fingerprint", &described(manifest).fingerprint, print)]
+    }
+
+    fn query(&self, copy: &Path, sql: &str) -> Result<Answer, EngineError> {
+        match sql {
+            "count" => {
+                let count = tree(copy).len().to_string();
+                Ok(Answer { rows: vec![vec![Some(count)]] })
+            }
+            "rows" => {
+                let text = fs::read_to_string(copy.join("rows")).unwrap_or_default();
+                let rows = text.lines().map(|line| vec![Some(line.to_owned())]).collect();
+                Ok(Answer { rows })
+            }
+            other => {
+                Err(EngineError::Failed { what: format!("no such table: {other}"), source: None })
+            }
+        }
+    }
+}
+
+struct FakeInPlace(Arc<Mutex<Live>>, PathBuf);
+
+impl InPlace for FakeInPlace {
+    fn writers(&self) -> Result<WriterProof, EngineError> {
+        let live = self.0.lock().unwrap();
+        Ok(match live.writers.is_empty() {
+            true => WriterProof::Stopped,
+            false => WriterProof::Running(live.writers.clone()),
+        })
+    }
+
+    fn staging_parent(&self) -> PathBuf {
+        self.1.parent().unwrap().to_owned()
+    }
+
+    fn swap(&self, copy: &Path, _: &Manifest, keep_as: &str) -> Result<Vec<PathBuf>, EngineError> {
+        let mut live = self.0.lock().unwrap();
+        live.log.push("swap".to_owned());
+        if live.swap_fails {
+            return Err(EngineError::Failed { what: "the swap failed".to_owned(), source: None });
+        }
+        let kept = self.1.with_extension(format!("before-{keep_as}"));
+        fs::rename(&self.1, &kept).unwrap();
+        fs::rename(copy, &self.1).unwrap();
+        Ok(vec![kept])
+    }
+
+    fn undo(&self, kept: &[PathBuf]) -> Result<(), EngineError> {
+        self.0.lock().unwrap().log.push("undo".to_owned());
+        fs::remove_dir_all(&self.1).unwrap();
+        fs::rename(&kept[0], &self.1).unwrap();
+        Ok(())
+    }
+}
+
+struct FakeRunner(Arc<Mutex<Live>>);
+
+impl Runner for FakeRunner {
+    fn run(&self, request: &Request) -> std::io::Result<Outcome> {
+        let mut live = self.0.lock().unwrap();
+        live.log.push(request.command.clone());
+        if request.command == "stop-it" {
+            live.writers.clear();
+        }
+        let status = live.commands.get(&request.command).copied().unwrap_or(0);
+        Ok(Outcome {
+            status: Some(status),
+            timed_out: false,
+            output: format!("{} said so\n", request.command),
+            elapsed: std::time::Duration::ZERO,
+        })
+    }
+}
+
+struct FakeDisk(Arc<Mutex<Option<u64>>>);
+
+impl Disk for FakeDisk {
+    fn free(&self, _: &Path) -> Option<u64> {
+        *self.0.lock().unwrap()
+    }
+}
