@@ -91,10 +91,27 @@ impl Local {
         Ok(entry)
     }
 
-    /// Takes over lines that the tier has, after `from` of ours. The caller has verified them.
-    pub fn take_over(&self, lines: &[Vec<u8>], head: &Head) -> Result<()> {
+    /// Where the next entry would go on; nothing is mended.
+    pub fn end(&self) -> Result<Option<Head>> {
         let _lock = self.lock()?;
-        let (_, mut file) = self.open_end(&mut Vec::new())?;
+        let mut file = match File::open(self.file()) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return self.acknowledged(),
+            Err(e) => return Err(self.failed("open")(e)),
+        };
+        let tail = read_tail(&mut file).map_err(self.failed("read"))?;
+        let last = tail.last.as_deref().map(Entry::read);
+        Ok(self.go_on_from(self.acknowledged()?, last)?.0)
+    }
+
+    /// Takes over lines that the tier has after `from`, where the chain must still stand. The
+    /// caller has verified them. False if another process was first.
+    pub fn take_over(&self, lines: &[Vec<u8>], from: Option<&Head>, head: &Head) -> Result<bool> {
+        let _lock = self.lock()?;
+        let (end, mut file) = self.open_end(&mut Vec::new())?;
+        if end.as_ref() != from {
+            return Ok(false);
+        }
         let mut body = Vec::new();
         for line in lines {
             body.extend_from_slice(line);
@@ -102,7 +119,8 @@ impl Local {
         }
         file.write_all(&body).and_then(|()| file.sync_all()).map_err(self.failed("append to"))?;
         crate::state::sync_parent(&self.file())?;
-        self.acknowledge(head)
+        self.acknowledge(head)?;
+        Ok(true)
     }
 
     fn lock(&self) -> Result<FileLock> {

@@ -16,7 +16,8 @@ pub(crate) mod signer;
 use std::collections::BTreeMap;
 
 use lifeboat_model::chain::{
-    Draft, Entry, Head, Link, MemorySigner, Phase, PlanRef, PublicKey, Signer, open_actions, verify,
+    Draft, Entry, Hash, Head, Link, MemorySigner, Phase, PlanRef, PublicKey, Signer, open_actions,
+    verify,
 };
 use serde_json::{Value, json};
 
@@ -26,6 +27,7 @@ pub use running::{Left, living};
 use crate::env::World;
 use crate::error::Result;
 use crate::facts::Fact;
+use crate::state::FileLock;
 use crate::tier::OpenTier;
 
 /// The name of the chain.
@@ -91,7 +93,12 @@ impl Ledger {
             notes: Vec::new(),
         };
         if fresh {
-            ledger.begin(tier)?;
+            let folder = world.state.make("ledger")?;
+            let _gate = FileLock::exclusive(&folder.join("begin.lock"))?;
+            // Another process may have begun it meanwhile.
+            if !ledger.local.exists() {
+                ledger.begin(tier)?;
+            }
         } else {
             if let Some(tier) = tier {
                 ledger.catch_up(tier)?;
@@ -218,11 +225,14 @@ impl Ledger {
             return Ok(None);
         }
         if !sealer.opens() {
-            self.notes.push(
-                "the tier has a ledger of this host that cannot be opened without the identity; \
-                 a new one was begun"
-                    .to_owned(),
-            );
+            // The numbers go on, so that what is written from now on can be shipped.
+            let seq = ranges.iter().map(|(_, to)| *to).max().unwrap_or(0);
+            let head = Head { seq, hash: Hash::NONE, key: self.signer.public_key() };
+            self.local.take_over(&[], None, &head)?;
+            self.notes.push(format!(
+                "the tier has a ledger of this host up to entry {seq}, which cannot be opened \
+                 without the identity; this one goes on after it, unconnected"
+            ));
             return Ok(None);
         }
         let name = remote::safe_name(&self.host);
@@ -242,7 +252,9 @@ impl Ledger {
             checkpoint.map(|c| Head { seq: c.document.seq, hash: c.document.head, key: c.key });
         let head = [report.head, from_checkpoint].into_iter().flatten().max_by_key(|h| h.seq);
         let Some(head) = head else { return Ok(None) };
-        self.local.take_over(&fetched.lines, &head)?;
+        if !self.local.take_over(&fetched.lines, None, &head)? {
+            return Ok(None);
+        }
         let entries: Vec<Entry> = links.into_iter().filter_map(read).collect();
         let mut keys: Vec<PublicKey> = entries.iter().filter_map(|entry| entry.key).collect();
         keys.dedup();

@@ -67,14 +67,16 @@ impl Ledger {
         // The tier first: what another process ships meanwhile, it has appended here before.
         let there = remote::ranges(&*tier.store, &self.host)?;
         let shipped_to = there.iter().map(|(_, to)| *to).max().unwrap_or(0);
-        let Some(head) = self.local.acknowledged()? else { return Ok(()) };
+        let Some(head) = self.local.end()? else { return Ok(()) };
         if shipped_to <= head.seq || !sealer.opens() {
             return Ok(());
         }
         let fetched = remote::lines(&*tier.store, sealer, &remote::safe_name(&self.host))?;
         match following(&fetched.lines, &head) {
             Some((lines, end)) => {
-                self.local.take_over(&lines, &end)?;
+                if !self.local.take_over(&lines, Some(&head), &end)? {
+                    return Ok(());
+                }
                 let detail = Detail::from([
                     ("from".to_owned(), json!(head.seq)),
                     ("to".to_owned(), json!(end.seq)),

@@ -4,5 +4,6 @@
 mod backup;
 mod bench;
 mod catalog;
+mod ledger;
 mod seal;
 mod staging;
