@@ -240,7 +240,8 @@ impl Declared {
     /// Said of checks that the copies at hand cannot answer. They count neither way: what is
     /// judged is what was restored.
     pub fn not_asked(&self) -> Vec<String> {
-        let service = |name: &String| format!("check {name} asks a running service: not asked here");
+        let service =
+            |name: &String| format!("check {name} asks a running service: not asked here");
         let apart = |name: &String| format!("check {name} beside it: not asked here");
         self.for_services.iter().map(service).chain(self.apart.iter().map(apart)).collect()
     }

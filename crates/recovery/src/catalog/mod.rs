@@ -201,11 +201,12 @@ impl Catalog {
     }
 }
 
+/// What the ledger just said is there, until a listing says otherwise.
 fn apply_snapshot(db: &Connection, host: &str, seq: u64, fact: &SnapshotFact) -> Result<()> {
     db.execute(
         "insert into snapshots(id, component, run, schedule, time, host, present, ledger_host,
             ledger_seq, complete_up_to, bytes, files, bytes_added, partial, level, vault)
-         values (?1, ?2, ?3, ?4, ?5, ?6, 0, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+         values (?1, ?2, ?3, ?4, ?5, ?6, 1, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
          on conflict(id) do update set ledger_host = ?6, ledger_seq = ?7, complete_up_to = ?8,
             bytes = ?9, files = ?10, bytes_added = ?11, partial = ?12, level = max(level, ?13),
             vault = ?14",

@@ -4,6 +4,12 @@
 mod backup;
 mod bench;
 mod catalog;
+mod crash;
+mod drill;
+mod in_place;
 mod ledger;
+mod restore;
 mod seal;
 mod staging;
+mod status;
+mod verify;

@@ -1,0 +1,123 @@
+//! Status: what would be lost now, and how that is known.
+
+use lifeboat_model::exit::Exit;
+use lifeboat_model::verdict::Verdict;
+use lifeboat_recovery::flows::{
+    BackupRequest, DrillRequest, VerifyRequest, backup, drill, status, verify,
+};
+use lifeboat_recovery::report::{ComponentState, StatusReport};
+use lifeboat_testkit::MemoryStore;
+use std::sync::Arc;
+
+use crate::bench::{Bench, bench, tree};
+
+fn see(b: &Bench, tier: &Arc<MemoryStore>) -> StatusReport {
+    status(&b.world(tier)).unwrap()
+}
+
+fn state(b: &Bench, tier: &Arc<MemoryStore>) -> (ComponentState, Exit) {
+    let report = see(b, tier);
+    (report.state, report.check_exit())
+}
+
+#[test]
+fn from_nothing_to_proven() {
+    let (b, tier) = (bench(), bench().tier());
+    assert_eq!(state(&b, &tier), (ComponentState::Unprotected, Exit::ObjectiveMissed));
+    assert!(!b.state().exists() && tier.keys("").is_empty(), "a look leaves no trace");
+
+    backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    assert_eq!(state(&b, &tier), (ComponentState::Unproven, Exit::Done));
+    verify(&b.world(&tier), &VerifyRequest::default()).unwrap();
+    assert_eq!(state(&b, &tier), (ComponentState::Ok, Exit::Done));
+    let report = see(&b, &tier);
+    assert!(report.components[0].live_rpo_seconds.is_some_and(|live| live < 60.0));
+    assert_eq!(report.components[0].rpo_rule.as_deref(), Some("the plan"));
+    assert_eq!(report.next_runs[0].times.len(), 5);
+    assert_eq!(report.next_runs[0].times[0].to_string(), "2026-11-22T02:00:00Z");
+
+    b.pass(86_400 + 1);
+    assert_eq!(state(&b, &tier), (ComponentState::ObjectiveMissed, Exit::ObjectiveMissed));
+    assert!(see(&b, &tier).components[0].reasons[0].contains("would be lost now"));
+}
+
+#[test]
+fn a_failed_drill_or_verification_shows() {
+    let (b, tier) = (bench(), bench().tier());
+    backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    b.live().spoil = Some("media".into());
+    drill(&b.world(&tier), &DrillRequest::default()).unwrap();
+    let report = see(&b, &tier);
+    let media = &report.components[1];
+    assert_eq!(media.last_drill.as_ref().unwrap().verdict, Verdict::Fail);
+    assert_eq!(media.newest, None, "its only snapshot failed: nothing to restore by itself");
+    assert_eq!(report.check_exit(), Exit::ObjectiveMissed);
+    b.live().spoil = None;
+    b.pass(5);
+    backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    let report = see(&b, &tier);
+    assert_eq!(report.components[1].state, ComponentState::Failing);
+    assert_eq!(report.check_exit(), Exit::Problems);
+    drill(&b.world(&tier), &DrillRequest::default()).unwrap();
+    assert_eq!(state(&b, &tier), (ComponentState::Ok, Exit::Done));
+}
+
+#[test]
+fn a_partial_snapshot_shows() {
+    let (b, tier) = (bench(), bench().tier());
+    b.live().problems.insert("media".into(), vec!["x: permission denied".into()]);
+    backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    assert_eq!(state(&b, &tier), (ComponentState::Partial, Exit::Problems));
+}
+
+#[test]
+fn a_tier_that_does_not_answer_is_said_and_the_catalog_answers() {
+    let (b, tier) = (bench(), bench().tier());
+    backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    *b.mounted.lock().unwrap() = false;
+    let local = tree(&b.state());
+    let report = see(&b, &tier);
+    assert_eq!(report.tier_error.as_ref().unwrap().code, Exit::Unreachable.code());
+    assert!(report.components[0].newest.is_some());
+    assert_eq!(report.check_exit(), Exit::Problems);
+    assert_eq!(tree(&b.state()).len(), local.len());
+}
+
+#[test]
+fn a_clock_that_was_set_back_makes_the_live_rpo_unknown_and_not_met() {
+    let (b, tier) = (bench(), bench().tier());
+    backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    b.set_back(3600);
+    let report = see(&b, &tier);
+    assert_eq!(report.components[0].live_rpo_seconds, None);
+    assert_eq!(report.components[0].state, ComponentState::ObjectiveMissed);
+}
+
+#[test]
+fn the_reports_have_stable_names() {
+    let (b, tier) = (bench(), bench().tier());
+    let saved = backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    let drilled = drill(&b.world(&tier), &DrillRequest::default()).unwrap();
+    let seen = see(&b, &tier);
+    let json = |value: serde_json::Value, schema: &str, keys: &[&str]| {
+        assert_eq!((value["schema"].as_str(), value["version"].as_u64()), (Some(schema), Some(1)));
+        for key in keys {
+            assert!(value.pointer(key).is_some(), "{schema} has {key}: {value:#}");
+        }
+    };
+    json(
+        serde_json::to_value(saved).unwrap(),
+        "lifeboat/backup",
+        &["/run", "/components/0/snapshot", "/components/0/problems", "/warnings", "/tier/name"],
+    );
+    json(
+        serde_json::to_value(drilled).unwrap(),
+        "lifeboat/drill",
+        &["/verdict", "/components/0/rto_seconds", "/components/0/rpo_seconds", "/evidence/sha256"],
+    );
+    json(
+        serde_json::to_value(seen).unwrap(),
+        "lifeboat/status",
+        &["/components/0/live_rpo_seconds", "/components/0/last_drill/rto_seconds", "/interrupted"],
+    );
+}
