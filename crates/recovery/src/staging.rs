@@ -87,7 +87,7 @@ impl Staging {
             _ => fs::rename(&from, target).map_err(Error::io("put in place", target)),
         }?;
         let parent = target.parent().unwrap_or(Path::new("/"));
-        Ok(crate::state::sync_parent(target).map_err(|e| Error::io("sync", parent)(e.source))?)
+        crate::state::sync_parent(target).map_err(|e| Error::io("sync", parent)(e.source))
     }
 
     /// Leaves the folder where it is, for a look; returns it.

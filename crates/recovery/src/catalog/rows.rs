@@ -99,7 +99,7 @@ pub(super) fn snapshots(db: &Connection) -> Result<Vec<SnapshotRow>> {
             bytes, files, bytes_added, partial, level, failed, verified, verdict
          from snapshots where present = 1",
     )?;
-    let mut rows = statement.query_map([], |row| snapshot(row))?.collect::<Result<Vec<_>, _>>()?;
+    let mut rows = statement.query_map([], snapshot)?.collect::<Result<Vec<_>, _>>()?;
     rows.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.id.cmp(&b.id)));
     Ok(rows)
 }

@@ -77,7 +77,7 @@ fn execute(
     let mut facts = Vec::new();
     let _lock = tier.vault.lock_for_reading()?;
     for row in &rows {
-        let named = chosen.iter().any(|id| *id == row.id);
+        let named = chosen.contains(&row.id);
         if row.component.is_none() || (!named && !request.what.is_empty()) {
             continue;
         }

@@ -196,12 +196,12 @@ impl Local {
                 (Some(entry.head(entry.key.unwrap_or(head.key))), false)
             }
             (Some(head), Some(_)) => (Some(head), true),
-            (None, Some(_)) => self.from_lines()?,
+            (None, Some(_)) => self.last_readable()?,
         })
     }
 
     /// Without an acknowledged head (its file was lost) the last readable line is the head.
-    fn from_lines(&self) -> Result<(Option<Head>, bool)> {
+    fn last_readable(&self) -> Result<(Option<Head>, bool)> {
         let (lines, _) = self.lines()?;
         let mut key = None;
         let mut last = None;

@@ -78,13 +78,16 @@ pub fn hosts(store: &dyn Store) -> Result<Vec<String>> {
     Ok(hosts)
 }
 
+/// An object that cannot be opened, and why.
+pub type Unreadable = (String, String);
+
 /// The lines of a chain, as far as they can be read, and what could not be.
 #[derive(Debug, Default)]
 pub struct Fetched {
     /// Lines in the order of their objects.
     pub lines: Vec<Vec<u8>>,
     /// Objects that cannot be opened, with why.
-    pub unreadable: Vec<(String, String)>,
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// All shipped lines of a chain; `name` as in keys. What cannot be opened is named, not fatal.
@@ -108,7 +111,7 @@ pub fn newest_checkpoint(
     store: &dyn Store,
     sealer: &Sealer,
     name: &str,
-) -> Result<(Option<Signed<Checkpoint>>, Vec<(String, String)>)> {
+) -> Result<(Option<Signed<Checkpoint>>, Vec<Unreadable>)> {
     let mut unreadable = Vec::new();
     let mut keys = store.list(&format!("{FOLDER}/{name}/{CHECKPOINTS}"))?;
     keys.retain(|entry| entry.key.ends_with(DOCUMENT));

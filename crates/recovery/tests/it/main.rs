@@ -1,5 +1,6 @@
 //! One binary for the integration tests of this crate.
 #![allow(missing_docs)]
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 mod backup;
 mod bench;

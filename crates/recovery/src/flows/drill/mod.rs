@@ -1,0 +1,197 @@
+//! Drill: the recipe of a restore in anger, bound to a sandbox, timed and judged.
+//!
+//! It reads through a store that refuses writes, takes no lock, runs no outside action and never
+//! sees a source. The sandbox is gone at the end on every path; one that stays is a finding. What
+//! was found is signed, and its hash stands in the ledger.
+
+mod outcome;
+mod run;
+
+use std::path::PathBuf;
+
+use lifeboat_model::recipe::{self, Binding, RestoreRecipe, TierChoice};
+use lifeboat_model::verdict::Verdict;
+use serde_json::json;
+
+use self::outcome::Rehearsed;
+use self::run::Run;
+use super::point::{choose, components, subject};
+use super::restore::planned_item;
+use super::{DrillRequest, run_id};
+use crate::catalog::Catalog;
+use crate::env::World;
+use crate::error::{Error, Result};
+use crate::ledger::{Detail, evidence};
+use crate::prove::bytes_needed;
+use crate::report::{
+    ComponentDrill, DrillReport, EvidenceRef, Failure, Measured, Met, PlannedDrill,
+};
+use crate::session::{Ended, Opening, Session, within};
+use crate::tier::{Access, OpenTier};
+
+/// What is rehearsed.
+struct Asked {
+    drill: Option<String>,
+    components: Vec<String>,
+    sandbox: PathBuf,
+}
+
+/// Runs a drill.
+pub fn drill(world: &World, request: &DrillRequest) -> Result<DrillReport> {
+    let asked = check(world, request)?;
+    let object = asked.drill.clone().unwrap_or_else(|| asked.components.join(", "));
+    let opening =
+        Opening { action: "drill", object: &object, detail: Detail::new(), access: Access::Write };
+    let body = |session: &mut Session<'_>, tier: &OpenTier| execute(session, tier, &asked, request);
+    within(world, &opening, body, |report: &mut DrillReport, warnings| {
+        report.findings.extend(warnings);
+    })
+}
+
+/// What a drill would do. Writes nothing at all.
+pub fn plan_drill(world: &World, request: &DrillRequest) -> Result<PlannedDrill> {
+    let start = world.start();
+    let asked = check(world, request)?;
+    let tier = world.read_tier()?;
+    let (catalog, mut warnings) = crate::catalog::up_to_date(world, &tier, false)?;
+    let (recipe, failures) = decide(world, &catalog, &asked, request)?;
+    warnings.extend(failures.iter().map(|(name, f)| format!("{name}: {}", f.line())));
+    let binding = Binding::Sandbox(asked.sandbox.clone());
+    let rows = catalog.snapshots()?;
+    let (mut planned, mut needed) = (Vec::new(), 0);
+    for item in &recipe.items {
+        let subject = subject(&tier, &item.component, &item.choice.chosen.snapshot)?;
+        needed += bytes_needed(&subject.manifest);
+        planned.push(planned_item(item, &subject, &rows, &binding, true));
+    }
+    Ok(PlannedDrill {
+        drill: asked.drill,
+        tier: world.tier_ref(),
+        recipe: recipe.sha256(),
+        bytes_free: world.disk.free(&asked.sandbox),
+        sandbox: asked.sandbox.display().to_string(),
+        bytes_needed: needed,
+        components: planned,
+        warnings,
+        head: world.head("lifeboat/drill-recipe", start),
+    })
+}
+
+/// One drill of the plan, or components.
+fn check(world: &World, request: &DrillRequest) -> Result<Asked> {
+    let plan = &world.plan;
+    let state = world.state.path("sandbox");
+    let drill = match &request.names[..] {
+        [name] if !plan.component.contains_key(name) => match plan.drill.get_key_value(name) {
+            Some(found) => Some(found),
+            None => {
+                let known = plan.drill.keys().cloned().collect();
+                return Err(Error::UnknownDrill { name: name.clone(), known });
+            }
+        },
+        several => {
+            if let Some(name) = several.iter().find(|name| plan.drill.contains_key(*name)) {
+                return Err(Error::Usage {
+                    what: format!("drill {name} and others at a time"),
+                    hint: "run one drill after the other, or name components".to_owned(),
+                });
+            }
+            None
+        }
+    };
+    let Some((name, drill)) = drill else {
+        let components = components(world, &request.names)?;
+        return Ok(Asked { drill: None, components, sandbox: state });
+    };
+    if drill.scenario.is_some() {
+        return Err(Error::Usage {
+            what: format!("drill {name} rehearses a scenario, which this version does not"),
+            hint: "name components: `lifeboat drill run COMPONENT`".to_owned(),
+        });
+    }
+    let all = components(world, &[])?;
+    let components = all.into_iter().filter(|component| drill.covers(component)).collect();
+    let sandbox = drill.sandbox.as_ref().map(|path| plan.path(&world.plan_folder, path));
+    Ok(Asked { drill: Some(name.clone()), components, sandbox: sandbox.unwrap_or(state) })
+}
+
+/// The recipe, and the components for which nothing can be chosen.
+fn decide(
+    world: &World,
+    catalog: &Catalog,
+    asked: &Asked,
+    request: &DrillRequest,
+) -> Result<(RestoreRecipe, Vec<(String, Failure)>)> {
+    let rows = catalog.snapshots()?;
+    let (mut requests, mut failures) = (Vec::new(), Vec::new());
+    for component in &asked.components {
+        match choose(&rows, component, &request.at, false) {
+            Ok(choice) => requests.push(recipe::RestoreRequest {
+                component: component.clone(),
+                choice,
+                subpath: None,
+            }),
+            Err(error) => failures.push((component.clone(), Failure::of(&error))),
+        }
+    }
+    let tier = TierChoice { name: world.tier.name.clone(), path: world.tier.url.clone() };
+    Ok((recipe::restore_recipe(&world.plan, tier, requests)?, failures))
+}
+
+fn execute(
+    session: &mut Session<'_>,
+    tier: &OpenTier,
+    asked: &Asked,
+    request: &DrillRequest,
+) -> Result<Ended<DrillReport>> {
+    let world = session.world;
+    let id = run_id(session.start.wall)?;
+    let t0 = world.start();
+    let catalog = session.catalog(tier)?;
+    let (recipe, failures) = decide(world, &catalog, asked, request)?;
+    // What is rehearsed cannot be harmed by the rehearsal: no lock, no write.
+    let readable = world.read_tier()?;
+    let mut findings = Vec::new();
+    let run = Run { world, tier: &readable, t0, id: &id, drill: asked.drill.as_deref() };
+    let (mut rehearsed, together, sandbox_removed) =
+        run.in_sandbox(&recipe, &asked.sandbox, &mut findings)?;
+    rehearsed.extend(failures.into_iter().map(|(name, failure)| run.nothing_to(&name, &failure)));
+    let verdict = match Verdict::of(rehearsed.iter().map(|one| one.verdict)) {
+        // Nothing was rehearsed: that is no proof of anything.
+        _ if rehearsed.is_empty() => Verdict::Fail,
+        verdict => verdict,
+    };
+    let (record, head) = (run.evidence(&recipe, &rehearsed, verdict, &findings), session.ledger());
+    let kept = evidence::keep(world, tier, head, &id, record, &mut findings)?;
+    let rows = catalog.snapshots()?;
+    let facts = rehearsed.iter().flat_map(|one| one.facts(&run, &rows)).collect();
+    let detail = detail(&kept, &recipe, verdict);
+    let components: Vec<ComponentDrill> = rehearsed.into_iter().map(Rehearsed::report).collect();
+    let met = |measured: &Measured| matches!(measured.met, Met::Met | Met::None);
+    let report = DrillReport {
+        id,
+        drill: asked.drill.clone(),
+        tier: world.tier_ref(),
+        recipe: recipe.sha256(),
+        verdict,
+        objectives_met: components.iter().all(|c| met(&c.rto) && met(&c.rpo)),
+        components,
+        together,
+        sandbox_removed,
+        findings,
+        evidence: Some(kept),
+        head: world.head("lifeboat/drill", session.start),
+    };
+    Ok(Ended { exit: report.exit(), report, detail, facts })
+}
+
+fn detail(kept: &EvidenceRef, recipe: &RestoreRecipe, verdict: Verdict) -> Detail {
+    Detail::from([
+        ("verdict".to_owned(), json!(verdict)),
+        ("recipe".to_owned(), json!(recipe.sha256())),
+        (
+            evidence::DETAIL.to_owned(),
+            json!({"id": kept.id, "sha256": kept.sha256, "object": kept.object}),
+        ),
+    ])
+}
