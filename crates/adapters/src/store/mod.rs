@@ -59,6 +59,8 @@ pub struct LocalTier {
     root: PathBuf,
     /// Device and inode of the root as it was opened.
     identity: (u64, u64),
+    /// Keeps the root's inode: some FUSE file systems number a folder anew once nobody holds it.
+    _pin: File,
     files: LocalFileSystem,
     /// Folders (relative) that are known to be there.
     folders: Mutex<HashSet<String>>,
@@ -79,11 +81,12 @@ impl LocalTier {
         if !root.is_dir() {
             return Err(failed(io::Error::from(io::ErrorKind::NotADirectory)));
         }
+        let pin = File::open(&root).map_err(failed)?;
         let identity = identity(&root).map_err(failed)?;
         let files = LocalFileSystem::new_with_prefix(&root)
             .map_err(|e| failed(io::Error::other(e)))?
             .with_fsync(true);
-        Ok(LocalTier { root, identity, files, folders: Mutex::default() })
+        Ok(LocalTier { root, identity, _pin: pin, files, folders: Mutex::default() })
     }
 
     /// Makes the folder (mode 0700) and what is missing above it, and opens it. An existing folder
