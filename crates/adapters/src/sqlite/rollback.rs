@@ -59,7 +59,7 @@ enum Void {
     Failed(CaptureError),
 }
 
-/// Measured times, for the prediction.
+/// Measured times, for the prediction: those of reading and storing, not of waiting for locks.
 #[derive(Debug, Default)]
 struct Pace {
     streamed: (u64, Duration),
@@ -84,11 +84,14 @@ struct Attempt<'a> {
     around: &'a Surroundings<'a>,
     version: Option<i64>,
     longest: Duration,
+    /// Time spent waiting for the lock.
+    waited: Duration,
 }
 
 impl<'a> Attempt<'a> {
     fn new(live: &'a Live, connection: &'a Connection, around: &'a Surroundings<'a>) -> Self {
-        Attempt { live, connection, around, version: None, longest: Duration::ZERO }
+        let (version, longest, waited) = (None, Duration::ZERO, Duration::ZERO);
+        Attempt { live, connection, around, version, longest, waited }
     }
 
     fn run(&mut self, sink: &mut Sink<'_>, pace: &mut Pace) -> Result<Copied, Void> {
@@ -114,8 +117,7 @@ impl<'a> Attempt<'a> {
     fn survey(&mut self, survey: &mut Survey, pace: &mut Pace) -> Result<Step, Void> {
         let cancel = self.around.cancel;
         let limit = self.around.options.max_block;
-        let (before, clock) = (survey.bytes(), self.around.clock);
-        let start = clock.monotonic();
+        let (before, start) = (survey.bytes(), self.worked());
         let step = self.hold(|connection, held| {
             survey.step(connection, &mut || match held() {
                 _ if cancel.is_cancelled() => Gate::Stop,
@@ -125,7 +127,7 @@ impl<'a> Attempt<'a> {
             })
         })?;
         pace.surveyed.0 += survey.bytes() - before;
-        pace.surveyed.1 += clock.monotonic().saturating_sub(start);
+        pace.surveyed.1 += self.worked().saturating_sub(start);
         match step {
             Step::Stopped if cancel.is_cancelled() => Err(Void::Failed(CaptureError::Cancelled)),
             Step::Stopped => Err(Void::Failed(too_long(self.live, limit, None))),
@@ -139,14 +141,13 @@ impl<'a> Attempt<'a> {
         sink: &mut Sink<'_>,
         pace: &mut Pace,
     ) -> Result<(), Void> {
-        let clock = self.around.clock;
-        let start = clock.monotonic();
+        let start = self.worked();
         let mut pieces =
             Pieces { attempt: self, next: 1, last, buffer: Vec::new(), given: 0, void: None };
         let taken = sink(&mut pieces);
         let (next, finished, void) = (pieces.next, pieces.is_finished(), pieces.void.take());
         pace.streamed.0 += u64::from(next - 1) * u64::from(page_size);
-        pace.streamed.1 += clock.monotonic().saturating_sub(start);
+        pace.streamed.1 += self.worked().saturating_sub(start);
         if let Some(void) = void {
             return Err(void);
         }
@@ -156,6 +157,11 @@ impl<'a> Attempt<'a> {
             return Err(failed(io::Error::other("the copy was not taken to its end")));
         }
         Ok(())
+    }
+
+    /// A clock that stands still while the lock is waited for.
+    fn worked(&self) -> Duration {
+        self.around.clock.monotonic().saturating_sub(self.waited)
     }
 
     /// Does `work` under a short shared lock, if the database is still the one the try began with.
@@ -168,7 +174,9 @@ impl<'a> Attempt<'a> {
             return Err(Void::Failed(CaptureError::Cancelled));
         }
         let explain = |error| Void::Failed(open::explain(self.live, error));
+        let start = self.around.clock.monotonic();
         let version = self.around.begin(self.connection).map_err(explain)?;
+        self.waited += self.around.clock.monotonic().saturating_sub(start);
         let outcome = self.locked(version, work);
         let ended = self.connection.execute_batch("ROLLBACK");
         let outcome = outcome.map_err(explain)?;

@@ -1,5 +1,6 @@
 //! Captures beside a busy application: only whole transactions, no stalls, in every journal mode.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -240,7 +241,7 @@ fn a_pass_that_would_block_too_long_is_refused_with_a_hint() {
     let CaptureError::Busy { what, hint } = &refused else { panic!("{refused:?}") };
     assert!(what.contains("max_block"), "{what}");
     assert!(hint.contains("journal_mode=WAL"), "{hint}");
-    assert!(writer.committed() > before, "the writer went on");
+    writer.wait_for(before + 1); // It goes on: no lock was left behind.
     options.max_block = Duration::from_secs(20);
     let captured = capture_with(&options, &bench.copy(), &notes).expect("captured");
     whole_transactions(&bench.copy(), &captured);
@@ -248,6 +249,62 @@ fn a_pass_that_would_block_too_long_is_refused_with_a_hint() {
         assert!(captured.content.blocked_ms > 0);
         assert!(notes.text().contains("changed while it was read in pieces (try 3 of 3)"));
     }
+}
+
+/// Somebody who takes the lock when told and gives it back when waited for, two seconds later by
+/// this clock.
+struct Hog(Mutex<Connection>, AtomicBool, AtomicU64);
+
+impl Hog {
+    fn lock(&self) {
+        let change = "BEGIN EXCLUSIVE; UPDATE ballast SET a = randomblob(2000) WHERE rowid = 1";
+        // Refused in the last pass, which holds the lock itself.
+        let locked = self.0.lock().expect("connection").execute_batch(change).is_ok();
+        self.1.store(locked, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Hog {
+    fn wall(&self) -> jiff::Timestamp {
+        jiff::Timestamp::UNIX_EPOCH
+    }
+    fn monotonic(&self) -> Duration {
+        Duration::from_micros(self.2.fetch_add(1, Ordering::Relaxed))
+    }
+    fn sleep(&self, span: Duration) {
+        let locked = self.1.swap(false, Ordering::Relaxed);
+        let span = if locked { Duration::from_secs(2) } else { span };
+        self.2.fetch_add(span.as_micros() as u64, Ordering::Relaxed);
+        if locked {
+            self.0.lock().expect("connection").execute_batch("COMMIT").expect("commit");
+        }
+    }
+}
+
+/// Time in which others keep us waiting is none in which we would keep them waiting: a database that
+/// is locked most of the time is not refused for it.
+#[test]
+fn waiting_for_locks_does_not_count_as_blocking() {
+    let bench = Bench::new();
+    let live = bench.open(&format!(
+        "PRAGMA journal_mode=DELETE; {BOOKS} CREATE TABLE ballast(a);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
+         INSERT INTO ballast SELECT randomblob(2000) FROM n; PRAGMA synchronous=OFF;"
+    ));
+    live.busy_timeout(Duration::ZERO).expect("timeout");
+    let hog = Hog(Mutex::new(live), AtomicBool::new(false), AtomicU64::new(0));
+    let mut options = SqliteOptions::new(bench.live());
+    options.max_block = Duration::from_secs(1);
+    let captured = capture(&options, &hog, &NoMonitor, &Cancel::default(), &mut |pages| {
+        let mut file = std::fs::File::create(bench.copy())?;
+        std::io::copy(&mut pages.take(1 << 20), &mut file)?;
+        hog.lock();
+        std::io::copy(pages, &mut file).map(|_| ())
+    });
+    let captured = captured.expect("captured");
+    assert_eq!(captured.content.method, "shared-lock", "three tries must have been void");
+    assert!(captured.content.blocked_ms < 1000, "{} ms", captured.content.blocked_ms);
+    whole_transactions(&bench.copy(), &captured);
 }
 
 /// Vacuuming, growing and shrinking under the capture.
