@@ -75,10 +75,16 @@ impl RecipeError {
     /// What mends it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            RecipeError::UnknownComponent { nearest, .. }
-            | RecipeError::UnknownSchedule { nearest, .. }
-            | RecipeError::UnknownTier { nearest, .. } => {
-                nearest.as_ref().map(|name| format!("did you mean `{name}`?"))
+            RecipeError::UnknownComponent { nearest: Some(name), .. }
+            | RecipeError::UnknownSchedule { nearest: Some(name), .. }
+            | RecipeError::UnknownTier { nearest: Some(name), .. } => {
+                Some(format!("did you mean `{name}`?"))
+            }
+            RecipeError::UnknownComponent { .. } => {
+                Some("`lifeboat status` lists the components".to_owned())
+            }
+            RecipeError::UnknownSchedule { .. } | RecipeError::UnknownTier { .. } => {
+                Some("`lifeboat lint` reads the plan's tables".to_owned())
             }
             RecipeError::NoTier | RecipeError::TierNotCarriedOut(_) => {
                 Some("add `[tier.local]` with `url = \"/path\"` to the plan".to_owned())
