@@ -1,2 +1,124 @@
-//! The one binary `lifeboat`.
-fn main() {}
+//! The one binary `lifeboat`: arguments, wiring and printing. What is decided and done stands on
+//! the floors below.
+
+mod args;
+mod commands;
+mod demo;
+mod environment;
+mod fault;
+mod fault_from;
+mod hands;
+mod init;
+mod interrupt;
+mod key;
+mod plan_file;
+mod progress;
+mod render;
+mod screen;
+mod text;
+mod when;
+mod wire;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use lifeboat_adapters::SystemClock;
+use lifeboat_model::exit::Exit;
+
+use args::{Cli, Command};
+use environment::Environment;
+use fault::{Fault, Outcome};
+use hands::Hands;
+use screen::{Reply, Screen};
+
+fn main() -> ExitCode {
+    if let Some(code) = as_example_application() {
+        return code;
+    }
+    ExitCode::from(run().code())
+}
+
+fn run() -> Exit {
+    let environment = Environment;
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let screen = Screen::new(cli.global.json, cli.global.quiet, environment.no_color());
+    let cancel = lifeboat_vault::Cancel::default();
+    if let Err(error) = interrupt::install(&cancel, cli.global.quiet) {
+        return screen.fault(&Fault::caused(Exit::Failed, "cannot catch signals", &error));
+    }
+    let clock = Arc::new(SystemClock::new());
+    let hands = Hands { global: &cli.global, screen: &screen, environment, clock, cancel };
+    match dispatch(&cli.command, &hands) {
+        Ok(reply) => screen.reply(&reply),
+        Err(fault) => screen.fault(&fault),
+    }
+}
+
+fn dispatch(command: &Command, hands: &Hands<'_>) -> Outcome<Reply> {
+    use commands::{doctor, lint, manuals, protect, prove, restore, status};
+    match command {
+        Command::Init(args) => init::init(args, &hands.global.plan, hands.screen),
+        Command::Lint(args) => lint::lint(args, hands),
+        Command::Backup(args) => protect::backup(args, hands),
+        Command::List(args) => protect::list(args, hands),
+        Command::Verify(args) => protect::verify(args, hands),
+        Command::Restore(args) => restore::restore(args, hands),
+        Command::Drill(args::Drill::Run(args)) => prove::drill_run(args, hands),
+        Command::Drill(args::Drill::List) => prove::drill_list(hands),
+        Command::Status(args) => status::status(args, hands),
+        Command::Audit(args::Audit::Log(args)) => prove::audit_log(args, hands),
+        Command::Audit(args::Audit::Verify(args)) => prove::audit_verify(args, hands),
+        Command::Doctor(_) => doctor::doctor(hands),
+        Command::Demo(args) => demo::demo(args, hands),
+        Command::Schema => manuals::schema(),
+        Command::Completions(args) => manuals::completions(args),
+        Command::Man(args) => manuals::man(args),
+    }
+}
+
+/// Help and version are results; everything else that the parser says is a usage error.
+fn usage(error: &clap::Error) -> Exit {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = error.print();
+        return Exit::Done;
+    }
+    // The arguments did not parse, so that `--json` has to be looked for by hand.
+    let json = std::env::args_os().any(|arg| arg == "--json");
+    let screen = Screen::new(json, false, true);
+    if let Some(verb) = later_verb(error) {
+        let fault = Fault::usage(format!("`{verb}` comes in a later version"))
+            .hint("lifeboat --help lists the commands of this one");
+        return screen.fault(&fault);
+    }
+    if json {
+        let text = error.render().to_string();
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let sentence = lines.next().unwrap_or("usage error").trim_start_matches("error: ");
+        let hint = lines.find(|line| line.starts_with("Usage:")).map(ToOwned::to_owned);
+        return screen.fault(&Fault::usage(sentence).hint_if(hint));
+    }
+    let _ = error.print();
+    Exit::Usage
+}
+
+/// The verb that was asked for, if a later version brings it.
+fn later_verb(error: &clap::Error) -> Option<&'static str> {
+    let ContextValue::String(verb) = error.get(ContextKind::InvalidSubcommand)? else {
+        return None;
+    };
+    args::LATER.iter().copied().find(|later| later == verb)
+}
+
+/// The demonstration starts this program a second time, as the application that it protects.
+fn as_example_application() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next()? != demo::application::ARGUMENT {
+        return None;
+    }
+    Some(demo::application::serve(arguments.next()?.as_ref()))
+}

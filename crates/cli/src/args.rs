@@ -1,0 +1,299 @@
+//! The arguments of the command line, as types. Only what they mean to a reader stands here; what
+//! they do stands in `commands`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Protects applications by one plan file: backs up, proves every backup by restoring it, and
+/// measures how fast it is back and how much is lost.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lifeboat",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage or plan error, 3 done with problems, \
+4 refused (nothing changed), 5 interrupted, 6 not found, 7 locked, 8 unreachable, \
+9 verification failed, 10 objective missed, 11 drill failed."
+)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The plan file
+    #[arg(
+        short = 'c',
+        long = "plan",
+        value_name = "FILE",
+        env = "LIFEBOAT_PLAN",
+        hide_env_values = true,
+        default_value = "lifeboat.toml",
+        global = true
+    )]
+    pub plan: PathBuf,
+    /// Print one JSON document on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress and no log on standard error, only errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// The verbs of this version.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look at a folder and write a plan and a key for it
+    Init(Init),
+    /// Check the plan
+    Lint(Lint),
+    /// Take a snapshot of components into every tier
+    Backup(Backup),
+    /// Show snapshots
+    List(List),
+    /// Read stored snapshots back and prove them
+    Verify(Verify),
+    /// Bring components back, beside the live data or in its place
+    Restore(Restore),
+    /// Rehearse a restore in a sandbox, timed and judged
+    #[command(subcommand)]
+    Drill(Drill),
+    /// Say what would be lost if it burned now, and how long it would take
+    Status(Status),
+    /// Read the signed log of everything that was done
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Look for what would hinder a recovery
+    Doctor(Doctor),
+    /// Protect, damage and recover an example application, and write a page about it
+    Demo(Demo),
+    /// Print the JSON Schema of the plan file
+    Schema,
+    /// Print a completion script
+    Completions(Completions),
+    /// Print the manual page, or write all of them to a folder
+    Man(Man),
+}
+
+/// `init`
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The folder of the application
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// Where copies are to live [default: a folder beside the application's]
+    #[arg(long, value_name = "PATH")]
+    pub tier: Option<PathBuf>,
+    /// Move a plan that is there aside and write a new one; a key that is there is kept and used
+    #[arg(long)]
+    pub force: bool,
+    /// Print the plan, write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// `lint`
+#[derive(Debug, Args)]
+pub struct Lint {
+    /// Explain a finding's code
+    #[arg(long, value_name = "CODE")]
+    pub explain: Option<String>,
+}
+
+/// `backup`
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// The components; all of the plan if none is named
+    #[arg(value_name = "COMPONENT")]
+    pub components: Vec<String>,
+    /// Take the components of this schedule and tag the snapshots with its name
+    #[arg(long, value_name = "NAME")]
+    pub schedule: Option<String>,
+    /// Prove each new snapshot right away
+    #[arg(long)]
+    pub verify: bool,
+    /// Say what would be captured, write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// `list`
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only this component's snapshots
+    #[arg(value_name = "COMPONENT")]
+    pub component: Option<String>,
+}
+
+/// `verify`
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// A component (its newest snapshot) or a snapshot's id; every component if left out
+    #[arg(value_name = "COMPONENT|SNAPSHOT")]
+    pub what: Option<String>,
+    /// Structure only: do not read the data
+    #[arg(long)]
+    pub quick: bool,
+    /// Every snapshot, not only the newest of each component
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `restore`
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("which").required(true).args(["component", "all"])))]
+#[command(group(clap::ArgGroup::new("where").required(true).args(["to", "in_place"])))]
+pub struct Restore {
+    /// The component
+    #[arg(value_name = "COMPONENT")]
+    pub component: Option<String>,
+    /// Every component of the plan, each into its own folder
+    #[arg(long, conflicts_with = "path")]
+    pub all: bool,
+    /// A new or empty folder for the restored data
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// The newest snapshot at or before this time (`2026-11-21 02:00Z`, `2 hours ago`,
+    /// `yesterday 02:00`), or a snapshot's id [default: the newest verified]
+    #[arg(long, value_name = "TIME|SNAPSHOT")]
+    pub at: Option<String>,
+    /// Only this file or folder of the component
+    #[arg(long, value_name = "SUBPATH", conflicts_with = "in_place")]
+    pub path: Option<PathBuf>,
+    /// Only snapshots that a verify has proven
+    #[arg(long)]
+    pub verified_only: bool,
+    /// Put the restored data in place of the live data, which is kept aside
+    #[arg(long)]
+    pub in_place: bool,
+    /// Leave a copy that failed its checks where it was staged, for a look
+    #[arg(long)]
+    pub keep_failed: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// With `--yes`: the name of the component that is replaced; with `--all` the plan's name
+    #[arg(long, value_name = "NAME", requires = "yes")]
+    pub confirm: Option<String>,
+    /// Say what would be restored from where, write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// `drill`
+#[derive(Debug, Subcommand)]
+pub enum Drill {
+    /// Run drills now
+    Run(DrillRun),
+    /// Show the drills of the plan, their next runs and last results
+    List,
+}
+
+/// `drill run`
+#[derive(Debug, Args)]
+pub struct DrillRun {
+    /// Drills of the plan or components; every component if none is named
+    #[arg(value_name = "NAME|COMPONENT")]
+    pub names: Vec<String>,
+    /// Say what would be rehearsed, write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// `status`
+#[derive(Debug, Args)]
+pub struct Status {
+    /// End with 10 if an objective is missed, 3 if something else is wrong
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// `audit`
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Show the newest entries
+    Log(AuditLog),
+    /// Prove that no entry was edited, removed, reordered or cut off
+    Verify(AuditVerify),
+}
+
+/// `audit log`
+#[derive(Debug, Args)]
+pub struct AuditLog {
+    /// How many entries, newest last
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+}
+
+/// `audit verify`
+#[derive(Debug, Args)]
+pub struct AuditVerify {
+    /// The fingerprint of the signing key, from the recovery kit [default: the local key]
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub key: Option<String>,
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+pub struct Doctor {}
+
+/// `demo`
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// An empty or absent folder to work in [default: a new temporary folder]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Keep the application, the tier and the key, not only the page
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// `completions`
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// `man`
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Write one page a command into this folder
+    pub dir: Option<PathBuf>,
+    /// Name the pages, write nothing
+    #[arg(short = 'n', long, requires = "dir")]
+    pub dry_run: bool,
+}
+
+/// Verbs of the design that a later version brings.
+pub const LATER: &[&str] = &[
+    "simulate",
+    "plan",
+    "stream",
+    "recover-rows",
+    "import-csv",
+    "export",
+    "prune",
+    "copy",
+    "repair",
+    "scenario",
+    "incident",
+    "evidence",
+    "key",
+    "kit",
+    "bootstrap",
+    "serve",
+    "watch",
+    "install",
+    "wal",
+];

@@ -1,0 +1,10 @@
+//! One file a command or a family of them: it parses what was typed, calls a flow and renders what
+//! came back.
+
+pub mod doctor;
+pub mod lint;
+pub mod manuals;
+pub mod protect;
+pub mod prove;
+pub mod restore;
+pub mod status;

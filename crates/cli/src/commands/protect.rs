@@ -1,0 +1,55 @@
+//! `backup`, `list` and `verify`.
+
+use lifeboat_model::exit::Exit;
+use lifeboat_recovery::flows::{self, BackupRequest, ListRequest, VerifyRequest};
+
+use crate::args::{Backup, List, Verify};
+use crate::fault::Outcome;
+use crate::hands::Hands;
+use crate::render;
+use crate::screen::Reply;
+
+/// `lifeboat backup [COMPONENT…]`
+pub fn backup(args: &Backup, hands: &Hands<'_>) -> Outcome<Reply> {
+    let wired = hands.open()?;
+    wired.say_not_carried_out(hands.screen);
+    let request = BackupRequest {
+        components: args.components.clone(),
+        schedule: args.schedule.clone(),
+        verify: args.verify,
+    };
+    if args.dry_run {
+        let planned = flows::plan_backup(&wired.world, &request)?;
+        let text = render::planned_backup(&planned, hands.screen);
+        return Reply::new(Exit::Done, "backup-recipe", &planned, text);
+    }
+    let report = flows::backup(&wired.world, &request);
+    wired.progress.clear();
+    let report = report?;
+    let text = render::backup(&report, hands.screen);
+    Reply::new(report.exit(), "backup", &report, text)
+}
+
+/// `lifeboat list [COMPONENT]`
+pub fn list(args: &List, hands: &Hands<'_>) -> Outcome<Reply> {
+    let wired = hands.open()?;
+    let request = ListRequest { component: args.component.clone() };
+    let report = flows::list(&wired.world, &request)?;
+    let text = render::list(&report, hands.screen);
+    Reply::new(Exit::Done, "list", &report, text)
+}
+
+/// `lifeboat verify [COMPONENT|SNAPSHOT]`
+pub fn verify(args: &Verify, hands: &Hands<'_>) -> Outcome<Reply> {
+    let wired = hands.open()?;
+    let request = VerifyRequest {
+        what: args.what.iter().cloned().collect(),
+        all: args.all,
+        quick: args.quick,
+    };
+    let report = flows::verify(&wired.world, &request);
+    wired.progress.clear();
+    let report = report?;
+    let text = render::verify(&report, hands.screen);
+    Reply::new(report.exit(), "verify", &report, text)
+}

@@ -1,0 +1,53 @@
+//! `list`.
+
+use lifeboat_model::verdict::Verdict;
+use lifeboat_recovery::report::{ListReport, ListedSnapshot};
+
+use super::{short, tier, warnings, when};
+use crate::screen::{Look, Screen};
+use crate::text;
+
+/// Snapshots, newest first.
+pub fn list(report: &ListReport, screen: &Screen) -> String {
+    let mut out = String::new();
+    if report.snapshots.is_empty() {
+        out.push_str(&format!("no snapshots in {}\n", tier(&report.tier)));
+        return out + &warnings(screen, &report.warnings);
+    }
+    let mut grid = screen.table(&["snapshot", "component", "taken", "size", "host", "level", ""]);
+    for snapshot in &report.snapshots {
+        let (remark, look) = remark(snapshot);
+        grid.row(&[
+            (short(&snapshot.snapshot), Look::Plain),
+            (snapshot.component.as_deref().unwrap_or("-"), Look::Name),
+            (&when(snapshot.time, &report.head), Look::Plain),
+            (&snapshot.bytes.map_or_else(|| "-".into(), text::size), Look::Number),
+            (&snapshot.host, Look::Plain),
+            (snapshot.level.as_deref().unwrap_or("-"), Look::Plain),
+            (&remark, look),
+        ]);
+    }
+    out.push_str(&grid.text());
+    out.push_str(&warnings(screen, &report.warnings));
+    out.push_str(&screen.dim(&format!(
+        "{} in {}\n",
+        text::plural(report.snapshots.len() as u64, "snapshot", "snapshots"),
+        tier(&report.tier)
+    )));
+    out
+}
+
+/// What sets a snapshot apart.
+fn remark(snapshot: &ListedSnapshot) -> (String, Look) {
+    let failed = snapshot.verdict.is_some_and(|verdict| verdict == Verdict::Fail);
+    let words: Vec<&str> = [
+        (failed, "failed its verification"),
+        (snapshot.partial, "partial"),
+        (snapshot.foreign, "foreign"),
+    ]
+    .into_iter()
+    .filter_map(|(holds, word)| holds.then_some(word))
+    .collect();
+    let look = if failed { Look::Bad } else { Look::Doubt };
+    (words.join(", "), look)
+}

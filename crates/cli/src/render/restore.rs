@@ -1,0 +1,106 @@
+//! `restore`.
+
+use lifeboat_recovery::report::{PlannedRestore, RestoreReport};
+
+use super::{
+    cell, failed_checks, failure, short, short_or_dash, span, tally, tier, warnings, when,
+};
+use crate::screen::{Look, Screen};
+use crate::text;
+
+/// The report of a restore.
+pub fn restore(report: &RestoreReport, screen: &Screen) -> String {
+    let mut grid = screen.table(&[
+        "component",
+        "snapshot",
+        "complete up to",
+        "files",
+        "bytes",
+        "took",
+        "proof",
+        "verdict",
+    ]);
+    for component in &report.components {
+        let point =
+            component.complete_up_to.map_or_else(|| "-".into(), |at| when(at, &report.head));
+        grid.row(&[
+            (component.component.as_str(), Look::Name),
+            (short_or_dash(component.snapshot.as_ref()), Look::Plain),
+            (&point, Look::Plain),
+            (&text::count(component.files), Look::Number),
+            (&text::size(component.bytes), Look::Number),
+            (&text::seconds(component.seconds), Look::Number),
+            (&tally(&component.checks), Look::Plain),
+            cell(component.verdict),
+        ]);
+    }
+    let mut out = grid.text();
+    for component in &report.components {
+        out.push_str(&failed_checks(screen, &component.component, &component.checks));
+        if let Some(error) = &component.error {
+            out.push_str(&failure(screen, &component.component, error));
+        }
+        if let Some(target) = &component.target {
+            out.push_str(&format!("{} is in {target}", component.component));
+            if let Some(lost) = component.rpo_seconds {
+                out.push_str(&format!("; going back to this point loses {}", text::seconds(lost)));
+            }
+            out.push('\n');
+        }
+        for kept in &component.kept {
+            out.push_str(&format!("{}: the former state is kept in {kept}\n", component.component));
+        }
+    }
+    out.push_str(&failed_checks(screen, "together", &report.together));
+    if report.skew.len() > 1 {
+        out.push_str(&skew(report, screen));
+    }
+    out.push_str(&warnings(screen, &report.warnings));
+    let end = if report.interrupted { ", interrupted" } else { "" };
+    out.push_str(&format!(
+        "{} from {}, {}{end}\n",
+        screen.verdict(report.verdict),
+        tier(&report.tier),
+        text::seconds(report.rto_seconds)
+    ));
+    out
+}
+
+/// How far apart the components' points are.
+fn skew(report: &RestoreReport, screen: &Screen) -> String {
+    let mut grid = screen.table(&["skew", "complete up to", "behind the newest"]);
+    for entry in &report.skew {
+        grid.row(&[
+            (entry.component.as_str(), Look::Name),
+            (&text::time(entry.complete_up_to), Look::Plain),
+            (&text::seconds(entry.behind_seconds), Look::Number),
+        ]);
+    }
+    format!("\n{}\n", grid.text())
+}
+
+/// What a restore would do.
+pub fn planned_restore(report: &PlannedRestore, screen: &Screen) -> String {
+    let mut out = format!("would restore from {}; nothing was written\n", tier(&report.tier));
+    for component in &report.components {
+        out.push_str(&format!(
+            "\n{} {} of {}, complete up to {}\n  chosen: {}\n  target: {}\n",
+            screen.bold(&component.component),
+            short(&component.snapshot),
+            text::time(component.snapshot_time),
+            when(component.complete_up_to, &report.head),
+            component.chosen,
+            component.target
+        ));
+        for (at, step) in component.steps.iter().enumerate() {
+            out.push_str(&format!("  {}. {step}\n", at + 1));
+        }
+    }
+    let free = report.bytes_free.map_or_else(|| "unknown".into(), text::size);
+    out.push_str(&format!("\nneeds {}, free {free}", text::size(report.bytes_needed)));
+    if report.components.len() > 1 {
+        out.push_str(&format!(", skew {}", span(report.skew_seconds)));
+    }
+    out.push('\n');
+    out
+}

@@ -1,0 +1,129 @@
+//! `status`: if it burned now, what would be lost, how long would it take, how is that known?
+
+use lifeboat_recovery::report::{ComponentState, ComponentStatus, NextRun, StatusReport};
+
+use super::{span, tier, warnings};
+use crate::screen::{Look, Screen};
+use crate::text;
+
+/// The status.
+pub fn status(report: &StatusReport, screen: &Screen) -> String {
+    let state = match look(report.state) {
+        Look::Good => screen.green(report.state.words()),
+        Look::Doubt => screen.yellow(report.state.words()),
+        _ => screen.red(report.state.words()),
+    };
+    let mut out = format!(
+        "{}: {state}   {}   now {}\n\n",
+        screen.bold(&report.head.plan),
+        tier(&report.tier),
+        text::time(report.head.finished)
+    );
+    out.push_str(&components(report, screen));
+    for component in &report.components {
+        for reason in &component.reasons {
+            out.push_str(&format!("{} {}: {reason}\n", screen.yellow("!"), component.component));
+        }
+    }
+    if let Some(error) = &report.tier_error {
+        out.push_str(&super::failure(screen, &format!("tier {}", report.tier.name), error));
+        out.push_str("    what stands above comes from the local catalog\n");
+    }
+    for action in &report.running {
+        out.push_str(&format!(
+            "running: {} {} by {} since {}\n",
+            action.action,
+            action.object,
+            action.operator,
+            text::age(action.time, report.head.finished)
+        ));
+    }
+    for action in &report.interrupted {
+        out.push_str(&format!(
+            "{} interrupted: {} {}, started {} by {}, never finished\n",
+            screen.yellow("!"),
+            action.action,
+            action.object,
+            text::time(action.time),
+            action.operator
+        ));
+    }
+    out.push_str(&warnings(screen, &report.findings));
+    out + &next_runs(&report.next_runs, screen)
+}
+
+fn components(report: &StatusReport, screen: &Screen) -> String {
+    let mut grid = screen.table(&[
+        "component",
+        "class",
+        "could lose now / RPO",
+        "restore took / RTO",
+        "newest",
+        "proven",
+        "drill",
+        "copies",
+        "state",
+    ]);
+    for component in &report.components {
+        let (lose, back) = exposure(component);
+        let ago = |at: jiff::Timestamp| text::age(at, report.head.finished);
+        grid.row(&[
+            (component.component.as_str(), Look::Name),
+            (component.class.as_deref().unwrap_or("-"), Look::Plain),
+            (&lose, Look::Plain),
+            (&back, Look::Plain),
+            (
+                &component.newest.as_ref().map_or_else(|| "never".into(), |p| ago(p.time)),
+                Look::Plain,
+            ),
+            (
+                &component.newest_verified.as_ref().map_or_else(|| "never".into(), |p| ago(p.time)),
+                Look::Plain,
+            ),
+            (
+                &component.last_drill.as_ref().map_or_else(
+                    || "never".into(),
+                    |drill| format!("{} {}", drill.verdict.word(), ago(drill.time)),
+                ),
+                Look::Plain,
+            ),
+            (&text::count(component.snapshots), Look::Number),
+            (component.state.words(), look(component.state)),
+        ]);
+    }
+    grid.text()
+}
+
+/// What would be lost and how long it would take, each against its objective.
+fn exposure(component: &ComponentStatus) -> (String, String) {
+    let objective = |seconds: Option<f64>| seconds.map_or_else(|| "none".into(), text::seconds);
+    let measured = component.last_drill.as_ref().and_then(|drill| drill.rto_seconds);
+    let lose = match component.newest {
+        None => "everything".into(),
+        Some(_) => span(component.live_rpo_seconds),
+    };
+    (
+        format!("{lose} / {}", objective(component.rpo_objective_seconds)),
+        format!("{} / {}", span(measured), objective(component.rto_objective_seconds)),
+    )
+}
+
+fn next_runs(runs: &[NextRun], screen: &Screen) -> String {
+    let mut out = String::new();
+    for run in runs {
+        let times: Vec<String> = run.times.iter().map(|at| text::minute(*at)).collect();
+        let note = run.note.as_ref().map_or_else(String::new, |note| format!("{note} "));
+        out.push_str(&screen.dim(&format!("next {}: {note}{}\n", run.schedule, times.join(", "))));
+    }
+    out
+}
+
+fn look(state: ComponentState) -> Look {
+    match state {
+        ComponentState::Ok => Look::Good,
+        ComponentState::Unproven | ComponentState::Partial => Look::Doubt,
+        ComponentState::Failing | ComponentState::ObjectiveMissed | ComponentState::Unprotected => {
+            Look::Bad
+        }
+    }
+}

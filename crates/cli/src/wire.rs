@@ -1,0 +1,251 @@
+//! Wiring: the one place that builds adapters and hands them to the flows.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lifeboat_adapters::files::{FilesEngine, FilesInPlace, FilesOptions, FilesSource};
+use lifeboat_adapters::sqlite::{
+    NewestChange, QUESTION_LIMIT, SqliteEngine, SqliteInPlace, SqliteOptions, SqliteSource,
+};
+use lifeboat_adapters::{LocalPlace, ShellRunner, SystemDisk};
+use lifeboat_model::manifest::Content;
+use lifeboat_model::plan::{Files, Kind, Location, Many, Plan, Sqlite, paths};
+use lifeboat_model::span::At;
+use lifeboat_recovery::env::{Adapters, Secret, Tier, VaultKey, World};
+use lifeboat_recovery::ports::{Engine, InPlace, Source, SourceError};
+use lifeboat_recovery::state::State;
+use lifeboat_vault::{Clock, Monitor};
+
+use crate::environment::Environment;
+use crate::fault::{Fault, Outcome};
+use crate::hands::{Hands, Wired};
+use crate::key;
+use crate::plan_file::PlanFile;
+use crate::progress::Progress;
+
+/// Builds the world of a plan. A missing key is not an error yet: some commands go without it.
+///
+/// # Errors
+/// Exit 2 if the plan names no tier that this version carries out.
+pub fn build(hands: &Hands<'_>, file: PlanFile) -> Outcome<Wired> {
+    let progress = Arc::new(Progress::new(hands.screen.live, hands.screen.quiet));
+    build_with(hands, file, Arc::clone(&progress), progress)
+}
+
+/// The same, with progress told to `monitor`.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_with(
+    hands: &Hands<'_>,
+    file: PlanFile,
+    progress: Arc<Progress>,
+    monitor: Arc<dyn Monitor>,
+) -> Outcome<Wired> {
+    let clock: Arc<dyn Clock> = hands.clock.clone();
+    let plan = Arc::new(file.plan.clone());
+    let tier = tier(&file, &clock)?;
+    let other_tiers =
+        plan.tier.keys().filter(|name| **name != tier.name).cloned().collect::<Vec<String>>();
+    let (key, no_key) = match vault_key(&file, hands) {
+        Ok(key) => (Some(key), None),
+        Err(fault) => (None, Some(fault)),
+    };
+    let user = user(hands.environment);
+    let world = World {
+        revision: plan.revision(),
+        plan_folder: file.folder.clone(),
+        state: State::new(plan.state(&file.folder)),
+        monitor: Arc::clone(&monitor),
+        cancel: hands.cancel.clone(),
+        operator: operator(hands.environment, &user),
+        host: host(),
+        user,
+        pid: std::process::id(),
+        tier,
+        other_tiers,
+        key,
+        identity: identity(&file, hands)?,
+        adapters: adapters(&file, &clock, &monitor),
+        runner: Arc::new(ShellRunner::new(Arc::clone(&clock), hands.environment.text("PATH"))),
+        disk: Arc::new(SystemDisk),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        plan,
+        clock,
+    };
+    Ok(Wired { file, world, progress, no_key })
+}
+
+/// The first tier on a local path; further ones are said aloud elsewhere.
+fn tier(file: &PlanFile, clock: &Arc<dyn Clock>) -> Outcome<Tier> {
+    let Some((name, written)) = file.plan.first_local_tier() else {
+        return Err(Fault::usage(
+            "the plan has no tier on a local path, and this version carries out no other",
+        )
+        .hint("add `[tier.local]` with `url = \"/path/on/another/disk\"`"));
+    };
+    let path = paths::resolve(&file.base(), written.strip_prefix("file://").unwrap_or(written));
+    Ok(Tier {
+        name: name.to_owned(),
+        url: written.to_owned(),
+        place: Arc::new(LocalPlace::new(path, Arc::clone(clock))),
+    })
+}
+
+fn vault_key(file: &PlanFile, hands: &Hands<'_>) -> Outcome<VaultKey> {
+    let source = file.plan.key.vault();
+    let base = file.base();
+    let secret = key::read(
+        "the vault key",
+        &source,
+        |path| paths::resolve(&base, path),
+        hands.environment,
+        hands.clock.as_ref(),
+    )?;
+    Ok(VaultKey { strength: key::strength(&secret), secret: Secret::new(secret.as_str()) })
+}
+
+/// The plan's own age identity, where it names one. Only restores need it; a host without it is
+/// told so by the flow that wants it.
+fn identity(file: &PlanFile, hands: &Hands<'_>) -> Outcome<Option<Secret>> {
+    let Some(source) = file.plan.key.identity() else { return Ok(None) };
+    let base = file.base();
+    let resolve = |path: &str| paths::resolve(&base, path);
+    let secret =
+        key::read("the identity", &source, resolve, hands.environment, hands.clock.as_ref());
+    match secret {
+        Ok(secret) => Ok(Some(Secret::new(secret.as_str()))),
+        Err(fault) if fault.exit == lifeboat_model::exit::Exit::Refused => Err(fault),
+        Err(_) => Ok(None),
+    }
+}
+
+/// This host's name.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The user that this process runs as, by name where there is one.
+fn user(environment: Environment) -> String {
+    let id = rustix::process::geteuid().as_raw().to_string();
+    let table = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = table.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, third) = (fields.next()?, fields.nth(1)?);
+        (third == id).then(|| name.to_owned())
+    });
+    named.or_else(|| environment.text("USER")).unwrap_or(id)
+}
+
+/// Who asked: behind `sudo` the person, not root.
+fn operator(environment: Environment, user: &str) -> String {
+    match environment.text("SUDO_USER") {
+        Some(person) if person != user => format!("{person} as {user}"),
+        _ => user.to_owned(),
+    }
+}
+
+/// The adapters of each component, by its kind.
+fn adapters(file: &PlanFile, clock: &Arc<dyn Clock>, monitor: &Arc<dyn Monitor>) -> Adapters {
+    let live = Arc::new(Live::of(file));
+    let (for_place, clock, monitor) = (Arc::clone(&live), Arc::clone(clock), Arc::clone(monitor));
+    Adapters {
+        source: Arc::new(move |name| live.source(name)),
+        engine: Arc::new(move |_, manifest, vault, snapshot| {
+            let engine: Box<dyn Engine> = match &manifest.content {
+                Content::Sqlite(content) => {
+                    let file = content.file.trim_start_matches('/');
+                    Box::new(SqliteEngine::new(file, Arc::clone(&clock), QUESTION_LIMIT))
+                }
+                Content::Files(_) => Box::new(FilesEngine::new(vault.clone(), snapshot.clone())),
+            };
+            Ok(engine)
+        }),
+        in_place: Arc::new(move |name, manifest| {
+            let swap: Box<dyn InPlace> = match &manifest.content {
+                Content::Sqlite(content) => {
+                    let recorded = || PathBuf::from(&content.source);
+                    let path = for_place.database(name).unwrap_or_else(recorded);
+                    Box::new(SqliteInPlace::new(&path, Arc::clone(&monitor))?)
+                }
+                Content::Files(content) => {
+                    Box::new(FilesInPlace::new(&content.roots, Arc::clone(&monitor))?)
+                }
+            };
+            Ok(swap)
+        }),
+    }
+}
+
+/// Where the live data is, by the plan.
+struct Live {
+    plan: Plan,
+    folder: PathBuf,
+    base: PathBuf,
+    keep_out: Vec<PathBuf>,
+}
+
+impl Live {
+    fn of(file: &PlanFile) -> Live {
+        let base = file.base();
+        let tiers = file.plan.tier.values().filter_map(|tier| match tier.location() {
+            Location::Local(path) => Some(paths::resolve(&base, path)),
+            _ => None,
+        });
+        let mut keep_out: Vec<PathBuf> = tiers.collect();
+        keep_out.push(file.plan.state(&file.folder));
+        Live { plan: file.plan.clone(), folder: file.folder.clone(), base, keep_out }
+    }
+
+    fn source(&self, name: &str) -> Result<Box<dyn Source>, SourceError> {
+        let unfit = |what: String| SourceError::Unfit {
+            what,
+            hint: "`lifeboat lint` says what this version carries out".to_owned(),
+        };
+        let Some(component) = self.plan.component.get(name) else {
+            return Err(unfit(format!("the plan has no component {name}")));
+        };
+        match &component.kind {
+            Kind::Sqlite(sqlite) => Ok(Box::new(SqliteSource::new(name, self.sqlite(sqlite)))),
+            Kind::Files(files) => Ok(Box::new(FilesSource::new(self.files(name, files)))),
+            other => {
+                Err(unfit(format!("components of kind {} come in a later version", other.key())))
+            }
+        }
+    }
+
+    fn sqlite(&self, sqlite: &Sqlite) -> SqliteOptions {
+        let mut options = SqliteOptions::new(self.plan.path(&self.folder, &sqlite.path));
+        options.max_block = sqlite.max_block().std();
+        options.newest_change = sqlite.newest().map(|(table, column)| NewestChange {
+            table: table.to_owned(),
+            column: column.to_owned(),
+        });
+        options
+    }
+
+    fn files(&self, name: &str, files: &Files) -> FilesOptions {
+        let texts = |list: &Many<At<String>>| list.iter().map(|it| it.to_string()).collect();
+        let root = |path: &At<String>| {
+            let absolute = self.plan.path(&self.folder, path);
+            let tree = paths::tree_path(&self.base, &absolute);
+            (absolute, tree)
+        };
+        FilesOptions {
+            component: name.to_owned(),
+            roots: files.paths.iter().map(root).collect(),
+            include: texts(&files.include),
+            exclude: texts(&files.exclude),
+            one_file_system: files.one_file_system,
+            keep_out: self.keep_out.clone(),
+        }
+    }
+
+    /// The live database of a component.
+    fn database(&self, name: &str) -> Option<PathBuf> {
+        match &self.plan.component.get(name)?.kind {
+            Kind::Sqlite(sqlite) => Some(self.plan.path(&self.folder, &sqlite.path)),
+            _ => None,
+        }
+    }
+}
