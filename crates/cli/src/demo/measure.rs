@@ -13,8 +13,15 @@ use super::application::{Order, PRODUCTS};
 use super::picture;
 use super::story::Writer;
 
-/// A transaction that took longer during a backup counts as stalled.
-pub const STALL: Duration = Duration::from_millis(500);
+/// A transaction that took longer during a backup counts as stalled, unless the machine is so busy
+/// that others took half as long without one.
+const STALL: Duration = Duration::from_secs(1);
+
+/// True if a backup held the application up.
+pub fn stalled(writer: &Writer) -> bool {
+    writer.longest_backup_ms > STALL.as_secs_f64() * 1000.0
+        && writer.longest_backup_ms > 2.0 * writer.longest_quiet_ms
+}
 
 /// Orders a second, from the first to the last.
 pub fn rate(orders: &[Order]) -> f64 {
@@ -149,6 +156,8 @@ mod tests {
         assert_eq!(writer.longest_backup_ms, 450.0);
         assert_eq!(writer.longest_quiet_ms, 3.0);
         assert_eq!(writer.tenths.iter().sum::<u32>(), 4);
+        assert!(!stalled(&writer));
+        assert!(stalled(&Writer { longest_backup_ms: 1500.0, ..writer }));
     }
 
     #[test]

@@ -29,9 +29,8 @@ impl Scenes<'_> {
         let verdict = Verdict::of(verdicts.chain(components.iter().map(|row| row.verdict)));
         let damaged = self.began + Duration::from_secs_f64(self.times.damaged);
         let writer = measure::writer(&self.orders, &self.backups, self.began, damaged);
-        let stalled = writer.longest_backup_ms > measure::STALL.as_secs_f64() * 1000.0;
         Ok(Story {
-            verdict: if stalled { Verdict::Fail } else { verdict },
+            verdict: if measure::stalled(&writer) { Verdict::Fail } else { verdict },
             started: self.started,
             seconds: self.now(),
             components,

@@ -1,0 +1,99 @@
+//! `kill -9` at random moments: nothing is lost, the next run works, no half-restored target looks
+//! finished. The long form of this is `scripts/soak`.
+
+use std::fs;
+use std::time::Duration;
+
+use lifeboat_adapters::SystemClock;
+use lifeboat_vault::Clock;
+
+use crate::kit::{App, contents, count_orders};
+
+/// Moments spread over the run of an unharmed command.
+fn moments(whole: Duration, number: u32) -> Vec<Duration> {
+    (1..=number).map(|at| whole * (2 * at - 1) / (2 * number)).collect()
+}
+
+fn large_app() -> App {
+    let app = App::new();
+    for number in 0..400u32 {
+        let bytes: Vec<u8> =
+            (0..60_000u32).map(|at| (at.wrapping_mul(number * 2 + 40_503) >> 7) as u8).collect();
+        fs::write(app.root.join(format!("media/2026/more-{number}.bin")), bytes).unwrap();
+    }
+    app
+}
+
+/// Runs a command and kills it after `span`.
+fn kill_after(app: &App, args: &[&str], span: Duration, clock: &SystemClock) {
+    let mut child = app
+        .command(args)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    clock.sleep(span);
+    let _ = child.kill();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_killed_backup_loses_nothing() {
+    let app = large_app();
+    let clock = SystemClock::new();
+    let began = clock.monotonic();
+    app.run(&["backup", "config"]).ends(0);
+    app.run(&["backup"]).ends(0);
+    let whole = clock.monotonic() - began;
+    for (turn, span) in moments(whole, 5).into_iter().enumerate() {
+        // New content, so that there is something to write.
+        fs::write(app.root.join("media/new.bin"), vec![turn as u8; 3_000_000]).unwrap();
+        kill_after(&app, &["backup"], span, &clock);
+        let check = app.restic(&["check", "--read-data", "--no-lock"]);
+        assert_eq!(check.code, 0, "after {span:?}: {}{}", check.out, check.err);
+    }
+    app.run(&["backup"]).ends(0);
+    app.run(&["verify", "--all"]).ends(0);
+    app.run(&["audit", "verify"]).ends(0);
+    app.run(&["restore", "media", "--to", "../back"]).ends(0);
+    assert!(contents(&app.root.join("media")) == contents(&app.dir.path().join("back/media")));
+    let log = app.json(&["audit", "log", "--limit", "100"]).1;
+    assert!(log["entries"].as_array().unwrap().len() >= 6, "{log:#}");
+}
+
+#[test]
+fn a_killed_restore_never_looks_finished() {
+    let app = large_app();
+    let clock = SystemClock::new();
+    app.run(&["backup"]).ends(0);
+    let began = clock.monotonic();
+    app.run(&["restore", "--all", "--to", "../whole"]).ends(0);
+    let whole = clock.monotonic() - began;
+    let expected = contents(&app.dir.path().join("whole"));
+    for (turn, span) in moments(whole, 5).into_iter().enumerate() {
+        let name = format!("../cut-{turn}");
+        kill_after(&app, &["restore", "--all", "--to", &name], span, &clock);
+        let target = app.root.join(&name);
+        if target.exists() {
+            for component in fs::read_dir(&target).unwrap() {
+                // What stands under its own name is whole.
+                let component = component.unwrap().path();
+                let name = component.file_name().unwrap().to_str().unwrap().to_owned();
+                if !name.contains(".lifeboat-partial-") {
+                    let whole = app.dir.path().join("whole").join(&name);
+                    assert!(contents(&component) == contents(&whole), "{name} is half there");
+                }
+            }
+        }
+    }
+    app.run(&["restore", "--all", "--to", "../again"]).ends(0);
+    assert!(contents(&app.dir.path().join("again")) == expected);
+    assert_eq!(count_orders(&app.dir.path().join("again/orders/orders.db")), 500);
+    app.run(&["audit", "verify"]).ends(0);
+    let left = fs::read_dir(app.dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains(".lifeboat-partial-"))
+        .count();
+    assert_eq!(left, 0, "staging folders of killed restores were left behind");
+}

@@ -1,0 +1,13 @@
+//! The command line from outside: the binary, real files, real SQLite, the stock restic.
+
+#![allow(clippy::unwrap_used)] // helpers of tests; a test that panics has failed
+
+mod bad_input;
+mod commands;
+mod demo;
+mod journey;
+mod kill;
+mod kit;
+mod machine_readable;
+mod readme;
+mod secrets;
