@@ -12,11 +12,16 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use lifeboat_vault::Entry;
 
+/// The folders of a tier in which this program makes objects.
+const OURS: [&str; 4] = ["vault", "journal", "ledger", "plan"];
+/// How the names of sealed objects end.
+const SEALED: &str = ".age";
+
 /// Every object under the folder `prefix`, in key order. A missing folder has none.
 pub(super) fn list(root: &Path, prefix: &str) -> io::Result<Vec<Entry>> {
     let folder = prefix.trim_end_matches('/');
     let mut entries = Vec::new();
-    walk(root, folder, &mut |key, meta, _| {
+    walk(root, folder, &mut |key, meta| {
         if !is_leftover(&key) {
             let modified = modified(meta)?;
             entries.push(Entry { key, size: meta.len(), modified });
@@ -27,16 +32,55 @@ pub(super) fn list(root: &Path, prefix: &str) -> io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// What killed uploads left, with its time.
-pub(super) fn leftovers(root: &Path) -> io::Result<Vec<(PathBuf, Timestamp)>> {
+/// What killed uploads of our own objects left, with its time.
+///
+/// The tier may be a folder with other things in it, and `NAME#DIGITS` is a name that others give
+/// too: only the folders and names that this program makes are looked at, no symbolic link is
+/// followed, and what cannot be read is passed over, for a leftover does no harm.
+pub(super) fn leftovers(root: &Path) -> Vec<(PathBuf, Timestamp)> {
     let mut found = Vec::new();
-    walk(root, "", &mut |key, meta, path| {
-        if is_leftover(&key) {
-            found.push((path, modified(meta)?));
+    for folder in OURS {
+        look_below(root, folder, &mut found);
+    }
+    found
+}
+
+fn look_below(root: &Path, folder: &str, found: &mut Vec<(PathBuf, Timestamp)>) {
+    let path = root.join(folder);
+    if !std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
+        return;
+    }
+    let Ok(reader) = std::fs::read_dir(&path) else { return };
+    for entry in reader.flatten() {
+        let (Ok(name), Ok(meta)) = (entry.file_name().into_string(), entry.metadata()) else {
+            continue;
+        };
+        let key = format!("{folder}/{name}");
+        if meta.is_dir() {
+            look_below(root, &key, found);
+        } else if let (true, true, Ok(time)) =
+            (meta.is_file(), is_our_leftover(&key), modified(&meta))
+        {
+            found.push((entry.path(), time));
         }
-        Ok(())
-    })?;
-    Ok(found)
+    }
+}
+
+/// True for a leftover beside a key of ours: an object of the vault, or a sealed one.
+fn is_our_leftover(key: &str) -> bool {
+    let Some((object, _)) = key.rsplit_once('#').filter(|_| is_leftover(key)) else {
+        return false;
+    };
+    let is_id = |name: &str| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let parts: Vec<&str> = object.split('/').collect();
+    match parts[..] {
+        ["vault", "config"] => true,
+        ["vault", "keys" | "index" | "snapshots" | "locks", name] => is_id(name),
+        ["vault", "data", folder, name] => is_id(name) && name.get(..2) == Some(folder),
+        ["journal" | "plan", name] => name.ends_with(SEALED),
+        ["ledger", _, "entries" | "checkpoints" | "evidence", name] => name.ends_with(SEALED),
+        _ => false,
+    }
 }
 
 /// True for `NAME#DIGITS`, the name under which `object_store` stages an upload.
@@ -50,7 +94,7 @@ fn modified(meta: &Metadata) -> io::Result<Timestamp> {
     Timestamp::try_from(meta.modified()?).map_err(io::Error::other)
 }
 
-type Visit<'a> = dyn FnMut(String, &Metadata, PathBuf) -> io::Result<()> + 'a;
+type Visit<'a> = dyn FnMut(String, &Metadata) -> io::Result<()> + 'a;
 
 fn walk(root: &Path, folder: &str, visit: &mut Visit<'_>) -> io::Result<()> {
     let reader = match std::fs::read_dir(root.join(folder)) {
@@ -68,7 +112,7 @@ fn walk(root: &Path, folder: &str, visit: &mut Visit<'_>) -> io::Result<()> {
         match metadata(&entry)? {
             None => {}
             Some(meta) if meta.is_dir() => walk(root, &key, visit)?,
-            Some(meta) if meta.is_file() => visit(key, &meta, entry.path())?,
+            Some(meta) if meta.is_file() => visit(key, &meta)?,
             Some(_) => {}
         }
     }
@@ -87,7 +131,7 @@ fn metadata(entry: &DirEntry) -> io::Result<Option<Metadata>> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_leftover;
+    use super::{is_leftover, is_our_leftover};
 
     #[test]
     fn a_leftover_is_a_name_with_a_number_sign_and_digits() {
@@ -95,6 +139,31 @@ mod tests {
         assert!(is_leftover("config#12"));
         for object in ["data/ab/abcd", "a#", "a#1b", "a#1/b", "#x", "1"] {
             assert!(!is_leftover(object), "{object}");
+        }
+    }
+
+    #[test]
+    fn only_names_of_our_objects_are_swept() {
+        let id = "ab".repeat(32);
+        for ours in [
+            "vault/config#1".to_owned(),
+            format!("vault/index/{id}#12"),
+            format!("vault/data/ab/{id}#1"),
+            "journal/identity.age#3".to_owned(),
+            "ledger/a.host/entries/1-2.jsonl.zst.age#1".to_owned(),
+        ] {
+            assert!(is_our_leftover(&ours), "{ours}");
+        }
+        for other in [
+            "vault/notes#1".to_owned(),
+            format!("vault/data/cd/{id}#1"),
+            format!("vault/other/{id}#1"),
+            format!("vault/index/{id}"),
+            format!("index/{id}#1"),
+            "ledger/song#1".to_owned(),
+            "journal/2024#1".to_owned(),
+        ] {
+            assert!(!is_our_leftover(&other), "{other}");
         }
     }
 }

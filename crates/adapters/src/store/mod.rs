@@ -115,23 +115,15 @@ impl LocalTier {
     }
 
     /// Removes what killed uploads left, if older than [`LEFTOVER_AGE`] at `now`; returns how many.
-    /// Called before writing (a backup), never by a reader: it looks at every folder of the tier.
+    /// Called before writing (a backup), never by a reader. Only names of our own objects in our
+    /// own folders go, and what cannot be looked at or removed stays: tidying fails no backup.
     pub fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.reachable("list", "")?;
-        let failed = |source| error::from_io("list", "", &self.describe(), source);
-        let mut swept = 0;
-        for (path, modified) in listing::leftovers(&self.root).map_err(failed)? {
-            if now.duration_since(modified) > LEFTOVER_AGE {
-                match std::fs::remove_file(&path) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                        let key = path.display().to_string();
-                        return Err(error::from_io("delete", &key, &self.describe(), e));
-                    }
-                    _ => swept += 1,
-                }
-            }
-        }
-        Ok(swept)
+        let old = |modified| now.duration_since(modified) > LEFTOVER_AGE;
+        let leftovers = listing::leftovers(&self.root).into_iter();
+        let swept = leftovers
+            .filter(|(path, modified)| old(*modified) && std::fs::remove_file(path).is_ok());
+        Ok(swept.count() as u64)
     }
 
     /// An error unless the root is still the folder that was opened.

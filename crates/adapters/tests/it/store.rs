@@ -298,7 +298,7 @@ fn an_upload_killed_before_the_link_leaves_no_object() {
     let name = "store::an_upload_killed_before_the_link_leaves_no_object";
     if let Some(folder) = upload_to() {
         let tier = LocalTier::open(&folder).unwrap();
-        put(&tier, "data/a", b"half a pack");
+        put(&tier, "vault/config", b"half a pack");
         println!("uploaded");
         return;
     }
@@ -315,23 +315,49 @@ fn an_upload_killed_before_the_link_leaves_no_object() {
     };
     let killed = run(&["-e", "inject=link,linkat:signal=KILL:error=EINTR"]);
     assert_eq!(killed.status.signal(), Some(9), "{killed:?}");
-    assert_eq!(tier.get("data/a").unwrap_err().kind, StoreErrorKind::NotFound);
+    assert_eq!(tier.get("vault/config").unwrap_err().kind, StoreErrorKind::NotFound);
     assert_eq!(keys(&*tier, ""), [""; 0]);
-    assert!(tier.root().join("data/a#1").exists(), "the kill came too early or too late");
+    assert!(tier.root().join("vault/config#1").exists(), "the kill came too early or too late");
 
     // The next upload of the same object works beside the leftover.
     let again = run(&[]);
     assert!(String::from_utf8_lossy(&again.stdout).contains("uploaded"), "{again:?}");
-    assert_eq!(&tier.get("data/a").unwrap()[..], b"half a pack");
-    assert_eq!(keys(&*tier, ""), ["data/a"]);
+    assert_eq!(&tier.get("vault/config").unwrap()[..], b"half a pack");
+    assert_eq!(keys(&*tier, ""), ["vault/config"]);
 
     // A young leftover may belong to a running upload; an old one is swept, alone.
-    let staged = fs::metadata(tier.root().join("data/a#1")).unwrap().modified().unwrap();
+    let staged = fs::metadata(tier.root().join("vault/config#1")).unwrap().modified().unwrap();
     let staged = Timestamp::try_from(staged).unwrap();
     assert_eq!(tier.sweep(staged + SignedDuration::from_hours(23)).unwrap(), 0);
     assert_eq!(tier.sweep(staged + SignedDuration::from_hours(25)).unwrap(), 1);
-    assert_eq!(fs::read_dir(tier.root().join("data")).unwrap().count(), 1);
-    assert_eq!(&tier.get("data/a").unwrap()[..], b"half a pack");
+    assert_eq!(fs::read_dir(tier.root().join("vault")).unwrap().count(), 1);
+    assert_eq!(&tier.get("vault/config").unwrap()[..], b"half a pack");
+}
+
+/// A tier may stand in a folder full of other things.
+#[test]
+fn a_sweep_leaves_alone_what_is_not_ours() {
+    let (guard, tier) = tier();
+    let id = "ab".repeat(32);
+    let ours = [format!("vault/data/ab/{id}#1"), "journal/identity.age#2".to_owned()];
+    let elsewhere = guard.path().join("elsewhere");
+    let foreign = ["song#1", "vault/notes#1", "photos/track#12", "ledger/x#1"];
+    for name in ours.iter().map(String::as_str).chain(foreign) {
+        let path = tier.root().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join(format!("{id}#1")), "").unwrap();
+    symlink(&elsewhere, tier.root().join("vault/index")).unwrap();
+    symlink("nowhere", tier.root().join("broken")).unwrap();
+    symlink("loop", tier.root().join("vault/loop")).unwrap();
+    let far = Timestamp::try_from(fs::metadata(tier.root()).unwrap().modified().unwrap()).unwrap()
+        + SignedDuration::from_hours(1000);
+    assert_eq!(tier.sweep(far).unwrap(), 2);
+    assert!(ours.iter().all(|name| !tier.root().join(name).exists()));
+    assert!(foreign.iter().all(|name| tier.root().join(name).exists()));
+    assert!(elsewhere.join(format!("{id}#1")).exists());
 }
 
 fn place(path: &Path) -> LocalPlace {
