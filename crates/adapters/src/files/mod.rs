@@ -4,12 +4,15 @@
 //! - [`FilesEngine`] counts a restored copy and hashes it against the manifest.
 //! - [`FilesInPlace`] exchanges a copy with the live trees, all roots or none.
 
+mod bring;
 mod differences;
 mod engine;
 mod exchange;
 mod holders;
 mod in_place;
+mod journal;
 mod lease;
+mod left_out;
 mod renames;
 mod rules;
 mod source;

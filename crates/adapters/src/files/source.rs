@@ -13,6 +13,8 @@ use lifeboat_model::manifest::{Content, FORMAT, FilesContent, FilesRoot, Manifes
 use lifeboat_recovery::ports::{Capture, CaptureContext, Source, SourceError};
 use lifeboat_vault::{BackupSession, Filter, Root, WalkSpec};
 
+use super::in_place::resolve;
+use super::journal;
 use super::rules::Rules;
 
 /// A component of files.
@@ -58,6 +60,31 @@ impl FilesSource {
         Ok(roots)
     }
 
+    /// Refuses to read what a restore in place that was cut off left half swapped.
+    fn refuse_half(&self) -> Result<(), SourceError> {
+        for (named, _) in &self.options.roots {
+            let live = resolve(named);
+            let half = journal::read(&live)
+                .and_then(|steps| Ok(!steps.as_deref().map_or(Ok(true), journal::is_whole)?))
+                .map_err(|error| unreadable(&journal::path(&live), error))?;
+            if half {
+                return Err(SourceError::Unfit {
+                    what: format!(
+                        "a restore in place of {} was cut off between the former state and the \
+                         restored one",
+                        named.display()
+                    ),
+                    hint: format!(
+                        "run `lifeboat restore … --in-place` for {} once more: it first puts the \
+                         former state back",
+                        self.options.component
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn rules(&self, roots: &[Root]) -> Result<Rules, SourceError> {
         let options = &self.options;
         let sources = roots.iter().map(|root| root.source.clone()).collect();
@@ -84,6 +111,7 @@ impl Source for FilesSource {
         context: &CaptureContext<'_>,
     ) -> Result<Capture, SourceError> {
         let started = context.clock.wall();
+        self.refuse_half()?;
         let roots = self.roots(context)?;
         let rules = Arc::new(self.rules(&roots)?);
         let walked = session.add_paths(&WalkSpec {

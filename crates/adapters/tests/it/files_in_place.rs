@@ -255,7 +255,7 @@ fn a_failure_at_any_step_leaves_the_former_state() {
 
 #[test]
 fn a_failure_at_any_step_without_exchange_leaves_the_former_state() {
-    assert_eq!(fail_everywhere(false, Scene::new), 4);
+    assert_eq!(fail_everywhere(false, Scene::new), 8);
 }
 
 /// The first root is a mount point, and the copy is staged in it.
@@ -299,7 +299,7 @@ fn a_failure_at_any_step_in_a_mount_point_leaves_the_former_state() {
         match scene.with(Box::new(renames)).swap(&copy, &scene.manifest(), "T") {
             Ok(_) => {
                 assert!(says(&scene.live("data/media"), "new"));
-                assert_eq!(step, 8);
+                assert_eq!(step, 9);
                 return;
             }
             Err(_) => assert_eq!(scene.state(), before, "step {step}"),
@@ -492,4 +492,182 @@ fn a_writer_that_slips_in_during_the_swap_undoes_it() {
     let error = in_place.swap(&scene.copy(), &scene.manifest(), "T").unwrap_err();
     assert!(matches!(error, EngineError::Refused { .. }), "{error}");
     assert_eq!(scene.state(), before);
+}
+
+/// Ends the process, as far as the swap can tell, before the n-th change.
+struct Dying(Failing);
+
+impl Renames for Dying {
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<bool> {
+        self.0.exchange(one, other).or_else(|_| std::panic::resume_unwind(Box::new("killed")))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to).or_else(|_| std::panic::resume_unwind(Box::new("killed")))
+    }
+    fn sync(&self, folder: &Path) -> io::Result<()> {
+        FileSystem.sync(folder)
+    }
+}
+
+/// Kills the swap before each change, removes the staging folder as a later start does, and lets
+/// the next look settle it: everything is old, or everything is new.
+fn kill_everywhere(exchanges: bool, scene: impl Fn() -> (Scene, PathBuf, Option<Mounted>)) {
+    for step in 0..100 {
+        let (scene, staging, _disk) = scene();
+        let dying = Dying(Failing { left: AtomicUsize::new(step), exchanges });
+        let in_place = scene.with(Box::new(dying));
+        let copy = staging.join(if staging.ends_with("staging") { "copy" } else { "data" });
+        let swap = || in_place.swap(&copy, &scene.manifest(), "T").map(|_| ());
+        let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(swap)).is_err();
+        fs::remove_dir_all(&staging).unwrap();
+        assert_eq!(scene.in_place().writers().unwrap(), WriterProof::Stopped, "step {step}");
+        let what = if killed { "old" } else { "new" };
+        for root in &scene.roots {
+            assert!(says(Path::new(&root.source), what), "step {step}: {:#?}", scene.state());
+        }
+        let left: Vec<_> = scene.state().into_keys().filter(|p| p.contains("lifeboat-")).collect();
+        assert!(left.is_empty(), "step {step}: {left:?}");
+        // And the next restore works.
+        if !killed {
+            assert!(step >= 4);
+            return;
+        }
+    }
+    panic!("it never succeeds");
+}
+
+fn plain_scene() -> (Scene, PathBuf, Option<Mounted>) {
+    let scene = Scene::new();
+    let staging = scene.base().join("staging");
+    (scene, staging, None)
+}
+
+#[test]
+fn a_swap_killed_at_any_step_is_settled() {
+    kill_everywhere(true, plain_scene);
+}
+
+#[test]
+fn a_swap_killed_at_any_step_without_exchange_is_settled() {
+    kill_everywhere(false, plain_scene);
+}
+
+#[test]
+fn a_swap_of_a_mount_point_killed_at_any_step_is_settled() {
+    kill_everywhere(true, || {
+        let (scene, disk) = mounted_scene();
+        let staging = scene.live("data/media/x.lifeboat-partial-1");
+        (scene, staging, Some(disk))
+    });
+}
+
+/// Fails at the n-th change and ever after: not even the way back works.
+struct Dead(AtomicUsize);
+
+impl Renames for Dead {
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<bool> {
+        self.rename(one, other).and_then(|()| FileSystem.exchange(one, other))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match self.0.load(Ordering::SeqCst) {
+            0 => Err(io::Error::other("planted failure")),
+            _ => {
+                self.0.fetch_sub(1, Ordering::SeqCst);
+                if to.exists() { Ok(()) } else { FileSystem.rename(from, to) }
+            }
+        }
+    }
+    fn sync(&self, folder: &Path) -> io::Result<()> {
+        FileSystem.sync(folder)
+    }
+}
+
+#[test]
+fn the_old_state_is_never_in_the_staging_folder() {
+    for step in 0..4 {
+        let scene = Scene::new();
+        let dead = Dead(AtomicUsize::new(step));
+        scene.with(Box::new(dead)).swap(&scene.copy(), &scene.manifest(), "T").unwrap_err();
+        assert!(ROOTS.iter().all(|root| !scene.copy().join(root).join("only-old").exists()));
+        fs::remove_dir_all(scene.base().join("staging")).unwrap();
+        scene.in_place().writers().unwrap();
+        assert!(ROOTS.iter().all(|root| says(&scene.live(root), "old")), "step {step}");
+    }
+}
+
+#[test]
+fn what_captures_leave_out_goes_over_and_back() {
+    let scene = Scene::new();
+    let media = scene.live("data/media");
+    fs::write(media.join("sub/x.tmp"), "mine").unwrap();
+    fs::create_dir(media.join("cache")).unwrap();
+    fs::write(media.join("cache/y"), "mine").unwrap();
+    let exclude = ["*.tmp", "cache/"].map(str::to_owned);
+    let in_place = scene.in_place().leaving_out(&[], &exclude).unwrap();
+    let kept = in_place.swap(&scene.copy(), &scene.manifest(), "T").unwrap();
+    let mine = |root: &Path| root.join("sub/x.tmp").exists() && root.join("cache/y").exists();
+    assert!(says(&media, "new") && mine(&media));
+    assert!(!kept[0].join("sub/x.tmp").exists() && !kept[0].join("cache").exists());
+    in_place.undo(&kept).unwrap();
+    assert!(says(&media, "old") && mine(&media));
+}
+
+#[test]
+fn a_failure_at_any_step_leaves_what_captures_leave_out_where_it_was() {
+    for step in 0..10 {
+        let scene = Scene::new();
+        fs::write(scene.live("etc/sub/x.tmp"), "mine").unwrap();
+        fs::write(scene.live("data/media/y.tmp"), "mine").unwrap();
+        let before = scene.state();
+        let renames = Failing { left: AtomicUsize::new(step), exchanges: true };
+        let in_place =
+            scene.with(Box::new(renames)).leaving_out(&[], &["*.tmp".to_owned()]).unwrap();
+        match in_place.swap(&scene.copy(), &scene.manifest(), "T") {
+            Ok(_) => return assert_eq!(step, 6),
+            Err(_) => assert_eq!(scene.state(), before, "step {step}"),
+        }
+    }
+}
+
+#[test]
+fn what_must_not_leave_with_the_old_state_refuses_the_swap() {
+    let scene = Scene::new();
+    let tier = scene.live("data/media/tier");
+    fs::create_dir(&tier).unwrap();
+    let before = scene.state();
+    let in_place = scene.in_place().keep_out([tier.clone(), scene.base().join("elsewhere")]);
+    let refused = |error: EngineError| match error {
+        EngineError::Refused { what, hint } => {
+            assert!(hint.contains("--to"), "{hint}");
+            what
+        }
+        other => panic!("{other}"),
+    };
+    assert!(refused(in_place.writers().unwrap_err()).contains(tier.to_str().unwrap()));
+    refused(in_place.swap(&scene.copy(), &scene.manifest(), "T").unwrap_err());
+    assert_eq!(scene.state(), before);
+    // Another file system in a root would leave with it as well.
+    let _disk = Mounted::on(tier, "size=64k");
+    assert!(refused(scene.swap().unwrap_err()).contains("mounted"));
+}
+
+#[test]
+fn half_a_swap_is_not_captured() {
+    let kit = crate::files_kit::Kit::new();
+    for (tree, what) in [("one", "old"), ("two", "old"), ("copy/one", "new"), ("copy/two", "new")] {
+        fill(&kit.app(tree), what);
+    }
+    let taken = kit.capture(kit.options(&["one", "two"])).unwrap();
+    let roots = taken.content().roots.clone();
+    let in_place = |renames: Box<dyn Renames>| {
+        FilesInPlace::with_renames(&roots, Arc::new(NoMonitor), renames).unwrap()
+    };
+    let dead = in_place(Box::new(Dead(AtomicUsize::new(2))));
+    let error = dead.swap(&kit.app("copy"), &taken.manifest, "T").unwrap_err();
+    assert!(matches!(error, EngineError::Failed { .. }), "{error}");
+    let error = kit.capture(kit.options(&["two"])).map(|_| ()).unwrap_err();
+    assert!(matches!(error, lifeboat_recovery::ports::SourceError::Unfit { .. }), "{error}");
+    in_place(Box::new(FileSystem)).writers().unwrap();
+    kit.capture(kit.options(&["one", "two"])).map(|_| ()).unwrap();
+    assert!(["one", "two"].iter().all(|root| says(&kit.app(root), "old")));
 }
