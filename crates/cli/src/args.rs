@@ -11,7 +11,6 @@ use clap::{Args, Parser, Subcommand};
 #[command(
     name = "lifeboat",
     version,
-    propagate_version = true,
     arg_required_else_help = true,
     disable_help_subcommand = true,
     max_term_width = 100,
@@ -30,6 +29,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
 pub struct Global {
     /// The plan file
     #[arg(
@@ -57,7 +57,7 @@ pub enum Command {
     Init(Init),
     /// Check the plan
     Lint(Lint),
-    /// Take a snapshot of components into every tier
+    /// Take one consistent snapshot of each component
     Backup(Backup),
     /// Show snapshots
     List(List),
@@ -164,7 +164,7 @@ pub struct Restore {
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
     /// The newest snapshot at or before this time (`2026-11-21 02:00Z`, `2 hours ago`,
-    /// `yesterday 02:00`), or a snapshot's id [default: the newest verified]
+    /// `yesterday 02:00`), or a snapshot's id [default: the newest that has not failed]
     #[arg(long, value_name = "TIME|SNAPSHOT")]
     pub at: Option<String>,
     /// Only this file or folder of the component

@@ -48,10 +48,11 @@ impl Progress {
 }
 
 impl Monitor for Progress {
+    /// Components follow one another: their totals add up.
     fn total(&self, stage: Stage, bytes: u64, _items: u64) {
         self.with_bar(stage, |bar| {
             if bytes > 0 {
-                bar.set_length(bytes);
+                bar.set_length(bar.length().unwrap_or(bar.position()) + bytes);
                 bar.set_style(style(true));
             }
         });
@@ -61,6 +62,11 @@ impl Monitor for Progress {
         let done = self.items[place(stage)].fetch_add(items, Ordering::Relaxed) + items;
         self.with_bar(stage, |bar| {
             bar.inc(bytes);
+            // Not every component knows its size beforehand: no bar that is more than full.
+            if bar.length().is_some_and(|length| bar.position() > length) {
+                bar.unset_length();
+                bar.set_style(style(false));
+            }
             bar.set_message(crate::text::plural(done, "item", "items"));
         });
     }

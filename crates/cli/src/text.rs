@@ -75,9 +75,17 @@ pub fn time(at: Timestamp) -> String {
     at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-/// `2026-11-21 02:00Z`, for what is planned to the minute.
-pub fn minute(at: Timestamp) -> String {
-    at.to_zoned(TimeZone::UTC).strftime("%a %Y-%m-%d %H:%MZ").to_string()
+/// Planned times; a day is named once: `Sat 2026-11-21 02:00, 14:00, Sun 2026-11-22 02:00 UTC`.
+pub fn minutes(times: &[Timestamp]) -> String {
+    let mut day = None;
+    let mut out = Vec::new();
+    for at in times {
+        let at = at.to_zoned(TimeZone::UTC);
+        let form = if day == Some(at.date()) { "%H:%M" } else { "%a %Y-%m-%d %H:%M" };
+        day = Some(at.date());
+        out.push(at.strftime(form).to_string());
+    }
+    if out.is_empty() { "never".into() } else { format!("{} UTC", out.join(", ")) }
 }
 
 /// `3m ago`, `in 2h 5m`, `just now`.
@@ -155,6 +163,16 @@ mod tests {
         assert_eq!(age(at(0), now), "just now");
         assert_eq!(age(at(-185), now), "3m ago");
         assert_eq!(age(at(7500), now), "in 2h 5m");
+    }
+
+    #[test]
+    fn planned_times_name_a_day_once() {
+        let times = ["2026-11-21T22:00:00Z", "2026-11-21T23:00:00Z", "2026-11-22T00:00:00Z"];
+        assert_eq!(
+            minutes(&times.map(|at| at.parse().unwrap())),
+            "Sat 2026-11-21 22:00, 23:00, Sun 2026-11-22 00:00 UTC"
+        );
+        assert_eq!(minutes(&[]), "never");
     }
 
     #[test]

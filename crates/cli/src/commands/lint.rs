@@ -159,13 +159,13 @@ fn words(
         ));
     }
     for runs in schedules {
-        let next: Vec<String> = runs.next.iter().map(|at| text::minute(*at)).collect();
         out.push_str(&screen.dim(&format!(
-            "schedule {}: {}; next {}\n",
+            "schedule {}: {}; next {}",
             runs.schedule,
             runs.when,
-            next.join(", ")
+            text::minutes(&runs.next)
         )));
+        out.push('\n');
     }
     let number = |severity| findings.iter().filter(|it| it.severity == severity).count() as u64;
     let (errors, warnings) = (number(Severity::Error), number(Severity::Warning));

@@ -40,7 +40,7 @@ pub fn backup(report: &BackupReport, screen: &Screen) -> String {
     out.push_str(&warnings(screen, &report.warnings));
     let names: Vec<&str> = report.components.iter().filter_map(|c| c.artefact.as_deref()).collect();
     for name in names {
-        out.push_str(&screen.dim(&format!("made {name}\n")));
+        out.push_str(&format!("{}\n", screen.dim(&format!("made {name}"))));
     }
     let end =
         if report.interrupted { "; interrupted, what is stored is reused next time" } else { "" };

@@ -111,8 +111,9 @@ fn planned(report: &DrillListReport, plan: &Plan, screen: &Screen) -> String {
     }
     let mut out = grid.text();
     for drill in report.planned.iter().filter(|drill| !drill.next_runs.is_empty()) {
-        let times: Vec<String> = drill.next_runs.iter().map(|at| text::minute(*at)).collect();
-        out.push_str(&screen.dim(&format!("next {}: {}\n", drill.drill, times.join(", "))));
+        let times = text::minutes(&drill.next_runs);
+        out.push_str(&screen.dim(&format!("next {}: {times}", drill.drill)));
+        out.push('\n');
     }
     out
 }

@@ -111,9 +111,10 @@ fn exposure(component: &ComponentStatus) -> (String, String) {
 fn next_runs(runs: &[NextRun], screen: &Screen) -> String {
     let mut out = String::new();
     for run in runs {
-        let times: Vec<String> = run.times.iter().map(|at| text::minute(*at)).collect();
         let note = run.note.as_ref().map_or_else(String::new, |note| format!("{note} "));
-        out.push_str(&screen.dim(&format!("next {}: {note}{}\n", run.schedule, times.join(", "))));
+        let times = if run.times.is_empty() { String::new() } else { text::minutes(&run.times) };
+        out.push_str(&screen.dim(&format!("next {}: {note}{times}", run.schedule)));
+        out.push('\n');
     }
     out
 }

@@ -30,7 +30,7 @@ pub fn verify(report: &VerifyReport, screen: &Screen) -> String {
         out.push_str(&damaged(screen, damage));
     }
     for note in &vault.notes {
-        out.push_str(&screen.dim(&format!("  {note}\n")));
+        out.push_str(&format!("{}\n", screen.dim(&format!("  {note}"))));
     }
     for snapshot in &report.snapshots {
         out.push_str(&format!(

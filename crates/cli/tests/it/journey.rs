@@ -176,3 +176,63 @@ fn key_from_environment_and_command() {
     run.env("SHOP_KEY", crate::kit::KEY);
     Ran::of(run.output().unwrap()).ends(0);
 }
+
+#[test]
+fn lint_refuses_a_key_among_the_data_and_backups_go_on() {
+    let app = App::new();
+    let inside = app.root.join("media/vault.key");
+    fs::copy(&app.key, &inside).unwrap();
+    let key = format!("vault_file = \"{}\"", app.key.display());
+    app.write_plan(&app.plan_text().replace(&key, "vault_file = \"media/vault.key\""));
+    let ran = app.run(&["lint"]).ends(2);
+    assert!(ran.out.contains("LB001") && ran.out.contains("lifeboat.toml:7"), "{}", ran.out);
+    assert!(app.run(&["lint", "--explain", "LB001"]).ends(0).out.len() > 100);
+    app.run(&["lint", "--explain", "LB999"]).ends(6);
+    let (code, report) = app.json(&["lint"]);
+    assert_eq!((code, report["errors"].as_u64()), (2, Some(1)), "{report:#}");
+    // A plan with lint errors that still parses backs up and restores all the same.
+    app.run(&["backup"]).ends(0);
+    app.run(&["restore", "orders", "--to", "../back"]).ends(0);
+}
+
+#[test]
+fn the_example_of_the_design_passes_lint() {
+    let app = App::bare();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plans/example.toml");
+    let ran = app.run(&["-c", example, "lint"]).ends(0);
+    assert!(
+        ran.out.contains("not carried out by this version: component `accounts`"),
+        "{}",
+        ran.out
+    );
+}
+
+#[test]
+fn ctrl_c_stops_a_backup_that_goes_on_the_next_time() {
+    let app = App::new();
+    for number in 0..30 {
+        let bytes = crate::kit::noise(4 << 20);
+        fs::write(app.root.join(format!("media/large-{number}.bin")), bytes).unwrap();
+    }
+    let clock = lifeboat_adapters::SystemClock::new();
+    let child = app
+        .command(&["backup", "media", "--json"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    lifeboat_vault::Clock::sleep(&clock, std::time::Duration::from_millis(600));
+    let id = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    // A fast machine may be done before it is asked.
+    if ran.code != 0 {
+        assert_eq!(ran.code, 5, "{ran:?}");
+        assert!(ran.err.contains("stopping at the next safe point"), "{}", ran.err);
+        assert_eq!(ran.json()["exit"], 5);
+        assert_eq!(app.restic(&["check", "--read-data"]).code, 0);
+    }
+    app.run(&["backup", "media"]).ends(0);
+    app.run(&["verify", "media"]).ends(0);
+    app.run(&["audit", "verify"]).ends(0);
+}

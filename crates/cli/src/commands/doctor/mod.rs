@@ -124,7 +124,7 @@ fn render(findings: &[Finding], screen: &Screen) -> String {
         };
         out.push_str(&format!("{mark} {:<8} {}\n", finding.about, finding.what));
         if let Some(why) = &finding.why {
-            out.push_str(&screen.dim(&format!("           {why}\n")));
+            out.push_str(&format!("{}\n", screen.dim(&format!("           {why}"))));
         }
         if let Some(fix) = &finding.fix {
             out.push_str(&format!("           fix: {fix}\n"));

@@ -24,7 +24,7 @@ pub fn findings(wired: &Wired, hands: &Hands<'_>) -> Vec<Finding> {
             return vec![finding];
         }
     };
-    let mut list = Vec::new();
+    let mut list = never(&report.components);
     for component in &report.components {
         list.extend(verified(component, hands));
         list.extend(drilled(component));
@@ -47,16 +47,38 @@ pub fn findings(wired: &Wired, hands: &Hands<'_>) -> Vec<Finding> {
     list
 }
 
+/// One finding for all components that were never proven, one for all never rehearsed.
+fn never(components: &[ComponentStatus]) -> Vec<Finding> {
+    let names = |lacks: fn(&ComponentStatus) -> bool| -> Vec<&str> {
+        let there = components.iter().filter(|it| it.newest.is_some() && lacks(it));
+        there.map(|it| it.component.as_str()).collect()
+    };
+    let mut list = Vec::new();
+    let unproven = names(|it| it.newest_verified.is_none());
+    if !unproven.is_empty() {
+        list.push(
+            Finding::warning(
+                "proof",
+                format!("no snapshot of {} was ever proven", text::list(&unproven)),
+            )
+            .why("a backup that was never restored is a hope")
+            .fix("lifeboat verify"),
+        );
+    }
+    let unrehearsed = names(|it| it.last_drill.is_none());
+    if !unrehearsed.is_empty() {
+        list.push(
+            Finding::warning("drill", format!("never rehearsed: {}", text::list(&unrehearsed)))
+                .why("nobody knows how long its recovery takes")
+                .fix("lifeboat drill run"),
+        );
+    }
+    list
+}
+
 fn verified(component: &ComponentStatus, hands: &Hands<'_>) -> Option<Finding> {
     let name = &component.component;
-    component.newest.as_ref()?;
-    let Some(point) = &component.newest_verified else {
-        return Some(
-            Finding::warning("proof", format!("no snapshot of {name} was ever proven"))
-                .why("a backup that was never restored is a hope")
-                .fix(format!("lifeboat verify {name}")),
-        );
-    };
+    let point = component.newest_verified.as_ref()?;
     let age = hands.now().duration_since(point.time).as_secs_f64();
     let words =
         format!("the newest proven snapshot of {name} is {} old", text::seconds(age.max(0.0)));
@@ -71,14 +93,7 @@ fn verified(component: &ComponentStatus, hands: &Hands<'_>) -> Option<Finding> {
 
 fn drilled(component: &ComponentStatus) -> Option<Finding> {
     let name = &component.component;
-    component.newest.as_ref()?;
-    let Some(drill) = &component.last_drill else {
-        return Some(
-            Finding::warning("drill", format!("{name} was never rehearsed"))
-                .why("nobody knows how long its recovery takes")
-                .fix(format!("lifeboat drill run {name}")),
-        );
-    };
+    let drill = component.last_drill.as_ref()?;
     let words = format!(
         "the last drill of {name} was {} ago: {}",
         text::seconds(drill.age_seconds),
