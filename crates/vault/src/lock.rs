@@ -1,8 +1,11 @@
 //! restic's locks, taken and honoured.
 //!
 //! A lock is an object under `locks/`. A new one is made only where none conflicts; after a moment
-//! the others are looked at again, because somebody may have done the same at the same time. Every
-//! five minutes it is replaced by a new one. A lock left by a dead process (same host and no such
+//! the others are looked at again, because somebody may have done the same at the same time. For an
+//! exclusive lock that is before it counts as held; for a shared one it is before anything is
+//! written that others rely on ([`LockGuard::verify`]), so that nobody waits for the moment to pass:
+//! whoever wants to prune looks again for himself, and finds us. Every five minutes a lock is
+//! replaced by a new one. A lock left by a dead process (same host and no such
 //! process, or older than 30 minutes) is removed by whoever comes next. What cannot be read is
 //! respected until it is old.
 
@@ -120,6 +123,8 @@ struct State {
     locks: Arc<dyn LockStore>,
     exclusive: bool,
     current: Mutex<Current>,
+    /// Monotonic time from which on the others are to be looked at again, until that was done.
+    settles: Mutex<Option<Duration>>,
 }
 
 struct Current {
@@ -139,9 +144,7 @@ impl LockGuard {
         let Some(locks) = vault.lock_store().cloned() else { return Ok(LockGuard::none()) };
         look_for_others(vault, &*locks, None, exclusive)?;
         let state = State::create(vault, locks, exclusive)?;
-        vault.environment().clock.sleep(SETTLE);
-        let own = guard_of(&state.current).id;
-        if let Err(conflict) = look_for_others(vault, &*state.locks, Some(&own), exclusive) {
+        if exclusive && let Err(conflict) = state.settle() {
             state.remove();
             return Err(conflict);
         }
@@ -196,7 +199,23 @@ impl State {
         let refreshed = (clock.monotonic(), clock.wall());
         let id = write(vault, &*locks, exclusive)?;
         let current = Mutex::new(Current { id, refreshed, lost: None });
-        Ok(State { vault: vault.clone(), locks, exclusive, current })
+        let settles = Mutex::new(Some(clock.monotonic() + SETTLE));
+        Ok(State { vault: vault.clone(), locks, exclusive, current, settles })
+    }
+
+    /// Looks again for others, once, a moment after the lock was made.
+    fn settle(&self) -> Result<()> {
+        let mut settles = guard_of(&self.settles);
+        let Some(at) = *settles else { return Ok(()) };
+        let clock = &self.vault.environment().clock;
+        let rest = at.saturating_sub(clock.monotonic());
+        if !rest.is_zero() {
+            clock.sleep(rest);
+        }
+        let own = guard_of(&self.current).id;
+        look_for_others(&self.vault, &*self.locks, Some(&own), self.exclusive)?;
+        *settles = None;
+        Ok(())
     }
 
     /// Time since the last replacement; the wall clock counts where the machine slept.
@@ -209,6 +228,7 @@ impl State {
     }
 
     fn verify(&self) -> Result<()> {
+        self.settle()?;
         let current = guard_of(&self.current);
         if let Some(why) = &current.lost {
             return Err(Error::LockLost { why: why.clone() });

@@ -160,6 +160,37 @@ fn of_two_exclusive_locks_at_once_at_most_one_is_held() {
     }
 }
 
+/// A shared lock is sure once it was verified: then no exclusive one is held beside it.
+#[test]
+fn a_verified_shared_lock_and_an_exclusive_one_are_never_held_together() {
+    let store = Arc::new(MemoryStore::default());
+    init(&store);
+    let vaults: Vec<Vault> = (0..4).map(|_| vault(&store)).collect();
+    let mut seen = [0, 0];
+    for _ in 0..50 {
+        let barrier = std::sync::Barrier::new(4);
+        let held = std::sync::Mutex::new([0, 0]);
+        std::thread::scope(|scope| {
+            for (number, vault) in vaults.iter().enumerate() {
+                let (barrier, held) = (&barrier, &held);
+                scope.spawn(move || {
+                    barrier.wait();
+                    let lock = match number % 2 {
+                        0 => vault.lock_exclusively(),
+                        _ => vault.lock_for_writing().and_then(|lock| lock.verify().map(|()| lock)),
+                    };
+                    held.lock().unwrap()[number % 2] += usize::from(lock.is_ok());
+                    barrier.wait();
+                });
+            }
+        });
+        let [exclusive, shared] = held.into_inner().unwrap();
+        assert!(exclusive == 0 || shared == 0, "{exclusive} exclusive beside {shared} shared");
+        seen = [seen[0] + exclusive, seen[1] + shared];
+    }
+    assert!(seen[0] + seen[1] > 0);
+}
+
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let (sender, receiver) = std::sync::mpsc::channel::<()>();
     for _ in 0..200 {
@@ -241,6 +272,10 @@ fn a_store_that_does_not_list_gives_no_lock() {
     store.disarm();
     // The second look fails: our own lock goes away again.
     store.arm(Fault::nth(Verb::List, 2, StoreErrorKind::Unreachable));
-    assert!(matches!(vault.lock_for_writing(), Err(Error::Store(_))));
+    assert!(matches!(vault.lock_exclusively(), Err(Error::Store(_))));
+    assert!(store.list("locks").unwrap().is_empty());
+    store.arm(Fault::nth(Verb::List, 2, StoreErrorKind::Unreachable));
+    let verified = vault.lock_for_writing().and_then(|lock| lock.verify());
+    assert!(matches!(verified, Err(Error::Store(_))));
     assert!(store.list("locks").unwrap().is_empty());
 }
