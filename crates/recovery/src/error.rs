@@ -341,6 +341,8 @@ impl Error {
             Error::Diverged { .. } => "run `lifeboat audit verify`".to_owned(),
             Error::Vault(error) => return vault_hint(error),
             Error::Store(error) => return store_hint(error),
+            Error::State(error) => return state_hint(error),
+            Error::Io { source, path, .. } => return io_hint(source, path),
             Error::Seal(SealError::WrongKey) => {
                 "check that the plan's vault key is the one that this tier was made with".to_owned()
             }
@@ -388,6 +390,23 @@ fn vault_exit(error: &lifeboat_vault::Error) -> Exit {
         Vault::Cancelled => Exit::Interrupted,
         _ => Exit::Failed,
     }
+}
+
+fn state_hint(error: &StateError) -> Option<String> {
+    io_hint(&error.source, &error.path)
+}
+
+fn io_hint(error: &std::io::Error, path: &std::path::Path) -> Option<String> {
+    use std::io::ErrorKind;
+    Some(match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            format!("free some space where {} is", path.display())
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            format!("check owner, mode and mount of {}", path.display())
+        }
+        _ => return None,
+    })
 }
 
 fn vault_hint(error: &lifeboat_vault::Error) -> Option<String> {

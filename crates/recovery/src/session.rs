@@ -164,7 +164,10 @@ fn begin<'w>(world: &'w World, opening: &Opening<'_>) -> Result<(Session<'w>, Op
     if let Err(why) = &tier.sealer {
         warnings.push(format!("nothing can be sealed for the tier: {}", why.line()));
     }
-    warnings.extend(staging::sweep(&world.state)?);
+    match staging::sweep(&world.state) {
+        Ok(swept) => warnings.extend(swept),
+        Err(error) => warnings.push(Failure::of(&error).line()),
+    }
     Ok((Session { world, start, warnings, ledger, action }, tier))
 }
 

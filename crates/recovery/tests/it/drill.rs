@@ -11,7 +11,7 @@ use lifeboat_recovery::flows::{
     plan_drill, plan_restore, status,
 };
 use lifeboat_recovery::report::{DrillReport, FindingKind, Met};
-use lifeboat_testkit::MemoryStore;
+use lifeboat_testkit::{CrashStore, MemoryStore};
 
 use crate::bench::{Bench, bench, tree};
 
@@ -67,6 +67,18 @@ fn a_drill_that_passes_is_measured_judged_signed_and_leaves_nothing() {
     let audit = audit_verify(&b.world(&tier), &AuditRequest::default()).unwrap();
     assert_eq!(audit.verdict, Verdict::Fail);
     assert_eq!(audit.findings[0].kind, FindingKind::Evidence);
+}
+
+/// What is rehearsed cannot be harmed by the rehearsal.
+#[test]
+fn a_drill_takes_no_lock_and_writes_nothing_to_the_vault() {
+    let (b, tier) = saved();
+    let watched = Arc::new(CrashStore::recording(tier.image()));
+    let report = drill(&b.world(&watched), &DrillRequest::default()).unwrap();
+    assert_eq!(report.exit(), Exit::Done);
+    let writes = watched.writes();
+    assert!(writes.iter().all(|write| write.starts_with("create ledger/")), "{writes:?}");
+    assert_eq!(writes.len(), 3, "evidence, entries, checkpoint: {writes:?}");
 }
 
 #[test]

@@ -448,6 +448,40 @@ fn two_hosts_share_a_tier() {
     }
 }
 
+/// `[key] recipient` without the identity: this host seals and cannot open what it sealed.
+#[test]
+fn a_host_that_can_only_seal_backs_up_and_cannot_vouch() {
+    let folder = tempfile::tempdir().unwrap();
+    let identity = folder.path().join("identity");
+    let made = std::process::Command::new("age-keygen").arg("-o").arg(&identity).output();
+    assert!(made.expect("age-keygen is needed: apt-get install age").status.success());
+    let text = fs::read_to_string(&identity).unwrap();
+    let recipient = text.lines().find_map(|l| l.strip_prefix("# public key: ")).unwrap();
+    let mut b = bench();
+    b.plan = b
+        .plan
+        .replace("[tier.local]", &format!("[key]\nrecipient = \"{recipient}\"\n[tier.local]"));
+    let tier = b.tier();
+    run(&b, &tier);
+    run(&b, &tier);
+    assert!(!tier.keys("").contains(&"journal/identity.age".to_owned()));
+    let report = audit(&b, &tier);
+    assert_eq!(report.verdict, Verdict::Inconclusive, "{report:#?}");
+    assert!(report.statement[0].contains("no identity"), "{:?}", report.statement);
+    // Where the identity is, the audit passes.
+    let mut world = b.world(&tier);
+    world.identity = Some(lifeboat_recovery::env::Secret::new(text.clone()));
+    let report = audit_verify(&world, &AuditRequest::default()).unwrap();
+    assert_eq!(report.verdict, Verdict::Pass, "{report:#?}");
+    // A state that is lost cannot be read back; the numbers go on, so that nothing collides.
+    fs::remove_dir_all(b.state()).unwrap();
+    b.pass(60);
+    let saved = backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    assert_eq!(saved.exit(), Exit::Done);
+    assert!(saved.warnings.iter().any(|w| w.contains("unconnected")), "{:?}", saved.warnings);
+    assert_eq!(tier.keys("ledger/shop-1/entries").len(), 3);
+}
+
 #[test]
 fn secrets_and_modes() {
     use std::os::unix::fs::PermissionsExt;

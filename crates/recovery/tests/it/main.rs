@@ -9,6 +9,7 @@ mod crash;
 mod drill;
 mod in_place;
 mod ledger;
+mod manifests;
 mod restore;
 mod seal;
 mod staging;

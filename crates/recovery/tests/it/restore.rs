@@ -204,6 +204,18 @@ fn a_copy_that_fails_its_checks_never_appears() {
     assert!(kept.to_string_lossy().contains(".lifeboat-partial-"), "{kept:?}");
 }
 
+/// Promise 1: a checker that finds nothing to check is no pass.
+#[test]
+fn a_checker_that_looks_at_nothing_keeps_the_copy_back() {
+    let (b, tier) = saved();
+    b.live().blind = true;
+    let report = run(&b, &tier, &one("orders", to(&b, "a")));
+    assert_eq!((report.verdict, report.exit()), (Verdict::Inconclusive, Exit::Unverified));
+    assert!(!to(&b, "a").exists());
+    let checked = verify(&b.world(&tier), &VerifyRequest::default()).unwrap();
+    assert_eq!((checked.verdict, checked.exit()), (Verdict::Inconclusive, Exit::Unverified));
+}
+
 #[test]
 fn a_failed_check_of_the_plan_keeps_the_copy_back() {
     let (b, tier) = saved();

@@ -106,3 +106,21 @@ fn a_changed_or_foreign_object_does_not_open() {
     assert!(matches!(Sealer::new("age1nonsense", None), Err(SealError::BadRecipient(_))));
     assert!(!Path::new("identity.txt").exists());
 }
+
+/// What a released version sealed is opened for ever.
+#[test]
+fn frozen_sealed_objects_open() {
+    let formats = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/formats");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(formats).unwrap() {
+        let folder = entry.unwrap().path();
+        if !folder.file_name().unwrap().to_string_lossy().starts_with("sealed-") {
+            continue;
+        }
+        let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+        let sealer = Sealer::unlock(&read("identity.age"), "frozen").unwrap();
+        assert_eq!(sealer.open(&read("object.jsonl.zst.age")).unwrap(), read("object.jsonl"));
+        seen += 1;
+    }
+    assert!(seen > 0, "at least the first format is frozen");
+}

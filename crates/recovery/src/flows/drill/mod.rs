@@ -161,8 +161,10 @@ fn execute(
         _ if rehearsed.is_empty() => Verdict::Fail,
         verdict => verdict,
     };
-    let (record, head) = (run.evidence(&recipe, &rehearsed, verdict, &findings), session.ledger());
-    let kept = evidence::keep(world, tier, head, &id, record, &mut findings)?;
+    let ledger = session.ledger();
+    let mut record = run.evidence(&recipe, &rehearsed, verdict, &findings);
+    record.ledger = ledger.head()?.map(|head| (head.seq, head.hash));
+    let kept = evidence::keep(world, tier, ledger, &id, record, &mut findings)?;
     let rows = catalog.snapshots()?;
     let facts = rehearsed.iter().flat_map(|one| one.facts(&run, &rows)).collect();
     let detail = detail(&kept, &recipe, verdict);

@@ -1,0 +1,24 @@
+//! Manifests of released formats, frozen in `testdata/formats/` and never edited.
+
+use std::path::Path;
+
+use lifeboat_model::manifest::{Content, Manifest};
+
+#[test]
+fn frozen_manifests_are_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/formats/manifest-1");
+    let read = |name: &str| -> (Manifest, serde_json::Value) {
+        let text = std::fs::read(folder.join(name)).unwrap();
+        (serde_json::from_slice(&text).unwrap(), serde_json::from_slice(&text).unwrap())
+    };
+    let (sqlite, stored) = read("sqlite.json");
+    assert_eq!((sqlite.format, sqlite.component.as_str()), (1, "orders"));
+    let Content::Sqlite(content) = &sqlite.content else { panic!("{sqlite:?}") };
+    assert_eq!(content.tables["orders"].rows, 2);
+    assert_eq!(serde_json::to_value(&sqlite).unwrap(), stored, "nothing of it is dropped");
+
+    let (files, stored) = read("files.json");
+    let Content::Files(content) = &files.content else { panic!("{files:?}") };
+    assert_eq!((content.files, content.folders), (2, 1));
+    assert_eq!(serde_json::to_value(&files).unwrap(), stored);
+}
