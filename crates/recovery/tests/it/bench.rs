@@ -452,6 +452,13 @@ impl Engine for FakeEngine {
 
 struct FakeInPlace(Arc<Mutex<Live>>, PathBuf);
 
+/// Like a real one it holds a lock on the live data until it is gone.
+impl Drop for FakeInPlace {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().log.push("released".to_owned());
+    }
+}
+
 impl InPlace for FakeInPlace {
     fn writers(&self) -> Result<WriterProof, EngineError> {
         let live = self.0.lock().unwrap();

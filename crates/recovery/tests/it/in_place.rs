@@ -61,7 +61,7 @@ fn the_safe_order_and_the_old_state_kept() {
     let (b, tier) = service();
     let report = run(&b, &tier);
     assert_eq!((report.verdict, report.exit()), (Verdict::Pass, Exit::Done), "{report:#?}");
-    assert_eq!(b.log(), ["stop-it", "swap", "start-it", "ask-it"]);
+    assert_eq!(b.log(), ["stop-it", "swap", "start-it", "ask-it", "released"]);
     assert_eq!(tree(&b.app().join("orders")), b.live().data["orders"]);
     let kept = &report.components[0].kept;
     assert_eq!(kept.len(), 1);
@@ -78,7 +78,7 @@ fn writers_without_a_stop_command_are_a_refusal_exit_4() {
     let error = report.components[0].error.as_ref().unwrap();
     assert_eq!(error.message, "orders is in use by shop (4711)");
     assert!(error.hint.as_ref().unwrap().contains("stop"));
-    assert!(b.log().is_empty(), "nothing was done: {:?}", b.log());
+    assert_eq!(b.log(), ["released"], "nothing was done");
     untouched(&b);
 }
 
@@ -88,7 +88,7 @@ fn a_stop_command_that_does_not_stop_them_is_found_out() {
     b.plan = b.plan.replace("stop-it", "pretend");
     let report = run(&b, &tier);
     assert_eq!(report.exit(), Exit::Refused);
-    assert_eq!(b.log(), ["pretend", "start-it"], "started again, nothing swapped");
+    assert_eq!(b.log(), ["pretend", "released", "start-it"], "started again, nothing swapped");
     untouched(&b);
 }
 
@@ -98,7 +98,7 @@ fn a_copy_that_fails_is_not_swapped_in_and_the_service_starts_again() {
     b.live().spoil = Some("orders".into());
     let report = run(&b, &tier);
     assert_eq!(report.exit(), Exit::Unverified);
-    assert_eq!(b.log(), ["stop-it", "start-it"]);
+    assert_eq!(b.log(), ["stop-it", "released", "start-it"], "no lock is held at the start");
     untouched(&b);
 }
 
@@ -106,16 +106,16 @@ fn a_copy_that_fails_is_not_swapped_in_and_the_service_starts_again() {
 fn a_failed_swap_start_or_probe_leads_back() {
     type Break = fn(&Bench);
     let cases: [(&str, Break, &[&str]); 3] = [
-        ("swap", |b| b.live().swap_fails = true, &["stop-it", "swap", "start-it"]),
+        ("swap", |b| b.live().swap_fails = true, &["stop-it", "swap", "released", "start-it"]),
         (
             "probe",
             |b| b.live().commands.extend([("ask-it".to_owned(), 1)]),
-            &["stop-it", "swap", "start-it", "ask-it", "stop-it", "undo", "start-it"],
+            &["stop-it", "swap", "start-it", "ask-it", "stop-it", "undo", "released", "start-it"],
         ),
         (
             "start",
             |b| b.live().commands.extend([("start-it".to_owned(), 7)]),
-            &["stop-it", "swap", "start-it", "undo", "start-it"],
+            &["stop-it", "swap", "start-it", "undo", "released", "start-it"],
         ),
     ];
     for (name, break_it, log) in cases {

@@ -59,8 +59,9 @@ fn one(
     let mut run = Run {
         job,
         item,
+        parent,
         subject: &subject,
-        swapper: &*swapper,
+        swapper: Some(swapper),
         staging: None,
         copy: None,
         stopped: false,
@@ -93,8 +94,11 @@ fn one(
 struct Run<'a> {
     job: &'a Job<'a>,
     item: &'a RestoreItem,
+    /// Where the copy is staged: on the live data's file system.
+    parent: PathBuf,
     subject: &'a Subject<'a>,
-    swapper: &'a dyn InPlace,
+    /// Gone before anything is started: it may hold a lock on the live data.
+    swapper: Option<Box<dyn InPlace>>,
     staging: Option<Staging>,
     copy: Option<Copy<'a>>,
     /// The stop command ran, and nothing was started since.
@@ -160,13 +164,14 @@ impl Run<'_> {
 
     /// After a stop command processes get a moment; without one the answer is taken as it is.
     fn prove_stopped(&self) -> Result<()> {
+        let Some(swapper) = &self.swapper else { return Ok(()) };
         let looks = if self.stopped { LOOKS } else { 1 };
         let mut who = Vec::new();
         for look in 0..looks {
             if look > 0 {
                 self.job.world.clock.sleep(BETWEEN);
             }
-            match self.swapper.writers()? {
+            match swapper.writers()? {
                 WriterProof::Stopped => return Ok(()),
                 WriterProof::Running(running) => who = running,
             }
@@ -176,9 +181,8 @@ impl Run<'_> {
 
     fn extract(&mut self, entry: &mut ComponentRestore) -> Result<()> {
         let world = self.job.world;
-        let parent = self.swapper.staging_parent();
         let stem = format!("{}{MARK}", self.item.component);
-        let staging = Staging::make(&world.state, &parent, &stem, "restore")?;
+        let staging = Staging::make(&world.state, &self.parent, &stem, "restore")?;
         let engine = &*world.adapters.engine;
         let folder = staging.data().to_owned();
         self.staging = Some(staging);
@@ -214,9 +218,9 @@ impl Run<'_> {
     fn swap(&mut self) -> Result<()> {
         let world = self.job.world;
         world.stop_if_cancelled()?;
-        let Some(staging) = &self.staging else { return Ok(()) };
+        let (Some(staging), Some(swapper)) = (&self.staging, &self.swapper) else { return Ok(()) };
         let keep_as = crate::flows::run_id(self.job.start.wall)?;
-        let kept = self.swapper.swap(staging.data(), &self.subject.manifest, &keep_as)?;
+        let kept = swapper.swap(staging.data(), &self.subject.manifest, &keep_as)?;
         self.kept = Some(kept);
         Ok(())
     }
@@ -225,16 +229,17 @@ impl Run<'_> {
     fn way_back(&mut self, error: Error, warnings: &mut Vec<String>) -> Error {
         let component = &self.item.component;
         let mut back = true;
-        if let Some(kept) = self.kept.take() {
+        if let (Some(kept), Some(swapper)) = (self.kept.take(), &self.swapper) {
             if !self.stopped
                 && let Some(stop) = &self.item.stop
             {
+                let stopped = self.command("stop", stop);
                 self.stopped = true;
-                if let Err(failure) = self.command("stop", stop) {
+                if let Err(failure) = stopped {
                     warnings.push(Failure::of(&failure).line());
                 }
             }
-            match self.swapper.undo(&kept) {
+            match swapper.undo(&kept) {
                 Ok(()) => warnings.push(format!("{component}: the former state is back")),
                 Err(failure) => {
                     back = false;
@@ -248,6 +253,7 @@ impl Run<'_> {
                 }
             }
         }
+        self.swapper = None;
         if let (true, true, Some(start)) = (back, self.stopped, &self.item.start) {
             match self.command("start", start) {
                 Ok(()) => self.stopped = false,
