@@ -84,10 +84,10 @@ fn spaced(seconds: f64) -> String {
 fn lead(story: &Story) -> String {
     let proof = &story.proof;
     format!(
-        "A print shop took {:.0} orders a second while it was backed up twice. Then its database \
+        "A print shop took {} orders a second while it was backed up twice. Then its database \
          was overwritten and its photographs were deleted. {} orders came back, each of them \
          whole; all {} that were acknowledged before the last backup began are among them.",
-        story.writer.orders_per_second,
+        text::count(story.writer.orders_per_second as u64),
         text::count(proof.orders),
         text::count(proof.promised),
     )

@@ -167,8 +167,9 @@ impl<'a> Scenes<'a> {
         self.trade(TRADE)?;
         let rate = measure::rate(&self.shop()?.told().orders);
         let what = format!(
-            "a print shop sells {PRODUCTS} photographs ({}), {rate:.0} orders a second into SQLite",
-            text::size(bytes)
+            "a print shop sells {PRODUCTS} photographs ({}), {} orders a second into SQLite",
+            text::size(bytes),
+            text::count(rate as u64)
         );
         self.step("open", from, true, what);
         Ok(())
