@@ -67,7 +67,13 @@ fn chown(node: &Node, handle: Handle<'_>) -> Result<(), Errno> {
 }
 
 fn chmod(node: &Node, handle: Handle<'_>) -> Result<(), Errno> {
-    let mode = Mode::from_raw_mode(node.unix_mode());
+    let own = rustix::process::geteuid();
+    let mut bits = node.unix_mode();
+    // A program that runs as its owner must not run as whoever restores it instead.
+    if !own.is_root() && own.as_raw() != node.uid {
+        bits &= !0o6000;
+    }
+    let mode = Mode::from_raw_mode(bits);
     match handle {
         Handle::Open(fd) => rustix::fs::fchmod(fd, mode),
         Handle::Path(path) => rustix::fs::chmodat(CWD, path, mode, AtFlags::empty()),
