@@ -1,6 +1,6 @@
 //! Wiring: the one place that builds adapters and hands them to the flows.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lifeboat_adapters::files::{FilesEngine, FilesInPlace, FilesOptions, FilesSource};
@@ -8,7 +8,7 @@ use lifeboat_adapters::sqlite::{
     NewestChange, QUESTION_LIMIT, SqliteEngine, SqliteInPlace, SqliteOptions, SqliteSource,
 };
 use lifeboat_adapters::{LocalPlace, ShellRunner, SystemDisk};
-use lifeboat_model::manifest::Content;
+use lifeboat_model::manifest::{Content, FilesRoot};
 use lifeboat_model::plan::{Files, Kind, Location, Many, Plan, Sqlite, paths};
 use lifeboat_model::span::At;
 use lifeboat_recovery::env::{Adapters, Secret, Tier, VaultKey, World};
@@ -169,7 +169,8 @@ fn adapters(file: &PlanFile, clock: &Arc<dyn Clock>, monitor: &Arc<dyn Monitor>)
                     Box::new(SqliteInPlace::new(&path, Arc::clone(&monitor))?)
                 }
                 Content::Files(content) => {
-                    Box::new(FilesInPlace::new(&content.roots, Arc::clone(&monitor))?)
+                    let roots = for_place.roots(name, &content.roots);
+                    Box::new(FilesInPlace::new(&roots, Arc::clone(&monitor))?)
                 }
             };
             Ok(swap)
@@ -239,6 +240,22 @@ impl Live {
             one_file_system: files.one_file_system,
             keep_out: self.keep_out.clone(),
         }
+    }
+
+    /// Where a component's captured trees live by the plan, which may have moved since the capture;
+    /// a tree that the plan no longer names lives where it was captured.
+    fn roots(&self, name: &str, captured: &[FilesRoot]) -> Vec<FilesRoot> {
+        let named = match self.plan.component.get(name).map(|component| &component.kind) {
+            Some(Kind::Files(files)) => self.files(name, files).roots,
+            _ => Vec::new(),
+        };
+        let place = |root: &FilesRoot| {
+            let tree = Path::new(&root.tree);
+            let now = named.iter().find(|(_, there)| there == tree).map(|(source, _)| source);
+            let source = now.map(|source| source.to_string_lossy().into_owned());
+            FilesRoot { source: source.unwrap_or_else(|| root.source.clone()), ..root.clone() }
+        };
+        captured.iter().map(place).collect()
     }
 
     /// The live database of a component.

@@ -121,6 +121,26 @@ fn in_place_keeps_the_old_state_and_refuses_while_in_use() {
     assert_eq!(count_orders(&kept.join("orders.db")), 550);
 }
 
+/// An application that came back in another folder is restored there, not where it once was.
+#[test]
+fn in_place_means_where_the_plan_is_now() {
+    let app = App::new();
+    app.run(&["backup"]).ends(0);
+    let media = contents(&app.root.join("media"));
+    let moved = app.dir.path().join("moved");
+    fs::create_dir(&moved).unwrap();
+    for kept in ["lifeboat.toml", ".lifeboat"] {
+        fs::rename(app.root.join(kept), moved.join(kept)).unwrap();
+    }
+    fs::write(app.root.join("media/2026/3.bin"), "another application's by now").unwrap();
+    let before = contents(&app.root);
+    let plan = moved.join("lifeboat.toml");
+    let place = ["restore", "media", "--in-place", "--yes", "--confirm", "media", "--plan"];
+    app.run(&[&place[..], &[plan.to_str().unwrap()]].concat()).ends(0);
+    assert!(contents(&moved.join("media")) == media);
+    assert!(contents(&app.root) == before);
+}
+
 #[test]
 fn a_damaged_pack_is_found_named_and_survivors_restore() {
     let app = App::new();
