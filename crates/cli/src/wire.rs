@@ -9,7 +9,7 @@ use lifeboat_adapters::sqlite::{
 };
 use lifeboat_adapters::{LocalPlace, ShellRunner, SystemDisk};
 use lifeboat_model::manifest::{Content, FilesRoot};
-use lifeboat_model::plan::{Files, Kind, Location, Many, Plan, Sqlite, paths};
+use lifeboat_model::plan::{Files, Kind, Location, Many, Plan, SecretSource, Sqlite, paths};
 use lifeboat_model::span::At;
 use lifeboat_recovery::env::{Adapters, Secret, Tier, VaultKey, World};
 use lifeboat_recovery::ports::{Engine, InPlace, Source, SourceError};
@@ -170,7 +170,12 @@ fn adapters(file: &PlanFile, clock: &Arc<dyn Clock>, monitor: &Arc<dyn Monitor>)
                 }
                 Content::Files(content) => {
                     let roots = for_place.roots(name, &content.roots);
-                    Box::new(FilesInPlace::new(&roots, Arc::clone(&monitor))?)
+                    let (include, exclude) = for_place.rules(name);
+                    Box::new(
+                        FilesInPlace::new(&roots, Arc::clone(&monitor))?
+                            .leaving_out(&include, &exclude)?
+                            .keep_out(for_place.not_to_be_carried_away(name)),
+                    )
                 }
             };
             Ok(swap)
@@ -184,6 +189,8 @@ struct Live {
     folder: PathBuf,
     base: PathBuf,
     keep_out: Vec<PathBuf>,
+    /// The plan and the files that hold its keys.
+    own_files: Vec<PathBuf>,
 }
 
 impl Live {
@@ -195,7 +202,17 @@ impl Live {
         });
         let mut keep_out: Vec<PathBuf> = tiers.collect();
         keep_out.push(file.plan.state(&file.folder));
-        Live { plan: file.plan.clone(), folder: file.folder.clone(), base, keep_out }
+        let keys = [Some(file.plan.key.vault()), file.plan.key.identity()];
+        let mut own_files: Vec<PathBuf> = keys
+            .into_iter()
+            .flatten()
+            .filter_map(|source| match source {
+                SecretSource::File(path) => Some(paths::resolve(&base, path)),
+                _ => None,
+            })
+            .collect();
+        own_files.push(file.folder.join(file.path.file_name().unwrap_or_default()));
+        Live { plan: file.plan.clone(), folder: file.folder.clone(), base, keep_out, own_files }
     }
 
     fn source(&self, name: &str) -> Result<Box<dyn Source>, SourceError> {
@@ -256,6 +273,31 @@ impl Live {
             FilesRoot { source: source.unwrap_or_else(|| root.source.clone()), ..root.clone() }
         };
         captured.iter().map(place).collect()
+    }
+
+    /// What a component's capture includes and excludes.
+    fn rules(&self, name: &str) -> (Vec<String>, Vec<String>) {
+        let texts = |list: &Many<At<String>>| list.iter().map(|it| it.to_string()).collect();
+        match self.plan.component.get(name).map(|component| &component.kind) {
+            Some(Kind::Files(files)) => (texts(&files.include), texts(&files.exclude)),
+            _ => (Vec::new(), Vec::new()),
+        }
+    }
+
+    /// What must not leave its place with a folder that is swapped: tiers, local state, plan, keys
+    /// and the live data of the other components.
+    fn not_to_be_carried_away(&self, name: &str) -> Vec<PathBuf> {
+        let mut paths: Vec<PathBuf> =
+            self.keep_out.iter().chain(&self.own_files).cloned().collect();
+        for (other, component) in self.plan.component.iter().filter(|(other, _)| *other != name) {
+            match &component.kind {
+                Kind::Files(files) => {
+                    paths.extend(files.paths.iter().map(|p| self.plan.path(&self.folder, p)));
+                }
+                _ => paths.extend(self.database(other)),
+            }
+        }
+        paths
     }
 
     /// The live database of a component.

@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 use crate::lookup::{Found, lookup};
 use crate::ports::{Engine, EngineError};
 
+/// Name of the check that every entry came out of the vault whole.
+pub const WHOLE: &str = "restored whole";
+
 /// A snapshot that is to be restored.
 pub struct Subject<'a> {
     /// Where it is.
@@ -119,16 +122,20 @@ pub fn restore_copy<'a>(
         ..RestoreOptions::default()
     };
     let report = subject.vault.restore(&subject.snapshot, &options, folder)?;
-    let first = report.damaged.iter().chain(&report.problems).next();
     let entries = report.files + report.folders + report.others;
-    let (verdict, found) = match first {
-        Some(problem) => {
-            let more = report.damaged.len() + report.problems.len() - 1;
-            let tail = if more > 0 { format!(" (and {more} more)") } else { String::new() };
-            (Verdict::Fail, format!("{problem}{tail}"))
+    let more = |list: &[lifeboat_vault::Problem]| match list.len() {
+        0 | 1 => String::new(),
+        count => format!(" (and {} more)", count - 1),
+    };
+    let (verdict, found) = match (report.damaged.first(), report.problems.first()) {
+        (Some(problem), _) => (Verdict::Fail, format!("{problem}{}", more(&report.damaged))),
+        // The content is there; the target could not take a mode, an owner, an attribute. That says
+        // nothing against the snapshot.
+        (None, Some(problem)) => {
+            (Verdict::Inconclusive, format!("{problem}{}", more(&report.problems)))
         }
-        None if entries == 0 => (Verdict::Fail, "nothing was restored".to_owned()),
-        None => (Verdict::Pass, format!("{} files, {} bytes", report.files, report.bytes)),
+        (None, None) if entries == 0 => (Verdict::Fail, "nothing was restored".to_owned()),
+        (None, None) => (Verdict::Pass, format!("{} files, {} bytes", report.files, report.bytes)),
     };
     Ok(Copy {
         component: subject.component,
@@ -138,7 +145,7 @@ pub fn restore_copy<'a>(
         files: report.files,
         bytes: report.bytes,
         complete: CheckResult::new(
-            "restored whole",
+            WHOLE,
             verdict,
             "every entry, every byte matching its hash",
             found,

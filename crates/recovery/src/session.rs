@@ -183,6 +183,11 @@ impl Session<'_> {
         Ok(catalog)
     }
 
+    /// Keeps facts, on stable storage at once, for the entry that closes this run.
+    pub fn record(&mut self, facts: &[Fact]) -> Result<()> {
+        self.action.keep(facts)
+    }
+
     /// The ledger.
     pub fn ledger(&mut self) -> &mut Ledger {
         &mut self.ledger

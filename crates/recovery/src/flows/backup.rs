@@ -130,7 +130,6 @@ fn execute(
     let mut warnings = said_aloud(world, recipe);
     warnings.extend(clock_set_back(session.start.wall, &rows));
     let mut components = Vec::new();
-    let mut facts = Vec::new();
     let mut interrupted = false;
     for item in &recipe.items {
         let begun = world.start();
@@ -141,17 +140,25 @@ fn execute(
                 (not_saved(world, item, begun, &error), None)
             }
         };
-        facts.extend(fact.map(Fact::Snapshot));
+        if let Some(fact) = fact {
+            // At once: killed in the next component, this snapshot is not foreign.
+            session.record(&[Fact::Snapshot(fact)])?;
+        }
         components.push(entry);
     }
     if request.verify && !interrupted {
-        facts.extend(verify_new(session, tier, &catalog, &mut components)?);
+        interrupted = verify_new(session, tier, &catalog, &mut components)?;
     }
     let report = BackupReport {
         run: recipe.run.clone(),
         tier: world.tier_ref(),
         components,
         warnings: warnings.clone(),
+        left_out_by_name: recipe
+            .left_out
+            .iter()
+            .any(|left| request.components.contains(&left.component)),
+        left_out: recipe.left_out.iter().map(|left| left.component.clone()).collect(),
         interrupted,
         head: world.head("lifeboat/backup", session.start),
     };
@@ -160,7 +167,7 @@ fn execute(
     if !warnings.is_empty() {
         detail.insert("warnings".to_owned(), json!(warnings));
     }
-    Ok(Ended { exit: report.exit(), report, detail, facts })
+    Ok(Ended { exit: report.exit(), report, detail, facts: Vec::new() })
 }
 
 fn summary(report: &BackupReport) -> Vec<serde_json::Value> {
@@ -344,21 +351,31 @@ fn not_saved(world: &World, item: &BackupItem, begun: Start, error: &Error) -> C
     }
 }
 
-/// `--verify`: V2 to V4 on each new snapshot.
+/// `--verify`: V2 to V4 on each new snapshot. What stops one verification is that component's
+/// error; the snapshots stay recorded. True if the run was asked to stop.
 fn verify_new(
     session: &mut Session<'_>,
     tier: &OpenTier,
     catalog: &Catalog,
     components: &mut [ComponentBackup],
-) -> Result<Vec<Fact>> {
-    let mut facts = Vec::new();
+) -> Result<bool> {
     let rows = catalog.snapshots()?;
     for entry in components {
         let Some(id) = &entry.snapshot else { continue };
-        let proof = prove_new(session, tier, &entry.component, id, &rows)?;
-        entry.level = proof.verification.level;
-        facts.push(Fact::Verified(proof.fact));
-        entry.verification = Some(proof.verification);
+        match prove_new(session, tier, &entry.component, id, &rows) {
+            Ok(proof) => {
+                entry.level = proof.verification.level;
+                session.record(&[Fact::Verified(proof.fact)])?;
+                entry.verification = Some(proof.verification);
+            }
+            Err(error) => {
+                let ends = ends_run(&error);
+                entry.error = Some(Failure::of(&error));
+                if ends {
+                    return Ok(true);
+                }
+            }
+        }
     }
-    Ok(facts)
+    Ok(false)
 }

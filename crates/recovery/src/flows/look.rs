@@ -109,6 +109,8 @@ pub fn status(world: &World) -> Result<StatusReport> {
     }
     findings
         .extend(world.other_tiers.iter().map(|tier| format!("tier {tier} is not carried out yet")));
+    let left_out = super::point::left_out(world, &[]);
+    findings.extend(left_out.iter().map(|why| format!("{why}: it is unprotected")));
     let components: Vec<ComponentStatus> = super::point::components(world, &[])?
         .iter()
         .map(|name| component(world, name, &rows, &drills, start.wall))
@@ -244,7 +246,7 @@ fn judge(status: &mut ComponentStatus, rows: &[SnapshotRow]) {
         .iter()
         .filter(|row| row.component.as_deref() == Some(status.component.as_str()))
         .filter(|row| !row.foreign())
-        .max_by_key(|row| row.time);
+        .max_by_key(|row| (row.ledger.as_ref().map(|(_, seq)| *seq), row.time));
     if newest.is_some_and(|row| row.failed.is_some()) {
         add(ComponentState::Failing, "the newest snapshot failed its verification".to_owned());
     }

@@ -81,7 +81,11 @@ fn owner<'a>(rows: &'a [SnapshotRow], at: &At) -> Option<&'a str> {
     row.component.as_deref()
 }
 
-/// Computes the recipe for these components.
+/// Components for which there is no restore point, and why.
+pub type Pointless = Vec<(String, Error)>;
+
+/// Computes the recipe for these components. One that has no fitting point does not keep the others
+/// back; if none has, that is the error.
 pub fn recipe_for(
     world: &World,
     catalog: &Catalog,
@@ -89,21 +93,47 @@ pub fn recipe_for(
     at: &At,
     verified_only: bool,
     subpath: Option<PathBuf>,
-) -> Result<RestoreRecipe> {
+) -> Result<(RestoreRecipe, Pointless)> {
     let rows = catalog.snapshots()?;
-    let mut requests = Vec::new();
+    let (mut requests, mut pointless) = (Vec::new(), Pointless::new());
     for component in components {
-        requests.push(recipe::RestoreRequest {
-            component: component.clone(),
-            choice: choose(&rows, component, at, verified_only)?,
-            subpath: subpath.clone(),
-        });
+        match choose(&rows, component, at, verified_only) {
+            Ok(choice) => requests.push(recipe::RestoreRequest {
+                component: component.clone(),
+                choice,
+                subpath: subpath.clone(),
+            }),
+            Err(error) => pointless.push((component.clone(), error)),
+        }
     }
     if requests.is_empty() {
-        return Err(Error::NothingChosen);
+        return Err(pointless.into_iter().next().map_or(Error::NothingChosen, |(_, error)| error));
     }
     let tier = TierChoice { name: world.tier.name.clone(), path: world.tier.url.clone() };
-    Ok(recipe::restore_recipe(&world.plan, tier, requests)?)
+    Ok((recipe::restore_recipe(&world.plan, tier, requests)?, pointless))
+}
+
+/// Components of the plan, or among those that are named, that this version does not carry out.
+pub fn left_out(world: &World, asked: &[String]) -> Vec<String> {
+    world
+        .plan
+        .component
+        .iter()
+        .filter(|(name, component)| {
+            !carried(&component.kind) && (asked.is_empty() || asked.contains(name))
+        })
+        .map(|(name, component)| {
+            format!(
+                "component {name} ({}) is not carried out by this version",
+                component.kind.key()
+            )
+        })
+        .collect()
+}
+
+fn carried(kind: &lifeboat_model::plan::Kind) -> bool {
+    use lifeboat_model::plan::Kind;
+    matches!(kind, Kind::Sqlite(_) | Kind::Files(_))
 }
 
 /// Loads a snapshot and its manifest.
@@ -127,10 +157,6 @@ pub fn components(world: &World, asked: &[String]) -> Result<Vec<String>> {
             }));
         }
     }
-    let carried = |kind: &lifeboat_model::plan::Kind| {
-        use lifeboat_model::plan::Kind;
-        matches!(kind, Kind::Sqlite(_) | Kind::Files(_))
-    };
     Ok(plan
         .in_recovery_order()
         .into_iter()

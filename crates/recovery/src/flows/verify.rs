@@ -74,7 +74,6 @@ fn execute(
     }
     let (vault, report) = read_vault(world, tier, request, &chosen, &expected)?;
     let mut snapshots = Vec::new();
-    let mut facts = Vec::new();
     let _lock = tier.vault.lock_for_reading()?;
     for row in &rows {
         let named = chosen.contains(&row.id);
@@ -86,7 +85,8 @@ fn execute(
         let restore = named && !request.quick;
         let proof = prove(world, tier, row, &rows, &stored, restore)?;
         if restore || worth_recording(row, &proof) {
-            facts.push(Fact::Verified(proof.fact));
+            // At once: a stop later in the run does not make a fault unknown again.
+            session.record(&[Fact::Verified(proof.fact)])?;
         }
         snapshots.push(proof.verification);
     }
@@ -103,6 +103,8 @@ fn execute(
         _ if snapshots.is_empty() || missing_components > 0 => Verdict::Fail,
         verdict => verdict,
     };
+    let left_out = super::point::left_out(world, &request.what);
+    warnings.extend(left_out.iter().map(|why| format!("{why}: nothing of it was verified")));
     if snapshots.is_empty() {
         warnings.push("there is no snapshot to verify".to_owned());
     }
@@ -113,6 +115,7 @@ fn execute(
         vault,
         snapshots,
         warnings,
+        left_out,
         head: world.head("lifeboat/verify", session.start),
     };
     let detail = Detail::from([
@@ -120,7 +123,7 @@ fn execute(
         ("damage".to_owned(), json!(report.vault.damage.len())),
         ("snapshots".to_owned(), json!(report.snapshots.len())),
     ]);
-    Ok(Ended { exit: report.exit(), report, detail, facts })
+    Ok(Ended { exit: report.exit(), report, detail, facts: Vec::new() })
 }
 
 /// Ids of the snapshots that are restored: the newest of each component, or those that are named.

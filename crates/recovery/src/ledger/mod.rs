@@ -57,6 +57,12 @@ pub struct Action {
 }
 
 impl Action {
+    /// Keeps facts for the entry that closes this action, on stable storage at once: neither a
+    /// crash nor an error later in the run loses what is already true.
+    pub fn keep(&mut self, facts: &[Fact]) -> Result<()> {
+        self.running.keep(facts)
+    }
+
     /// The sequence number of its `started` entry.
     pub fn seq(&self) -> u64 {
         self.seq
@@ -106,13 +112,29 @@ impl Ledger {
             ledger.notice_new_key()?;
         }
         ledger.close_interrupted()?;
+        ledger.notice_new_plan()?;
         warnings.append(&mut ledger.notes);
         Ok(ledger)
     }
 
+    /// A plan of another revision than the last entry's is a configuration change, and an entry of
+    /// its own.
+    fn notice_new_plan(&mut self) -> Result<()> {
+        let (lines, _) = self.local.lines()?;
+        let last = lines.iter().rev().find_map(|line| Entry::read(line).ok()?.plan);
+        let Some(before) = last.filter(|before| *before != self.plan) else { return Ok(()) };
+        let detail = Detail::from([
+            ("from".to_owned(), json!(before.revision)),
+            ("to".to_owned(), json!(self.plan.revision)),
+        ]);
+        let object = self.plan.name.clone();
+        self.note("configuration", &object, "changed", detail)?;
+        Ok(())
+    }
+
     /// Records that an action begins.
     pub fn start(&mut self, name: &str, object: &str, mut detail: Detail) -> Result<Action> {
-        let running = running::Running::begin(&self.state)?;
+        let mut running = running::Running::begin(&self.state)?;
         detail.insert("id".to_owned(), json!(running.id));
         let draft = self.draft(name, object, Phase::Started, detail);
         let seq = self.append(draft)?.seq;
@@ -128,11 +150,7 @@ impl Ledger {
         mut detail: Detail,
         facts: &[Fact],
     ) -> Result<u64> {
-        if !facts.is_empty() {
-            let facts = serde_json::to_value(facts)
-                .map_err(|source| crate::error::Error::Encode { what: "facts", source })?;
-            detail.insert("facts".to_owned(), facts);
-        }
+        add_facts(&mut detail, &[action.running.facts(), facts].concat())?;
         let draft = Draft {
             of: Some(action.seq),
             outcome: Some(outcome.to_owned()),
@@ -211,7 +229,7 @@ impl Ledger {
             &own.fingerprint()[..16]
         ));
         for open in taken.open {
-            self.interrupted(open.seq, &open.action, &open.object)?;
+            self.interrupted(open.seq, &open.action, &open.object, Detail::new())?;
         }
         Ok(())
     }
@@ -295,20 +313,31 @@ impl Ledger {
             if closed.take_while(|e| e.seq > entry.seq).any(|e| e.of == Some(entry.seq)) {
                 return Ok(());
             }
-            self.interrupted(entry.seq, &entry.action, &entry.object)
+            let mut detail = Detail::new();
+            add_facts(&mut detail, &left.facts)?;
+            self.interrupted(entry.seq, &entry.action, &entry.object, detail)
         })
     }
 
-    fn interrupted(&mut self, seq: u64, action: &str, object: &str) -> Result<()> {
+    fn interrupted(&mut self, seq: u64, action: &str, object: &str, detail: Detail) -> Result<()> {
         let draft = Draft {
             of: Some(seq),
             outcome: Some("interrupted".to_owned()),
-            ..self.draft(action, object, Phase::Interrupted, Detail::new())
+            ..self.draft(action, object, Phase::Interrupted, detail)
         };
         self.append(draft)?;
         self.notes.push(format!("the {action} of {object} (entry {seq}) was interrupted"));
         Ok(())
     }
+}
+
+fn add_facts(detail: &mut Detail, facts: &[Fact]) -> Result<()> {
+    if !facts.is_empty() {
+        let list = serde_json::to_value(facts)
+            .map_err(|source| crate::error::Error::Encode { what: "facts", source })?;
+        detail.insert("facts".to_owned(), list);
+    }
+    Ok(())
 }
 
 /// A chain taken over from a tier.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::facts::Fact;
 use crate::random::random;
 use crate::state::{FileLock, State, read_optional, replace};
 
@@ -17,6 +18,8 @@ const FOLDER: &str = "running";
 pub struct Running {
     /// Its random name.
     pub id: String,
+    seq: Option<u64>,
+    facts: Vec<Fact>,
     lock: PathBuf,
     record: PathBuf,
     _held: FileLock,
@@ -29,6 +32,9 @@ pub struct Left {
     pub id: String,
     /// The sequence number of that entry, if it came so far.
     pub seq: Option<u64>,
+    /// What was already true when it died.
+    #[serde(default)]
+    pub facts: Vec<Fact>,
 }
 
 impl Running {
@@ -40,18 +46,31 @@ impl Running {
         // Nobody may take the file for a dead one's between making and locking it.
         let _gate = FileLock::exclusive(&folder.join("gate"))?;
         let held = FileLock::try_exclusive(&lock)?.ok_or(Error::Busy { what: id.clone() })?;
-        let running = Running { id, lock, record, _held: held };
-        running.write(None)?;
+        let running = Running { id, seq: None, facts: Vec::new(), lock, record, _held: held };
+        running.write()?;
         Ok(running)
     }
 
     /// Notes the entry that says so.
-    pub fn started(&self, seq: u64) -> Result<()> {
-        self.write(Some(seq))
+    pub fn started(&mut self, seq: u64) -> Result<()> {
+        self.seq = Some(seq);
+        self.write()
     }
 
-    fn write(&self, seq: Option<u64>) -> Result<()> {
-        let left = Left { id: self.id.clone(), seq };
+    /// Keeps facts until the action's end: the entry that closes it carries them, also if this
+    /// process dies or the action fails later.
+    pub fn keep(&mut self, facts: &[Fact]) -> Result<()> {
+        self.facts.extend_from_slice(facts);
+        self.write()
+    }
+
+    /// The facts kept so far.
+    pub fn facts(&self) -> &[Fact] {
+        &self.facts
+    }
+
+    fn write(&self) -> Result<()> {
+        let left = Left { id: self.id.clone(), seq: self.seq, facts: self.facts.clone() };
         let body = serde_json::to_vec(&left)
             .map_err(|source| Error::Encode { what: "a running action", source })?;
         Ok(replace(&self.record, &body)?)

@@ -74,6 +74,10 @@ pub struct BackupReport {
     pub components: Vec<ComponentBackup>,
     /// What should be looked at (clock set back, an interrupted earlier run …).
     pub warnings: Vec<String>,
+    /// Components that were asked for and that this version does not carry out.
+    pub left_out: Vec<String>,
+    /// True if one of them was asked for by its name.
+    pub left_out_by_name: bool,
     /// True if it was stopped before the end.
     pub interrupted: bool,
 }
@@ -88,14 +92,19 @@ impl BackupReport {
         }
         let failed: Vec<_> =
             self.components.iter().filter(|c| c.outcome == ComponentOutcome::Failed).collect();
-        if !failed.is_empty() || self.components.is_empty() {
+        if !failed.is_empty() || self.components.is_empty() || self.left_out_by_name {
             return Exit::Failed;
+        }
+        // There is a snapshot, and its verification could not be carried out.
+        if self.components.iter().any(|c| c.error.is_some()) {
+            return Exit::Unverified;
         }
         let verified = self.components.iter().filter_map(|c| c.verification.as_ref());
         if verified.clone().any(|v| v.verdict != Verdict::Pass) {
             return Exit::Unverified;
         }
-        match self.components.iter().any(|c| c.outcome == ComponentOutcome::Partial) {
+        let partial = self.components.iter().any(|c| c.outcome == ComponentOutcome::Partial);
+        match partial || !self.left_out.is_empty() {
             true => Exit::Problems,
             false => Exit::Done,
         }

@@ -87,6 +87,8 @@ pub struct RestoreReport {
     pub warnings: Vec<String>,
     /// True if it was stopped before the end.
     pub interrupted: bool,
+    /// Components of the plan that this version does not carry out, where all were asked for.
+    pub left_out: Vec<String>,
 }
 
 impl RestoreReport {
@@ -97,7 +99,7 @@ impl RestoreReport {
             return Exit::Interrupted;
         }
         if self.verdict == Verdict::Pass {
-            return Exit::Done;
+            return if self.left_out.is_empty() { Exit::Done } else { Exit::Problems };
         }
         if !self.components.is_empty() && self.components.iter().all(|c| c.target.is_some()) {
             return Exit::Problems;

@@ -93,11 +93,17 @@ pub struct VerifyReport {
     pub snapshots: Vec<SnapshotVerification>,
     /// What should be looked at.
     pub warnings: Vec<String>,
+    /// Components of the plan that this version does not carry out: nothing of them was looked at.
+    pub left_out: Vec<String>,
 }
 
 impl VerifyReport {
     /// 0 or 9.
     pub fn exit(&self) -> Exit {
-        if self.verdict == Verdict::Pass { Exit::Done } else { Exit::Unverified }
+        match self.verdict {
+            Verdict::Pass if self.left_out.is_empty() => Exit::Done,
+            Verdict::Pass => Exit::Problems,
+            _ => Exit::Unverified,
+        }
     }
 }

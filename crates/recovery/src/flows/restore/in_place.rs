@@ -157,9 +157,11 @@ impl Run<'_> {
             (Some(status), _) => format!("it ended with status {status}"),
             (None, _) => "it was killed".to_owned(),
         };
-        let last = outcome.output.trim_end().lines().last().unwrap_or_default().trim().to_owned();
-        let outcome = if last.is_empty() { how } else { format!("{how}: {last}") };
-        Err(Error::Action { what, outcome })
+        // Shown, but not in the error: errors go into the ledger, which is kept and shipped.
+        if let Some(last) = outcome.output.trim_end().lines().last() {
+            world.monitor.note(&format!("{what}: {}", last.trim()));
+        }
+        Err(Error::Action { what, outcome: how })
     }
 
     /// After a stop command processes get a moment; without one the answer is taken as it is.

@@ -10,14 +10,14 @@ use lifeboat_model::recipe::{Binding, RestoreItem, RestoreRecipe};
 use lifeboat_model::verdict::Verdict;
 use serde_json::json;
 
-use super::point::{components, preflight, recipe_for, subject};
+use super::point::{Pointless, components, left_out, preflight, recipe_for, subject};
 use super::{Destination, RestoreRequest};
 use crate::catalog::SnapshotRow;
 use crate::env::World;
 use crate::error::{Error, Result};
 use crate::facts::{Fact, Level, VerifiedFact};
 use crate::ledger::Detail;
-use crate::prove::{Subject, bytes_needed};
+use crate::prove::{Subject, WHOLE, bytes_needed};
 use crate::report::{
     ComponentRestore, Failure, PlannedComponentRestore, PlannedRestore, RestoreReport, SkewEntry,
     seconds,
@@ -60,7 +60,9 @@ pub fn plan_restore(world: &World, request: &RestoreRequest) -> Result<PlannedRe
     let asked = check(world, request)?;
     let tier = world.read_tier()?;
     let (catalog, warnings) = crate::catalog::up_to_date(world, &tier, false)?;
-    let recipe = decide(world, &catalog, &asked)?;
+    let (recipe, pointless) = decide(world, &catalog, &asked)?;
+    let mut warnings = warnings;
+    warnings.extend(pointless.iter().map(|(name, e)| format!("{name}: {}", Failure::of(e).line())));
     let rows = catalog.snapshots()?;
     let (mut planned, mut needed) = (Vec::new(), 0);
     for item in &recipe.items {
@@ -152,7 +154,7 @@ fn decide(
     world: &World,
     catalog: &crate::catalog::Catalog,
     asked: &Asked<'_>,
-) -> Result<RestoreRecipe> {
+) -> Result<(RestoreRecipe, Pointless)> {
     let Asked { request, components, .. } = asked;
     recipe_for(world, catalog, components, &request.at, request.verified_only, request.path.clone())
 }
@@ -165,7 +167,7 @@ fn execute(
     let world = session.world;
     let catalog = session.catalog(tier)?;
     let rows = catalog.snapshots()?;
-    let recipe = decide(world, &catalog, asked)?;
+    let (recipe, pointless) = decide(world, &catalog, asked)?;
     let _lock = tier.vault.lock_for_reading()?;
     let job = Job { world, tier, rows: &rows, start: session.start, request: asked.request };
     let done = match &asked.binding {
@@ -180,7 +182,12 @@ fn execute(
         warnings.extend(item.choice.warnings.iter().map(|w| format!("{name}: {w}")));
     }
     warnings.extend(done.warnings);
-    let report = conclude(world, session.start, asked, done.components, done.together, warnings);
+    let mut entries = done.components;
+    entries.extend(pointless.iter().map(|(name, error)| without_point(name, error)));
+    let not_carried = if asked.request.all { left_out(world, &[]) } else { Vec::new() };
+    let mut report = conclude(world, session.start, asked, entries, done.together, warnings);
+    report.warnings.extend(not_carried.iter().map(|why| format!("{why}: it was not restored")));
+    report.left_out = not_carried;
     let facts = done.facts;
     let detail = Detail::from([
         ("verdict".to_owned(), json!(report.verdict)),
@@ -188,6 +195,28 @@ fn execute(
         ("components".to_owned(), json!(summary(&report))),
     ]);
     Ok(Ended { exit: report.exit(), report, detail, facts })
+}
+
+/// The entry of a component that has no restore point.
+fn without_point(name: &str, error: &Error) -> ComponentRestore {
+    ComponentRestore {
+        component: name.to_owned(),
+        snapshot: None,
+        snapshot_time: None,
+        complete_up_to: None,
+        rpo_seconds: None,
+        level_before: None,
+        chosen: String::new(),
+        verdict: Verdict::Fail,
+        checks: Vec::new(),
+        target: None,
+        kept: Vec::new(),
+        failed_copy: None,
+        files: 0,
+        bytes: 0,
+        seconds: 0.0,
+        error: Some(Failure::of(error)),
+    }
 }
 
 /// What the two ways of restoring share.
@@ -254,10 +283,21 @@ impl Job<'_> {
     }
 }
 
-/// May this copy be put in place? Whole, sound, equal to its manifest, and no check of the plan
-/// failed. A check that could not be told is said, and does not keep the data back.
+/// Checks of a copy that may end without a verdict and not keep the data back: the target could not
+/// take a mode or an attribute; the database uses a function that only its application has. What
+/// the copy contains is told by the others, which must all pass.
+const MAY_BE_UNTOLD: [&str; 2] = [WHOLE, "integrity_check"];
+
+/// May this copy be put in place? Equal to its manifest, and no check failed, the plan's included.
+/// A check that could not be told is said.
 fn sound(proof: &[CheckResult], declared: &[CheckResult]) -> bool {
-    Verdict::of(proof.iter().map(|check| check.verdict)) == Verdict::Pass
+    let good = |check: &CheckResult| match check.verdict {
+        Verdict::Pass => true,
+        Verdict::Inconclusive => MAY_BE_UNTOLD.contains(&check.name.as_str()),
+        Verdict::Fail | Verdict::Skipped => false,
+    };
+    proof.iter().any(|check| check.verdict == Verdict::Pass)
+        && proof.iter().all(good)
         && declared.iter().all(|check| check.verdict != Verdict::Fail)
 }
 
@@ -297,6 +337,7 @@ fn conclude(
         skew_seconds: (!skew.is_empty()).then_some(behind),
         skew,
         warnings,
+        left_out: Vec::new(),
         interrupted: components.iter().any(|c| c.error.as_ref().is_some_and(|e| e.code == 5)),
         components,
         head: world.head("lifeboat/restore", start),
