@@ -12,7 +12,7 @@
 //!
 //! Two duties are not left to `object_store` 0.14:
 //! - *Listing.* Its local backend passes over entries that it cannot stat and over a missing root;
-//!   a partial listing must be an error. It also converts each path through a URL ([`listing`]).
+//!   a partial listing must be an error. It also converts each path through a URL (`listing`).
 //! - *Reading.* It clamps a range to the end of the object; here a short object is an error.
 //!
 //! An upload that was killed leaves `NAME#NUMBER` beside the object. Such a file is no object, is
