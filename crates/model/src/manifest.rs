@@ -105,6 +105,11 @@ pub struct FilesContent {
     pub others: u64,
     /// Sum of the regular files' sizes, bytes.
     pub bytes: u64,
+    /// What of `bytes` the source's file system had allocated: less where files have holes, which a
+    /// restore makes again. Absent where it was
+    /// not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocated: Option<u64>,
     /// SHA-256 over the sorted list of (path, type, size, content hash list), hexadecimal; how it
     /// is computed stands in `docs/format.md`.
     pub fingerprint: String,

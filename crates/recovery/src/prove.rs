@@ -79,7 +79,10 @@ pub fn bytes_needed(manifest: &Manifest) -> u64 {
     let (bytes, entries) = match &manifest.content {
         // A copy that is opened for checks may need a journal beside it.
         Content::Sqlite(c) => (u64::from(c.page_size) * u64::from(c.page_count), 2),
-        Content::Files(c) => (c.bytes, c.files + c.folders + c.others),
+        // Holes take no room.
+        Content::Files(c) => {
+            (c.allocated.unwrap_or(c.bytes).min(c.bytes), c.files + c.folders + c.others)
+        }
     };
     bytes.saturating_add(entries.saturating_mul(ENTRY)).saturating_add(SPARE)
 }

@@ -135,6 +135,7 @@ impl Source for FilesSource {
                 folders: walked.folders,
                 others: walked.others,
                 bytes: walked.bytes,
+                allocated: Some(walked.allocated),
                 fingerprint: session.fingerprint().to_string(),
                 problems: session.problems().iter().map(ToString::to_string).collect(),
             }),

@@ -69,6 +69,7 @@ impl Scene {
                 folders: 4,
                 others: 2,
                 bytes: 12,
+                allocated: None,
                 fingerprint: String::new(),
                 problems: Vec::new(),
             }),

@@ -226,6 +226,7 @@ fn a_manifest_of_another_kind_fails() {
         folders: 0,
         others: 0,
         bytes: 0,
+        allocated: None,
         fingerprint: String::new(),
         problems: Vec::new(),
     };

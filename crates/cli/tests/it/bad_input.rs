@@ -2,11 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use lifeboat_adapters::SystemClock;
+use lifeboat_vault::Clock;
 use rusqlite::Connection;
 
 use crate::kit::{App, Ran, contents, count_orders, noise};
@@ -401,6 +403,34 @@ fn empty_file_and_a_huge_sparse_one() {
     assert_eq!(meta.len(), 30 << 30);
     let used = std::os::unix::fs::MetadataExt::blocks(&meta) * 512;
     assert!(used < 1 << 20, "the holes were filled: {used} bytes");
+}
+
+/// On a disk of 64 MiB everything goes its way that needs room: what a hole takes is nothing.
+#[test]
+fn a_sparse_file_larger_than_the_disk() {
+    let app = App::new();
+    let sparse = File::create(app.root.join("media/sparse.img")).unwrap();
+    sparse.set_len(30 << 30).unwrap();
+    sparse.write_all_at(&noise(1 << 20), 17 << 30).unwrap();
+    let script = format!(
+        "set -e; mkdir {d}/small; mount -t tmpfs -o size=64m none {d}/small
+         cp -a --sparse=always {d}/app {d}/small/app; cd {d}/small/app
+         {b} backup media; {b} verify media; {b} restore media --to ../back; 
+         cmp -i 18253611008 -n 1048576 {d}/app/media/sparse.img ../back/media/sparse.img; stat -c 'used %b' ../back/media/*.img
+         rm -r ../back; {b} drill run media; rm -f media/sparse.img
+         {b} restore media --in-place --yes --confirm media; stat -c 'used %b' media/sparse.img",
+        d = app.dir.path().display(),
+        b = env!("CARGO_BIN_EXE_lifeboat")
+    );
+    let clock = SystemClock::new();
+    let began = clock.monotonic();
+    let output = Command::new("unshare").args(["-rm", "sh", "-c", &script]).output().unwrap();
+    let ran = Ran::of(output).ends(0);
+    let took = clock.monotonic() - began;
+    let used: Vec<u64> =
+        ran.out.lines().filter_map(|line| line.strip_prefix("used ")?.parse().ok()).collect();
+    assert!(used.len() == 2 && used.iter().all(|blocks| *blocks <= 4096), "{}", ran.out);
+    assert!(took.as_secs() < 60, "{took:?}");
 }
 
 #[test]

@@ -387,6 +387,7 @@ impl Source for FakeSource {
             folders: 0,
             others: 0,
             bytes: data.values().map(|body| body.len() as u64).sum(),
+            allocated: None,
             fingerprint: fingerprint(data.iter().map(|(n, b)| (n.as_str(), b.as_slice()))),
             problems: live.problems.get(&self.1).cloned().unwrap_or_default(),
         };

@@ -20,5 +20,11 @@ fn frozen_manifests_are_read() {
     let (files, stored) = read("files.json");
     let Content::Files(content) = &files.content else { panic!("{files:?}") };
     assert_eq!((content.files, content.folders), (2, 1));
+    assert_eq!(content.allocated, None);
     assert_eq!(serde_json::to_value(&files).unwrap(), stored);
+
+    let (sparse, stored) = read("files-sparse.json");
+    let Content::Files(content) = &sparse.content else { panic!("{sparse:?}") };
+    assert_eq!((content.bytes, content.allocated), (32_212_254_724, Some(4100)));
+    assert_eq!(serde_json::to_value(&sparse).unwrap(), stored);
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
+use rustix::fs::Stat;
 
 use super::budget::ByteBudget;
 use super::claims::Claims;
@@ -41,6 +42,7 @@ pub(crate) struct Counts {
     pub(crate) folders: AtomicU64,
     pub(crate) others: AtomicU64,
     pub(crate) bytes_processed: AtomicU64,
+    pub(crate) bytes_allocated: AtomicU64,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) bytes_added: AtomicU64,
     pub(crate) blobs_added: AtomicU64,
@@ -49,6 +51,16 @@ pub(crate) struct Counts {
 /// Adds to a count.
 pub(crate) fn add(count: &AtomicU64, more: u64) {
     count.fetch_add(more, Ordering::Relaxed);
+}
+
+impl Counts {
+    /// Counts the content of a regular file, of which the source's blocks tell how much is no hole.
+    pub(crate) fn content(&self, size: u64, stat: &Stat) {
+        let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
+        add(&self.bytes_processed, size);
+        // A file system also allocates ahead and what stands around the content.
+        add(&self.bytes_allocated, blocks.saturating_mul(512).min(size));
+    }
 }
 
 /// The shared part of one backup.

@@ -248,7 +248,7 @@ fn finish(walk: &Walk<'_>, worker: &mut Worker, file: &Arc<LargeFile>) -> Result
             node.extended_attributes = walk.attributes(&path, meta::open_handle(&file.fd));
             let counts = &walk.engine.counts;
             add(file.novelty.count(counts), 1);
-            add(&counts.bytes_processed, node.size);
+            counts.content(node.size, &file.before);
             walk.engine.progress(0, 1);
             batch.push(file.position, Done { node, print: None })?;
         }

@@ -101,6 +101,8 @@ pub struct WalkSummary {
     pub others: u64,
     /// Sum of the regular files' sizes, bytes.
     pub bytes: u64,
+    /// What of it the source's file systems had allocated, bytes: less where files have holes.
+    pub allocated: u64,
 }
 
 /// A path that is not in the backup as it is on disk.

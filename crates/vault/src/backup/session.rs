@@ -114,6 +114,7 @@ impl BackupSession {
             folders: after.folders - before.folders,
             others: after.others - before.others,
             bytes: after.bytes - before.bytes,
+            allocated: after.allocated - before.allocated,
         })
     }
 
@@ -143,6 +144,7 @@ impl BackupSession {
         node.content = Some(ids);
         add(&self.engine.counts.files_new, 1);
         add(&self.engine.counts.bytes_processed, size);
+        add(&self.engine.counts.bytes_allocated, size);
         self.engine.progress(0, 1);
         self.insert(tree_path, Done { node, print: None }, None)?;
         Ok(StreamedFile { size, blobs })
@@ -231,6 +233,7 @@ impl BackupSession {
             folders: get(&counts.folders),
             others: get(&counts.others),
             bytes: get(&counts.bytes_processed),
+            allocated: get(&counts.bytes_allocated),
         }
     }
 

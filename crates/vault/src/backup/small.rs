@@ -52,16 +52,16 @@ pub(crate) fn file(
     let novelty = match compare(walk.engine, known, &found.stat, &found.node) {
         Comparison::Same(content, attributes) => {
             let attributes = attributes.map(<[_]>::to_vec);
-            return unchanged(walk, found.position, found.node, content, attributes, path, batch);
+            return unchanged(walk, found, content, attributes, path, batch);
         }
         Comparison::New => Novelty::New,
         Comparison::Changed => Novelty::Changed,
     };
     if found.node.size == 0 {
-        let Found { position, mut node, .. } = found;
+        let Found { position, stat, mut node, .. } = found;
         node.content = Some(Vec::new());
         node.extended_attributes = walk.attributes(path, Handle::Path(path));
-        return finish(walk, batch, position, node, novelty);
+        return finish(walk, batch, position, (node, &stat), novelty);
     }
     let fd = match open_file(found.folder, found.position) {
         Ok(fd) => fd,
@@ -79,18 +79,18 @@ pub(crate) fn file(
 /// The content is known: the file is not opened.
 fn unchanged(
     walk: &Walk<'_>,
-    position: u32,
-    mut node: Node,
+    found: Found<'_>,
     content: &[Id],
     attributes: Option<Vec<crate::node::ExtendedAttribute>>,
     path: &Path,
     batch: &mut Batch,
 ) -> Result<()> {
+    let Found { position, stat, mut node, .. } = found;
     node.content = Some(content.to_vec());
     node.extended_attributes =
         attributes.unwrap_or_else(|| walk.attributes(path, Handle::Path(path)));
     add(&walk.engine.counts.files_unmodified, 1);
-    add(&walk.engine.counts.bytes_processed, node.size);
+    walk.engine.counts.content(node.size, &stat);
     walk.engine.progress(node.size, 1);
     batch.push(position, Done { node, print: None })
 }
@@ -156,7 +156,7 @@ fn small(
         _ => vec![walk.engine.store(&mut worker.sealer, BlobKind::Data, content)?],
     });
     node.extended_attributes = walk.attributes(path, meta::open_handle(&fd));
-    finish(walk, batch, position, node, novelty)
+    finish(walk, batch, position, (node, &before), novelty)
 }
 
 /// Reads a file of about the size in `before`; also returns what it looks like afterwards.
@@ -199,12 +199,12 @@ fn finish(
     walk: &Walk<'_>,
     batch: &mut Batch,
     position: u32,
-    node: Node,
+    (node, stat): (Node, &Stat),
     novelty: Novelty,
 ) -> Result<()> {
     let counts = &walk.engine.counts;
     add(novelty.count(counts), 1);
-    add(&counts.bytes_processed, node.size);
+    counts.content(node.size, stat);
     walk.engine.progress(node.size, 1);
     batch.push(position, Done { node, print: None })
 }

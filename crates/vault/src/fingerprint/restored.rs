@@ -5,6 +5,10 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
 
 use super::{FolderPrint, LEFT_OUT, write_line};
 use crate::chunk;
@@ -15,6 +19,7 @@ use crate::node::{Node, NodeKind, Tree};
 use crate::pack::BlobKind;
 use crate::parallel;
 use crate::snapshot::Snapshot;
+use crate::sync::lock;
 use crate::vault::Vault;
 
 /// Bytes that one thread hashes at a time, unless one piece is longer.
@@ -22,7 +27,23 @@ const SHARE: u64 = 16 << 20;
 
 pub(super) fn fingerprint(vault: &Vault, snapshot: &Snapshot, folder: &Path) -> Result<Id> {
     let tree = vault.tree(&snapshot.tree)?;
-    print_folder(vault, folder, &tree, Some(OsStr::new(LEFT_OUT)))
+    let skip = Some(OsStr::new(LEFT_OUT));
+    print_folder(vault, folder, &tree, skip, &Zeros::default())
+}
+
+/// The ids of pieces of zeros, by length: each is computed once, however large the holes are.
+#[derive(Default)]
+struct Zeros(Mutex<HashMap<usize, Id>>);
+
+impl Zeros {
+    fn id(&self, length: usize) -> Id {
+        if let Some(id) = lock(&self.0).get(&length) {
+            return *id;
+        }
+        let id = Id::of(&vec![0; length]);
+        lock(&self.0).insert(length, id);
+        id
+    }
 }
 
 /// An entry on disk, and the pieces that its content is cut into.
@@ -39,7 +60,13 @@ struct Share<'a> {
     lengths: &'a [u64],
 }
 
-fn print_folder(vault: &Vault, folder: &Path, tree: &Tree, skip: Option<&OsStr>) -> Result<Id> {
+fn print_folder(
+    vault: &Vault,
+    folder: &Path,
+    tree: &Tree,
+    skip: Option<&OsStr>,
+    zeros: &Zeros,
+) -> Result<Id> {
     vault.stop_if_cancelled()?;
     let mut entries = Vec::new();
     let known: HashMap<_, _> = tree.nodes.iter().map(|node| (&*node.name, node)).collect();
@@ -50,7 +77,7 @@ fn print_folder(vault: &Vault, folder: &Path, tree: &Tree, skip: Option<&OsStr>)
     let shares: Vec<Share<'_>> = entries.iter().flat_map(Entry::shares).collect();
     let hashed = parallel::map(&shares, parallel::threads(), |share| {
         vault.stop_if_cancelled()?;
-        share.hash()
+        share.hash(zeros)
     })?;
     let mut ids = hashed.into_iter();
     let mut print = FolderPrint::new();
@@ -61,7 +88,9 @@ fn print_folder(vault: &Vault, folder: &Path, tree: &Tree, skip: Option<&OsStr>)
             entry.node.content = Some(ids.by_ref().take(shares).flatten().collect());
         }
         let inner = match entry.node.kind {
-            NodeKind::Dir => Some(print_folder(vault, &entry.path, &inside(vault, entry)?, None)?),
+            NodeKind::Dir => {
+                Some(print_folder(vault, &entry.path, &inside(vault, entry)?, None, zeros)?)
+            }
             _ => None,
         };
         line.clear();
@@ -151,15 +180,22 @@ impl Entry {
 }
 
 impl Share<'_> {
-    fn hash(&self) -> Result<Vec<Id>> {
+    fn hash(&self, zeros: &Zeros) -> Result<Vec<Id>> {
         let failed = |error| Error::io("read", self.path, error);
         let file = File::open(self.path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        let has_holes = metadata.blocks().saturating_mul(512) < metadata.len();
         let mut offset = self.offset;
         let mut buffer = Vec::new();
         let mut ids = Vec::with_capacity(self.lengths.len());
         for length in self.lengths {
             let length = usize::try_from(*length)
                 .map_err(|_| Error::Invalid("a piece is longer than the memory".to_owned()))?;
+            if has_holes && is_hole(&file, offset, length as u64, metadata.len()) {
+                ids.push(zeros.id(length));
+                offset += length as u64;
+                continue;
+            }
             if buffer.len() < length {
                 buffer.resize(length, 0);
             }
@@ -169,4 +205,15 @@ impl Share<'_> {
         }
         Ok(ids)
     }
+}
+
+/// True if the file system says that nothing is stored of a piece, which then reads as zeros.
+fn is_hole(file: &File, offset: u64, length: u64, size: u64) -> bool {
+    let end = offset.saturating_add(length);
+    end <= size
+        && match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+            Ok(data) => data >= end,
+            // Nothing but a hole up to the end of the file.
+            Err(error) => error == Errno::NXIO,
+        }
 }

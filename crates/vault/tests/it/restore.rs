@@ -217,6 +217,29 @@ fn fingerprints_see_every_change() {
     }
 }
 
+/// Holes are not read: what was written into one, and what was punched out, is noticed.
+#[test]
+fn a_change_in_a_sparse_file_is_another_fingerprint() {
+    const SIZE: u64 = 200 << 20;
+    const DATA: u64 = 90 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    fs::create_dir(&source).unwrap();
+    let sparse = fs::File::create(source.join("sparse")).unwrap();
+    sparse.set_len(SIZE).unwrap();
+    sparse.write_all_at(&[7; 5000], DATA).unwrap();
+    let (_, vault, snapshot) = captured(&source);
+    let expected = vault.fingerprint(&snapshot).unwrap();
+    for (byte, at) in [(1, 0), (1, 60 << 20), (1, SIZE - 1), (0, DATA), (0, DATA + 4999)] {
+        let target = folder.path().join(format!("{byte}-{at}"));
+        vault.restore(&snapshot, &RestoreOptions::default(), &target).unwrap();
+        assert_eq!(vault.fingerprint_restored(&snapshot, &target).unwrap(), expected);
+        let file = fs::OpenOptions::new().write(true).open(target.join("all/sparse")).unwrap();
+        file.write_all_at(&[byte], at).unwrap();
+        assert_ne!(vault.fingerprint_restored(&snapshot, &target).unwrap(), expected, "{at}");
+    }
+}
+
 /// A hostile tree cannot lead a restore out of its target: a folder under a name that is also a
 /// link is not entered.
 #[test]
