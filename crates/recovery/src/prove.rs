@@ -17,6 +17,10 @@ use crate::ports::{Engine, EngineError};
 
 /// Name of the check that every entry came out of the vault whole.
 pub const WHOLE: &str = "restored whole";
+/// Name of the check that the capture had left nothing out; asked only where it had.
+pub const CAPTURED: &str = "captured whole";
+/// How many of the things that a capture had to leave out are named in its check.
+const NAMED: usize = 5;
 
 /// A snapshot that is to be restored.
 pub struct Subject<'a> {
@@ -30,6 +34,8 @@ pub struct Subject<'a> {
     pub snapshot: Snapshot,
     /// Its manifest.
     pub manifest: Manifest,
+    /// What the capture had to leave out, where it had to: a copy of it is not all that there was.
+    pub partial: Option<CheckResult>,
 }
 
 /// A restored copy and what it is judged by.
@@ -48,6 +54,38 @@ pub struct Copy<'a> {
     pub bytes: u64,
     /// What the vault could not restore, or not in every respect.
     pub complete: CheckResult,
+    /// What the capture had to leave out, where it had to.
+    pub partial: Option<CheckResult>,
+}
+
+/// The check of a partial capture; nothing for a whole one. A copy can equal its manifest and still
+/// lack what could not be read: whether that mattered cannot be told, so it is never a pass.
+/// `recorded` is what the ledger says; the manifest names what it was.
+pub fn partial(manifest: &Manifest, recorded: bool) -> Option<CheckResult> {
+    let problems: &[String] = match &manifest.content {
+        Content::Files(content) => &content.problems,
+        Content::Sqlite(_) => &[],
+    };
+    let found = match problems.len() {
+        0 if !recorded => return None,
+        0 => "something was left out; the manifest does not name it".to_owned(),
+        count => {
+            let named = problems.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+            let more = match count.saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!("; and {more} more"),
+            };
+            let number =
+                if count == 1 { "1 problem".to_owned() } else { format!("{count} problems") };
+            format!("partial, {number}: {named}{more}")
+        }
+    };
+    Some(CheckResult::new(
+        CAPTURED,
+        Verdict::Inconclusive,
+        "nothing left out at the capture",
+        found,
+    ))
 }
 
 /// The manifest of a snapshot. One of another component or of a newer format is refused.
@@ -147,6 +185,7 @@ pub fn restore_copy<'a>(
         engine: engine(subject.component, &subject.manifest, subject.vault, &subject.snapshot)?,
         files: report.files,
         bytes: report.bytes,
+        partial: subject.partial.clone(),
         complete: CheckResult::new(
             WHOLE,
             verdict,
@@ -162,9 +201,14 @@ impl Copy<'_> {
         nothing_is_no_pass("structure", self.engine.structure(&self.folder, &self.manifest))
     }
 
-    /// V2 to V4: restored whole, sound, and equal to the manifest.
+    /// Restored whole, and captured whole.
+    pub fn wholeness(&self) -> Vec<CheckResult> {
+        std::iter::once(&self.complete).chain(&self.partial).cloned().collect()
+    }
+
+    /// V2 to V4: whole, sound, and equal to the manifest.
     pub fn proof(&self) -> Vec<CheckResult> {
-        let mut checks = vec![self.complete.clone()];
+        let mut checks = self.wholeness();
         checks.extend(self.engine_structure());
         checks.extend(self.content());
         checks

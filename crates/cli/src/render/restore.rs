@@ -36,6 +36,13 @@ pub fn restore(report: &RestoreReport, screen: &Screen) -> String {
     }
     let mut out = grid.text();
     for component in &report.components {
+        if component.partial {
+            out.push_str(&format!(
+                "{} {}: the snapshot is partial: something was left out when it was captured\n",
+                screen.yellow("!"),
+                component.component
+            ));
+        }
         out.push_str(&failed_checks(screen, &component.component, &component.checks));
         if let Some(error) = &component.error {
             out.push_str(&failure(screen, &component.component, error));
@@ -92,6 +99,11 @@ pub fn planned_restore(report: &PlannedRestore, screen: &Screen) -> String {
             component.chosen,
             component.target
         ));
+        for skipped in &component.passed_over {
+            let id = short(&skipped.snapshot);
+            out.push_str(&format!("  passed over: {id} of {}: {}\n", skipped.time, skipped.why));
+        }
+        out.push_str(&warnings(screen, &component.warnings));
         for (at, step) in component.steps.iter().enumerate() {
             out.push_str(&format!("  {}. {step}\n", at + 1));
         }
@@ -102,5 +114,5 @@ pub fn planned_restore(report: &PlannedRestore, screen: &Screen) -> String {
         out.push_str(&format!(", skew {}", span(report.skew_seconds)));
     }
     out.push('\n');
-    out
+    out + &warnings(screen, &report.warnings)
 }

@@ -34,12 +34,13 @@ pub fn verify(report: &VerifyReport, screen: &Screen) -> String {
     }
     for snapshot in &report.snapshots {
         out.push_str(&format!(
-            "{}{} {}  {}  level {}  {}\n",
+            "{}{} {}  {}  level {}{}  {}\n",
             if snapshot.restored { "\n" } else { "" },
             screen.bold(&snapshot.component),
             short(&snapshot.snapshot),
             when(snapshot.time, &report.head),
             snapshot.level.unwrap_or("none"),
+            if snapshot.partial { ", partial" } else { "" },
             screen.verdict(snapshot.verdict)
         ));
         // An older snapshot that was only read says all of it in one line.

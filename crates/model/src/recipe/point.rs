@@ -147,8 +147,10 @@ fn unfit(candidate: &Candidate, wanted: &Wanted, verified_only: bool) -> Option<
         Wanted::At(at) if candidate.time > *at => return Some(format!("it is later than {at}")),
         _ => {}
     }
-    (verified_only && candidate.verified_level.is_none())
-        .then(|| "it was not verified yet".to_owned())
+    (verified_only && candidate.verified_level.is_none()).then(|| {
+        let why = if candidate.partial { "it is partial" } else { "it was not verified yet" };
+        why.to_owned()
+    })
 }
 
 fn by_id(
@@ -213,11 +215,13 @@ fn state_warnings(chosen: &Candidate) -> Vec<String> {
 fn warnings(chosen: &Candidate, newest_first: &[&Candidate], wanted: &Wanted) -> Vec<String> {
     let mut warnings = state_warnings(chosen);
     let known = newest_first.iter().filter(|candidate| !candidate.foreign());
-    if chosen.partial
-        && let Some(whole) =
-            known.clone().find(|c| !c.partial && !c.verification_failed && c.seq < chosen.seq)
-    {
-        warnings.push(format!("the newest whole one is {} of {}", whole.short(), whole.time));
+    if chosen.partial {
+        let whole =
+            known.clone().find(|c| !c.partial && !c.verification_failed && c.seq < chosen.seq);
+        warnings.push(match whole {
+            Some(whole) => format!("the newest whole one is {} of {}", whole.short(), whole.time),
+            None => "there is no older whole one".to_owned(),
+        });
     }
     // Made before the chosen one, yet dated after it: a clock was set back in between.
     let earlier_but_later_dated =

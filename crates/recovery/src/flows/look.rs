@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use lifeboat_model::chain::Entry;
 use lifeboat_model::objective::{Circumstances, resolve};
-use lifeboat_model::recipe::RecipeError;
+use lifeboat_model::recipe::{Candidate, RecipeError};
 use lifeboat_model::verdict::Verdict;
 
-use super::point::choose;
+use super::point::{choose, newest_whole};
 use super::{At, ListRequest};
 use crate::catalog::{self, Catalog, DrillRow, SnapshotRow};
 use crate::env::World;
@@ -202,18 +202,24 @@ fn component(
         last_drill,
         snapshots: rows.iter().filter(|r| r.component.as_deref() == Some(name)).count() as u64,
     };
-    judge(&mut status, rows);
+    let whole = newest_whole(rows, name, &At::Newest);
+    judge(&mut status, rows, whole.as_ref());
     status
 }
 
 /// The state, and every reason for it; the worst decides.
-fn judge(status: &mut ComponentStatus, rows: &[SnapshotRow]) {
+fn judge(status: &mut ComponentStatus, rows: &[SnapshotRow], whole: Option<&Candidate>) {
     let mut found: Vec<(ComponentState, String)> = Vec::new();
     let mut add = |state, why: String| found.push((state, why));
     match &status.newest {
         None => add(ComponentState::Unprotected, "there is no snapshot to restore".to_owned()),
         Some(newest) if newest.partial => {
-            add(ComponentState::Partial, "the newest snapshot lacks something".to_owned());
+            let older = match whole {
+                Some(whole) => format!("the newest whole one is of {}", whole.time),
+                None => "there is no whole one".to_owned(),
+            };
+            let why = format!("the newest snapshot is partial: it lacks something; {older}");
+            add(ComponentState::Partial, why);
         }
         Some(_) => {}
     }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use lifeboat_model::recipe::{
-    self, Candidate, Choice, PointError, RestoreRecipe, TierChoice, Wanted, choose_restore_point,
+    self, Candidate, Choice, PointError, RestoreItem, RestoreRecipe, TierChoice, Wanted,
+    choose_restore_point,
 };
 use lifeboat_vault::Id;
 
@@ -12,7 +13,7 @@ use crate::catalog::{Catalog, SnapshotRow};
 use crate::env::World;
 use crate::error::{Error, Result};
 use crate::facts::Level;
-use crate::prove::{Subject, read_manifest};
+use crate::prove::{Subject, partial, read_manifest};
 use crate::tier::OpenTier;
 
 /// The snapshots of a component as the choice sees them.
@@ -56,13 +57,8 @@ pub fn choose(
     at: &At,
     verified_only: bool,
 ) -> Result<Choice> {
-    let wanted = match at {
-        At::Newest => Wanted::Newest,
-        At::Time(time) => Wanted::At(*time),
-        At::Snapshot(id) => Wanted::Snapshot(id.clone()),
-    };
     let candidates = candidates(rows, component);
-    choose_restore_point(&candidates, &wanted, verified_only).map_err(|source| {
+    choose_restore_point(&candidates, &wanted(at), verified_only).map_err(|source| {
         // The id may be right, and the component wrong: said, because it is easily mended.
         if let (PointError::Unknown(prefix), Some(other)) = (&source, owner(rows, at)) {
             return Error::Usage {
@@ -72,6 +68,21 @@ pub fn choose(
         }
         Error::Point { component: component.to_owned(), source }
     })
+}
+
+fn wanted(at: &At) -> Wanted {
+    match at {
+        At::Newest => Wanted::Newest,
+        At::Time(time) => Wanted::At(*time),
+        At::Snapshot(id) => Wanted::Snapshot(id.clone()),
+    }
+}
+
+/// The whole snapshot that would be chosen if there were no partial ones.
+pub fn newest_whole(rows: &[SnapshotRow], component: &str, at: &At) -> Option<Candidate> {
+    let mut whole = candidates(rows, component);
+    whole.retain(|candidate| !candidate.partial);
+    choose_restore_point(&whole, &wanted(at), false).ok().map(|choice| choice.chosen)
 }
 
 fn owner<'a>(rows: &'a [SnapshotRow], at: &At) -> Option<&'a str> {
@@ -136,12 +147,24 @@ fn carried(kind: &lifeboat_model::plan::Kind) -> bool {
     matches!(kind, Kind::Sqlite(_) | Kind::Files(_))
 }
 
-/// Loads a snapshot and its manifest.
-pub fn subject<'a>(tier: &'a OpenTier, component: &'a str, id: &str) -> Result<Subject<'a>> {
+/// Loads a snapshot and its manifest. `recorded_partial` is what the ledger says of it.
+pub fn subject<'a>(
+    tier: &'a OpenTier,
+    component: &'a str,
+    id: &str,
+    recorded_partial: bool,
+) -> Result<Subject<'a>> {
     let id: Id = id.parse().map_err(|_| Error::NoSnapshot { name: id.to_owned() })?;
     let snapshot = tier.vault.snapshot(&id)?;
     let manifest = read_manifest(&tier.vault, &id, &snapshot)?;
-    Ok(Subject { vault: &tier.vault, component, id, snapshot, manifest })
+    let partial = partial(&manifest, recorded_partial);
+    Ok(Subject { vault: &tier.vault, component, id, snapshot, manifest, partial })
+}
+
+/// Loads the snapshot that was chosen for a component.
+pub fn chosen<'a>(tier: &'a OpenTier, item: &'a RestoreItem) -> Result<Subject<'a>> {
+    let chosen = &item.choice.chosen;
+    subject(tier, &item.component, &chosen.snapshot, chosen.partial)
 }
 
 /// Names that exist in the plan and that this version can restore, in recovery order; all without

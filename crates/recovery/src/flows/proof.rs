@@ -45,6 +45,8 @@ struct Known {
     restored: Option<CheckResult>,
     structure: Vec<CheckResult>,
     content: Vec<CheckResult>,
+    /// What the capture had to leave out.
+    partial: Option<CheckResult>,
     error: Option<Failure>,
     /// The error is damage, not a lack of means.
     damage: bool,
@@ -90,7 +92,8 @@ fn gather(
     known: &mut Known,
 ) -> Result<()> {
     let component = row.component.as_deref().unwrap_or_default();
-    let subject = subject(tier, component, &row.id)?;
+    let subject = subject(tier, component, &row.id, row.partial)?;
+    known.partial = subject.partial.clone();
     known.manifest = Some(subject.manifest.clone());
     known.size = Some(bytes_described(&subject.manifest));
     if !restore {
@@ -134,7 +137,9 @@ fn conclude(
         (false, Stored::Present | Stored::NotChecked) => Level::V1,
     };
     let points = points(stored, &known);
-    let verdict = points.verdict_up_to(asked as u8);
+    let stored_verdict = points.verdict_up_to(asked as u8);
+    let verdict =
+        Verdict::of([stored_verdict].into_iter().chain(known.partial.iter().map(|c| c.verdict)));
     let level = points.level().and_then(|level| Level::from_number(level.into()));
     let mut lines = points.lines();
     let implausible = known.size.and_then(|bytes| {
@@ -152,15 +157,18 @@ fn conclude(
         line.found = found.clone();
     }
     let component = row.component.clone().unwrap_or_default();
-    let mut checks = known.structure.clone();
-    checks.extend(known.content.clone());
+    let partial = known.partial.is_some();
+    let mut checks: Vec<CheckResult> = known.partial.into_iter().collect();
+    checks.extend(known.structure);
+    checks.extend(known.content);
     Proof {
         fact: VerifiedFact {
             snapshot: row.id.clone(),
             time: world.clock.wall(),
             asked,
             level,
-            verdict,
+            // What is stored may be sound though the capture was partial.
+            verdict: stored_verdict,
         },
         verification: SnapshotVerification {
             snapshot: row.id.clone(),
@@ -173,6 +181,7 @@ fn conclude(
             checks,
             implausible_size: implausible,
             restored: known.restored.is_some(),
+            partial,
             foreign: row.foreign(),
             seconds: seconds(world.since(start)),
             error: known.error,
@@ -228,6 +237,9 @@ fn points(stored: &Stored, known: &Known) -> TenPoints {
         points.set(Point::TablesPresent, verdict, say(tables));
         points.set(Point::RecordsPresent, verdict, say(records));
         points.set(Point::NoCorruption, verdict, say("none found".to_owned()));
+    }
+    if let Some(check) = &known.partial {
+        points.set(Point::RecordsPresent, check.verdict, check.found.as_str());
     }
     points
 }

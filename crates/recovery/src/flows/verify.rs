@@ -14,7 +14,7 @@ use crate::env::World;
 use crate::error::{Error, Result};
 use crate::facts::{Fact, Level};
 use crate::ledger::Detail;
-use crate::report::{Damage, VaultCheck, VerifyReport, seconds};
+use crate::report::{Damage, SnapshotVerification, VaultCheck, VerifyReport, seconds};
 use crate::session::{Ended, Opening, Session, within};
 use crate::tier::{Access, OpenTier};
 
@@ -92,12 +92,20 @@ fn execute(
     }
     let missing_components = warnings.len();
     for proven in &snapshots {
+        if proven.partial {
+            let (name, id) = (&proven.component, proven.snapshot.get(..8).unwrap_or_default());
+            warnings.push(format!(
+                "{name}: snapshot {id} is partial: something was left out when it was captured"
+            ));
+        }
         if let Some(found) = &proven.implausible_size {
             let (name, id) = (&proven.component, proven.snapshot.get(..8).unwrap_or_default());
             warnings.push(format!("{name}: the size of snapshot {id} is unusual: {found}"));
         }
     }
-    let verdicts = snapshots.iter().map(|s| s.verdict).chain([vault.verdict]);
+    // An older one that lacks something is said; what would be restored now decides.
+    let counts = |s: &&SnapshotVerification| chosen.contains(&s.snapshot) || !s.only_partial();
+    let verdicts = snapshots.iter().filter(counts).map(|s| s.verdict).chain([vault.verdict]);
     let verdict = match Verdict::of(verdicts) {
         // Nothing to verify is not a pass, and a component without a snapshot is a failure.
         _ if snapshots.is_empty() || missing_components > 0 => Verdict::Fail,
@@ -175,7 +183,7 @@ fn room_to_restore(
     // One that has no readable manifest is judged later, by itself.
     let needed = chosen.filter_map(|row| {
         let component = row.component.as_deref()?;
-        let subject = super::point::subject(tier, component, &row.id).ok()?;
+        let subject = super::point::subject(tier, component, &row.id, row.partial).ok()?;
         Some(crate::prove::bytes_needed(&subject.manifest))
     });
     let scratch = world.state.path("scratch");

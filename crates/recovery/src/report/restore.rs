@@ -20,8 +20,12 @@ pub struct ComponentRestore {
     pub snapshot_time: Option<Timestamp>,
     /// The instant up to which the copy is proven complete.
     pub complete_up_to: Option<Timestamp>,
-    /// What would be lost by going back to it: from then until the restore began, seconds.
+    /// What would be lost by going back to it: from then until the restore began, seconds. `null`
+    /// for a partial snapshot: what it lacks is older than that.
     pub rpo_seconds: Option<f64>,
+    /// True if something was left out when the snapshot was captured: the check `captured whole`
+    /// names it.
+    pub partial: bool,
     /// The level that the snapshot had passed before this restore.
     pub level_before: Option<String>,
     /// Why this point was chosen.

@@ -33,12 +33,27 @@ pub struct SnapshotVerification {
     pub implausible_size: Option<String>,
     /// True if it was restored into a scratch folder for this.
     pub restored: bool,
+    /// True if something was left out when it was captured: never a pass, whatever the level.
+    pub partial: bool,
     /// Not found in any ledger of the tier.
     pub foreign: bool,
     /// How long it took, seconds.
     pub seconds: f64,
     /// Why it could not be judged.
     pub error: Option<Failure>,
+}
+
+impl SnapshotVerification {
+    /// Nothing speaks against it but that something was left out at the capture.
+    pub fn only_partial(&self) -> bool {
+        let told = |check: &CheckResult| {
+            check.verdict == Verdict::Pass || check.name == crate::prove::CAPTURED
+        };
+        self.partial
+            && self.verdict == Verdict::Inconclusive
+            && self.error.is_none()
+            && self.checks.iter().all(told)
+    }
 }
 
 /// A damaged or missing object.

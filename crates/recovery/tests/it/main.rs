@@ -10,6 +10,7 @@ mod drill;
 mod in_place;
 mod ledger;
 mod manifests;
+mod partial;
 mod restore;
 mod seal;
 mod staging;

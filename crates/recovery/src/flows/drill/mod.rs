@@ -15,7 +15,7 @@ use serde_json::json;
 
 use self::outcome::Rehearsed;
 use self::run::Run;
-use super::point::{choose, components, subject};
+use super::point::{choose, chosen, components};
 use super::restore::planned_item;
 use super::{DrillRequest, run_id};
 use crate::catalog::Catalog;
@@ -60,7 +60,7 @@ pub fn plan_drill(world: &World, request: &DrillRequest) -> Result<PlannedDrill>
     let rows = catalog.snapshots()?;
     let (mut planned, mut needed) = (Vec::new(), 0);
     for item in &recipe.items {
-        let subject = subject(&tier, &item.component, &item.choice.chosen.snapshot)?;
+        let subject = chosen(&tier, item)?;
         needed += bytes_needed(&subject.manifest);
         planned.push(planned_item(item, &subject, &rows, &binding, true));
     }

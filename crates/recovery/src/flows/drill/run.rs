@@ -11,7 +11,7 @@ use lifeboat_model::verdict::Verdict;
 use super::outcome::Rehearsed;
 use crate::env::World;
 use crate::error::{Error, Result, ends_run};
-use crate::flows::point::{preflight, subject};
+use crate::flows::point::{chosen, preflight};
 use crate::prove::{Copy, Declared, bytes_needed, restore_copy};
 use crate::report::Failure;
 use crate::session::Start;
@@ -56,7 +56,7 @@ impl<'a> Run<'a> {
         let mut needed = 0u64;
         for item in &recipe.items {
             // One without a readable manifest fails its rehearsal, not everybody's.
-            if let Ok(subject) = subject(self.tier, &item.component, &item.choice.chosen.snapshot) {
+            if let Ok(subject) = chosen(self.tier, item) {
                 needed = needed.saturating_add(bytes_needed(&subject.manifest));
             }
         }
@@ -105,7 +105,7 @@ impl<'a> Run<'a> {
         one.t2 = Some(self.world.start());
         let folder = sandbox.join(&item.component);
         let engine = &*self.world.adapters.engine;
-        let restored = subject(self.tier, &item.component, &item.choice.chosen.snapshot)
+        let restored = chosen(self.tier, item)
             .and_then(|subject| restore_copy(&subject, engine, None, &folder));
         match restored {
             Ok(copy) => {

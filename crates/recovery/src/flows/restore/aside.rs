@@ -7,7 +7,7 @@ use lifeboat_model::check::CheckResult;
 use lifeboat_model::recipe::{RestoreItem, RestoreRecipe};
 use lifeboat_model::verdict::Verdict;
 
-use super::{Done, Job, not_sound, preflight, sound, subject};
+use super::{Done, Job, chosen, not_sound, preflight, sound};
 use crate::error::{Error, Result, ends_run};
 use crate::prove::{Copy, Declared, Subject, bytes_needed, declared, restore_copy};
 use crate::report::{ComponentRestore, Failure, seconds};
@@ -33,9 +33,7 @@ pub(super) fn restore(job: &Job<'_>, recipe: &RestoreRecipe, target: &Path) -> R
 
 /// Loads what is to be restored; what cannot be loaded fails alone.
 fn subjects<'a>(job: &Job<'a>, recipe: &'a RestoreRecipe) -> Vec<Result<Subject<'a>>> {
-    let load =
-        |item: &'a RestoreItem| subject(job.tier, &item.component, &item.choice.chosen.snapshot);
-    recipe.items.iter().map(load).collect()
+    recipe.items.iter().map(|item| chosen(job.tier, item)).collect()
 }
 
 fn fill_and_judge(
@@ -90,7 +88,7 @@ fn stage<'a>(
     let staged = match restored {
         Ok(copy) => {
             // A part of a component has no manifest of its own to be equal to.
-            let proof = if subpath.is_some() { vec![copy.complete.clone()] } else { copy.proof() };
+            let proof = if subpath.is_some() { copy.wholeness() } else { copy.proof() };
             (entry.files, entry.bytes) = (copy.files, copy.bytes);
             Staged { entry, copy: Some(copy), proof }
         }

@@ -9,7 +9,7 @@ use lifeboat_model::recipe::{Binding, RestoreItem, RestoreRecipe, RestoreStep};
 use lifeboat_model::verdict::Verdict;
 use std::path::PathBuf;
 
-use super::{Done, Job, not_sound, preflight, sound, subject};
+use super::{Done, Job, chosen, not_sound, preflight, sound};
 use crate::error::{Error, Result};
 use crate::ports::{InPlace, Request, WriterProof};
 use crate::prove::{Copy, Declared, Subject, bytes_needed, declared, restore_copy};
@@ -51,7 +51,7 @@ fn one(
     entry: &mut ComponentRestore,
     done: &mut Done,
 ) -> Result<()> {
-    let subject = subject(job.tier, &item.component, &item.choice.chosen.snapshot)?;
+    let subject = chosen(job.tier, item)?;
     job.complete_up_to(entry, &subject);
     let swapper = (job.world.adapters.in_place)(&item.component, &subject.manifest)?;
     let parent = swapper.staging_parent();

@@ -10,14 +10,14 @@ use lifeboat_model::recipe::{Binding, RestoreItem, RestoreRecipe};
 use lifeboat_model::verdict::Verdict;
 use serde_json::json;
 
-use super::point::{Pointless, components, left_out, preflight, recipe_for, subject};
-use super::{Destination, RestoreRequest};
+use super::point::{Pointless, chosen, components, left_out, newest_whole, preflight, recipe_for};
+use super::{At, Destination, RestoreRequest};
 use crate::catalog::SnapshotRow;
 use crate::env::World;
 use crate::error::{Error, Result};
 use crate::facts::{Fact, Level, VerifiedFact};
 use crate::ledger::Detail;
-use crate::prove::{Subject, WHOLE, bytes_needed};
+use crate::prove::{CAPTURED, Subject, WHOLE, bytes_needed};
 use crate::report::{
     ComponentRestore, Failure, PlannedComponentRestore, PlannedRestore, RestoreReport, SkewEntry,
     seconds,
@@ -64,9 +64,10 @@ pub fn plan_restore(world: &World, request: &RestoreRequest) -> Result<PlannedRe
     let mut warnings = warnings;
     warnings.extend(pointless.iter().map(|(name, e)| format!("{name}: {}", Failure::of(e).line())));
     let rows = catalog.snapshots()?;
+    refuse_partial(&tier, &recipe, &asked, &rows)?;
     let (mut planned, mut needed) = (Vec::new(), 0);
     for item in &recipe.items {
-        let subject = subject(&tier, &item.component, &item.choice.chosen.snapshot)?;
+        let subject = chosen(&tier, item)?;
         needed += bytes_needed(&subject.manifest);
         planned.push(planned_item(item, &subject, &rows, &asked.binding, asked.request.all));
     }
@@ -159,6 +160,47 @@ fn decide(
     recipe_for(world, catalog, components, &request.at, request.verified_only, request.path.clone())
 }
 
+/// In place of live data a partial snapshot would take away what it lacks: only one that was named
+/// by its id goes there.
+fn refuse_partial(
+    tier: &OpenTier,
+    recipe: &RestoreRecipe,
+    asked: &Asked<'_>,
+    rows: &[SnapshotRow],
+) -> Result<()> {
+    let at = &asked.request.at;
+    if asked.binding != Binding::InPlace || matches!(at, At::Snapshot(_)) {
+        return Ok(());
+    }
+    for item in &recipe.items {
+        let (name, snapshot) = (&item.component, &item.choice.chosen.snapshot);
+        // One that cannot be read fails later, by itself.
+        let unread = item.choice.chosen.partial.then(|| "something was left out".to_owned());
+        let found = match chosen(tier, item) {
+            Ok(subject) => subject.partial.map(|check| check.found),
+            Err(_) => unread,
+        };
+        let Some(found) = found else { continue };
+        let short = |id: &str| id.get(..8).unwrap_or(id).to_owned();
+        let whole = match newest_whole(rows, name, at) {
+            Some(whole) => format!(
+                "the newest whole one is of {}: `--at {}`",
+                whole.time,
+                short(&whole.snapshot)
+            ),
+            None => "there is no whole one".to_owned(),
+        };
+        let id = short(snapshot);
+        return Err(Error::refused(
+            format!(
+                "snapshot {id} of {name} does not replace live data without being named: {found}"
+            ),
+            format!("{whole}; `--at {id}` takes this one on purpose; `--to DIR` puts it beside"),
+        ));
+    }
+    Ok(())
+}
+
 fn execute(
     session: &mut Session<'_>,
     tier: &OpenTier,
@@ -168,6 +210,7 @@ fn execute(
     let catalog = session.catalog(tier)?;
     let rows = catalog.snapshots()?;
     let (recipe, pointless) = decide(world, &catalog, asked)?;
+    refuse_partial(tier, &recipe, asked, &rows)?;
     let _lock = tier.vault.lock_for_reading()?;
     let job = Job { world, tier, rows: &rows, start: session.start, request: asked.request };
     let done = match &asked.binding {
@@ -205,6 +248,7 @@ fn without_point(name: &str, error: &Error) -> ComponentRestore {
         snapshot_time: None,
         complete_up_to: None,
         rpo_seconds: None,
+        partial: false,
         level_before: None,
         chosen: String::new(),
         verdict: Verdict::Fail,
@@ -247,6 +291,7 @@ impl Job<'_> {
             snapshot_time: Some(chosen.time),
             complete_up_to: None,
             rpo_seconds: None,
+            partial: chosen.partial,
             level_before: level_of(self.rows, &chosen.snapshot),
             chosen: item.choice.why.clone(),
             verdict: Verdict::Inconclusive,
@@ -266,8 +311,10 @@ impl Job<'_> {
         let complete = subject.manifest.started;
         let lost = self.start.wall.duration_since(complete);
         entry.complete_up_to = Some(complete);
-        // A negative loss means that a clock was set back: not known.
-        entry.rpo_seconds = (!lost.is_negative()).then(|| seconds(lost.unsigned_abs()));
+        entry.partial = subject.partial.is_some();
+        // A negative loss means that a clock was set back: not known. Nor is it for a partial one.
+        let known = !lost.is_negative() && !entry.partial;
+        entry.rpo_seconds = known.then(|| seconds(lost.unsigned_abs()));
     }
 
     /// The fact of a proof that ran through V4, or failed on the way.
@@ -284,9 +331,9 @@ impl Job<'_> {
 }
 
 /// Checks of a copy that may end without a verdict and not keep the data back: the target could not
-/// take a mode or an attribute; the database uses a function that only its application has. What
-/// the copy contains is told by the others, which must all pass.
-const MAY_BE_UNTOLD: [&str; 2] = [WHOLE, "integrity_check"];
+/// take a mode or an attribute; something was left out at the capture; the database uses a function
+/// that only its application has. What the copy contains is told by the others, which must all pass.
+const MAY_BE_UNTOLD: [&str; 3] = [WHOLE, CAPTURED, "integrity_check"];
 
 /// May this copy be put in place? Equal to its manifest, and no check failed, the plan's included.
 /// A check that could not be told is said.
