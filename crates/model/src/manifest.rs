@@ -34,6 +34,15 @@ pub struct Manifest {
     pub content: Content,
 }
 
+impl Manifest {
+    /// The instant at which reading the source ended: the copy holds nothing newer. (It is complete
+    /// up to `started`; in between, a part of what was written may be in it.)
+    pub fn read_until(&self) -> Timestamp {
+        // A clock that was set back in between makes the later of the two the safe one.
+        self.finished.max(self.started)
+    }
+}
+
 /// The content by kind of component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "engine", rename_all = "lowercase")]

@@ -263,6 +263,7 @@ impl Error {
             Error::NoKey | Error::NothingChosen | Error::Usage { .. } => Exit::Usage,
             Error::Recipe(RecipeError::UnknownComponent { .. }) => Exit::NotFound,
             Error::Recipe(_) => Exit::Usage,
+            Error::Point { source: PointError::Lost(_), .. } => Exit::Unverified,
             Error::Point { .. } | Error::UnknownDrill { .. } => Exit::NotFound,
             Error::NoSnapshot { .. } | Error::NoVault { .. } | Error::NoLedger { .. } => {
                 Exit::NotFound
@@ -371,6 +372,11 @@ fn point_hint(error: &PointError) -> String {
             };
             let list: Vec<String> = passed_over.iter().take(3).map(why).collect();
             format!("passed over: {}; `--at SNAPSHOT` takes one all the same", list.join("; "))
+        }
+        PointError::Lost(_) => {
+            "`lifeboat verify` names what is damaged; `lifeboat list` shows the \
+             snapshots that are there"
+                .to_owned()
         }
         PointError::Unknown(_) => "`lifeboat list` shows the snapshots".to_owned(),
         PointError::Ambiguous { .. } => "give more characters of the snapshot's id".to_owned(),

@@ -69,6 +69,9 @@ pub struct SnapshotFact {
     pub time: Timestamp,
     /// The instant up to which it is proven complete.
     pub complete_up_to: Timestamp,
+    /// When reading its source ended: it holds nothing newer. Not in facts of the first days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_until: Option<Timestamp>,
     /// Source bytes.
     pub bytes: u64,
     /// Source files.

@@ -36,6 +36,16 @@ pub fn restore(report: &RestoreReport, screen: &Screen) -> String {
     }
     let mut out = grid.text();
     for component in &report.components {
+        for skipped in &component.passed_over {
+            let id = short(&skipped.snapshot);
+            out.push_str(&format!(
+                "{} {}: passed over {id} of {}: {}\n",
+                screen.yellow("!"),
+                component.component,
+                text::time(skipped.time),
+                skipped.why
+            ));
+        }
         if component.partial {
             out.push_str(&format!(
                 "{} {}: the snapshot is partial: something was left out when it was captured\n",

@@ -15,6 +15,12 @@ pub struct Candidate {
     pub snapshot: String,
     /// Start of its capture, wall time.
     pub time: Timestamp,
+    /// The instant at which reading its source ended: it holds nothing newer. `None` if not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_until: Option<Timestamp>,
+    /// Why it cannot be read though the ledger records it: missing, damaged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
     /// Sequence number of the ledger entry that records it; `None` if none does: it is foreign.
     pub seq: Option<u64>,
     /// Highest level at which it was verified, 1 to 5.
@@ -44,7 +50,7 @@ impl Candidate {
 pub enum Wanted {
     /// The newest.
     Newest,
-    /// The newest at or before an instant.
+    /// The newest that holds nothing later than an instant.
     At(Timestamp),
     /// This one, by its id or the beginning of it.
     Snapshot(String),
@@ -83,6 +89,9 @@ pub enum PointError {
     /// There are some, but none that fits.
     #[error("none of the {} can be restored", count(.0.len()))]
     NoneFits(Vec<Skipped>),
+    /// The snapshot is known, and cannot be read.
+    #[error("snapshot {} cannot be read: {}", short(.0), .0.why)]
+    Lost(Skipped),
     /// No snapshot has this id.
     #[error("there is no snapshot `{0}`")]
     Unknown(String),
@@ -94,6 +103,10 @@ pub enum PointError {
         /// The ids.
         ids: Vec<String>,
     },
+}
+
+fn short(skipped: &Skipped) -> &str {
+    skipped.snapshot.get(..8).unwrap_or(&skipped.snapshot)
 }
 
 fn count(n: usize) -> String {
@@ -140,12 +153,18 @@ fn unfit(candidate: &Candidate, wanted: &Wanted, verified_only: bool) -> Option<
     if candidate.foreign() {
         return Some("the ledger does not know it (foreign)".to_owned());
     }
+    if let Some(why) = &candidate.lost {
+        return Some(why.clone());
+    }
     if candidate.verification_failed {
         return Some("its verification failed".to_owned());
     }
-    match wanted {
-        Wanted::At(at) if candidate.time > *at => return Some(format!("it is later than {at}")),
-        _ => {}
+    if let Wanted::At(at) = wanted {
+        match candidate.read_until {
+            Some(until) if until <= *at => {}
+            Some(until) => return Some(format!("it holds data up to {until}, later than {at}")),
+            None => return Some(format!("it is not known whether it holds data later than {at}")),
+        }
     }
     (verified_only && candidate.verified_level.is_none()).then(|| {
         let why = if candidate.partial { "it is partial" } else { "it was not verified yet" };
@@ -175,6 +194,9 @@ fn by_id(
             });
         }
     };
+    if let Some(why) = &chosen.lost {
+        return Err(PointError::Lost(skip(chosen, why.clone())));
+    }
     if verified_only && (chosen.verified_level.is_none() || chosen.verification_failed) {
         let why = "it is not verified".to_owned();
         return Err(PointError::NoneFits(vec![skip(chosen, why)]));
@@ -193,7 +215,7 @@ fn by_id(
 fn reason(chosen: &Candidate, wanted: &Wanted, verified_only: bool) -> String {
     let which = if verified_only { "newest verified snapshot" } else { "newest snapshot" };
     let upto = match wanted {
-        Wanted::At(at) => format!(" at or before {at}"),
+        Wanted::At(at) => format!(" with nothing later than {at}"),
         _ => String::new(),
     };
     let level = match chosen.verified_level {
@@ -214,7 +236,12 @@ fn state_warnings(chosen: &Candidate) -> Vec<String> {
 
 fn warnings(chosen: &Candidate, newest_first: &[&Candidate], wanted: &Wanted) -> Vec<String> {
     let mut warnings = state_warnings(chosen);
-    let known = newest_first.iter().filter(|candidate| !candidate.foreign());
+    // An older point is taken only when that is said.
+    for lost in newest_first.iter().filter(|c| c.lost.is_some() && c.seq > chosen.seq) {
+        let why = lost.lost.as_deref().unwrap_or_default();
+        warnings.push(format!("snapshot {} of {} is newer, and {why}", lost.short(), lost.time));
+    }
+    let known = newest_first.iter().filter(|c| !c.foreign() && c.lost.is_none());
     if chosen.partial {
         let whole =
             known.clone().find(|c| !c.partial && !c.verification_failed && c.seq < chosen.seq);

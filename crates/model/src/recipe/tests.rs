@@ -40,6 +40,8 @@ fn candidate(seq: u64, time: i64) -> Candidate {
     Candidate {
         snapshot: format!("{seq:02x}").repeat(32),
         time: at(time),
+        read_until: Some(at(time)),
+        lost: None,
         seq: Some(seq),
         verified_level: Some(4),
         verification_failed: false,
@@ -148,6 +150,32 @@ fn at_an_instant_and_verified_only_edo_17() {
     assert_eq!(choose_restore_point(&[], &Wanted::Newest, false), Err(PointError::None));
 }
 
+/// What the copy may hold counts, not when its capture began.
+#[test]
+fn an_instant_never_gets_data_that_is_newer() {
+    let long = Candidate { read_until: Some(at(25)), ..candidate(2, 20) };
+    let all = [candidate(1, 10), long];
+    let pick = |second| choose_restore_point(&all, &Wanted::At(at(second)), false);
+    assert_eq!(pick(25).expect("a choice").chosen.seq, Some(2));
+    let choice = pick(22).expect("a choice");
+    assert_eq!(choice.chosen.seq, Some(1));
+    assert!(choice.skipped[0].why.starts_with("it holds data up to"), "{:?}", choice.skipped);
+    let unknown = [Candidate { read_until: None, ..candidate(3, 1) }];
+    assert!(choose_restore_point(&unknown, &Wanted::At(at(99)), false).is_err());
+}
+
+#[test]
+fn a_lost_one_is_named_and_never_passed_over_silently() {
+    let lost = Candidate { lost: Some("it is missing".into()), ..candidate(2, 20) };
+    let choice = newest(&[candidate(1, 10), lost.clone()]);
+    assert_eq!(choice.chosen.seq, Some(1));
+    assert_eq!(choice.skipped[0].why, "it is missing");
+    assert!(choice.warnings[0].contains("02020202") && choice.warnings[0].contains("is missing"));
+    let named = Wanted::Snapshot("0202".into());
+    let error = choose_restore_point(&[lost], &named, false).expect_err("lost");
+    assert_eq!(error.to_string(), "snapshot 02020202 cannot be read: it is missing");
+}
+
 #[test]
 fn ids_may_be_cut_short_but_not_too_short() {
     let all = [candidate(0x11, 1), candidate(0x12, 2)];
@@ -228,7 +256,7 @@ proptest! {
         let choice = choose_restore_point(&candidates, &wanted, verified_only);
         let fits = |c: &&Candidate| !c.foreign() && !c.verification_failed
             && (!verified_only || c.verified_level.is_some())
-            && instant.is_none_or(|second| c.time <= at(second));
+            && instant.is_none_or(|second| c.read_until <= Some(at(second)));
         let best = candidates.iter().filter(fits).max_by_key(|c| c.seq);
         prop_assert_eq!(choice.as_ref().ok().map(|c| &c.chosen), best);
         candidates.reverse();

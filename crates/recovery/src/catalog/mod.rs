@@ -35,6 +35,10 @@ const STEPS: &[&str] = &["
         primary key (id, component)
     ) strict;
     create table applied(host text primary key, seq integer not null, hash text not null) strict;
+",
+    "
+    alter table snapshots add column read_until text;
+    alter table snapshots add column lost text;
 "];
 
 /// The catalog.
@@ -119,15 +123,31 @@ impl Catalog {
         Ok(Catalog { db })
     }
 
-    /// Takes over what the vault lists: new ones are added, lost ones are marked as not present.
-    pub fn take_listing(&mut self, listing: &[Listed]) -> Result<()> {
+    /// Takes over what a vault lists: new ones are added; one that a ledger records there and that is
+    /// not listed is lost, and why it is stands in `damaged` (id and reason), or it is missing.
+    pub fn take_listing(
+        &mut self,
+        vault: &str,
+        listing: &[Listed],
+        damaged: &[(String, String)],
+    ) -> Result<()> {
         let transaction = self.db.transaction()?;
-        transaction.execute("update snapshots set present = 0", [])?;
+        transaction.execute(
+            "update snapshots set present = 0, lost = case
+                when ledger_seq is not null and vault = ?1 then 'it is missing from the vault' end",
+            [vault],
+        )?;
+        for (id, why) in damaged {
+            transaction.execute(
+                "update snapshots set lost = ?2 where id = ?1",
+                params![id, format!("it is damaged: {why}")],
+            )?;
+        }
         for one in listing {
             transaction.execute(
                 "insert into snapshots(id, component, run, schedule, time, host)
                  values (?1, ?2, ?3, ?4, ?5, ?6)
-                 on conflict(id) do update set present = 1, component = ?2, run = ?3,
+                 on conflict(id) do update set present = 1, lost = null, component = ?2, run = ?3,
                     schedule = ?4, time = ?5, host = ?6",
                 params![
                     one.id,
@@ -185,6 +205,18 @@ impl Catalog {
         rows::snapshots(&self.db)
     }
 
+    /// The same, and those that a ledger records in this vault and that cannot be read.
+    pub fn points(&self) -> Result<Vec<SnapshotRow>> {
+        rows::points(&self.db)
+    }
+
+    /// Notes when reading the source of a snapshot ended, where no fact says so.
+    pub fn note_read_until(&mut self, id: &str, until: Timestamp) -> Result<()> {
+        let statement = "update snapshots set read_until = ?2 where id = ?1 and read_until is null";
+        self.db.execute(statement, params![id, until.to_string()])?;
+        Ok(())
+    }
+
     /// Ids of all snapshots that a ledger of this plan recorded in this vault, whether the vault still lists them
     /// or not: nothing removes one in this version.
     pub fn recorded(&self, vault: &str) -> Result<Vec<String>> {
@@ -205,11 +237,11 @@ impl Catalog {
 fn apply_snapshot(db: &Connection, host: &str, seq: u64, fact: &SnapshotFact) -> Result<()> {
     db.execute(
         "insert into snapshots(id, component, run, schedule, time, host, present, ledger_host,
-            ledger_seq, complete_up_to, bytes, files, bytes_added, partial, level, vault)
-         values (?1, ?2, ?3, ?4, ?5, ?6, 1, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+            ledger_seq, complete_up_to, bytes, files, bytes_added, partial, level, vault, read_until)
+         values (?1, ?2, ?3, ?4, ?5, ?6, 1, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
          on conflict(id) do update set ledger_host = ?6, ledger_seq = ?7, complete_up_to = ?8,
             bytes = ?9, files = ?10, bytes_added = ?11, partial = ?12, level = max(level, ?13),
-            vault = ?14",
+            vault = ?14, read_until = coalesce(?15, read_until)",
         params![
             fact.snapshot,
             fact.component,
@@ -225,6 +257,7 @@ fn apply_snapshot(db: &Connection, host: &str, seq: u64, fact: &SnapshotFact) ->
             fact.partial,
             Level::V1 as i64,
             fact.vault,
+            fact.read_until.map(|until| until.to_string()),
         ],
     )?;
     Ok(())

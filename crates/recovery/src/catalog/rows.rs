@@ -27,6 +27,10 @@ pub struct SnapshotRow {
     pub ledger: Option<(String, u64)>,
     /// The instant up to which it is proven complete.
     pub complete_up_to: Option<Timestamp>,
+    /// When reading its source ended: it holds nothing newer.
+    pub read_until: Option<Timestamp>,
+    /// Why it cannot be read though a ledger records it.
+    pub lost: Option<String>,
     /// Source bytes.
     pub bytes: Option<u64>,
     /// Source files.
@@ -57,6 +61,8 @@ impl SnapshotRow {
             host: String::new(),
             ledger: None,
             complete_up_to: None,
+            read_until: None,
+            lost: None,
             bytes: None,
             files: None,
             bytes_added: None,
@@ -94,11 +100,19 @@ pub struct DrillRow {
 }
 
 pub(super) fn snapshots(db: &Connection) -> Result<Vec<SnapshotRow>> {
-    let mut statement = db.prepare(
+    rows(db, "present = 1")
+}
+
+pub(super) fn points(db: &Connection) -> Result<Vec<SnapshotRow>> {
+    rows(db, "present = 1 or lost is not null")
+}
+
+fn rows(db: &Connection, which: &str) -> Result<Vec<SnapshotRow>> {
+    let mut statement = db.prepare(&format!(
         "select id, component, run, schedule, time, host, ledger_host, ledger_seq, complete_up_to,
-            bytes, files, bytes_added, partial, level, failed, verified, verdict
-         from snapshots where present = 1",
-    )?;
+            bytes, files, bytes_added, partial, level, failed, verified, verdict, read_until, lost
+         from snapshots where {which}"
+    ))?;
     let mut rows = statement.query_map([], snapshot)?.collect::<Result<Vec<_>, _>>()?;
     rows.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.id.cmp(&b.id)));
     Ok(rows)
@@ -116,6 +130,8 @@ fn snapshot(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {
         host: row.get(5)?,
         ledger: host.zip(seq.map(|seq| seq as u64)),
         complete_up_to: instant(row, 8)?,
+        read_until: instant(row, 17)?,
+        lost: row.get(18)?,
         bytes: count(row, 9)?,
         files: count(row, 10)?,
         bytes_added: count(row, 11)?,

@@ -4,9 +4,10 @@ use lifeboat_model::chain::{Entry, Link, verify};
 
 use super::{Catalog, Listed};
 use crate::env::World;
-use crate::error::Result;
+use crate::error::{Result, ends_run};
 use crate::facts::facts_of;
 use crate::ledger::{CHAIN, Ledger, Local, remote};
+use crate::prove::read_manifest;
 use crate::report::Failure;
 use crate::tier::OpenTier;
 
@@ -24,8 +25,10 @@ pub fn up_to_date(world: &World, tier: &OpenTier, keep: bool) -> Result<(Catalog
         Catalog::in_memory()?
     };
     let list = tier.vault.list_snapshots()?;
+    let mut damaged = Vec::new();
     for snapshot in list.damaged {
         notes.push(format!("snapshot {} is damaged: {}", snapshot.id.short(), snapshot.why));
+        damaged.push((snapshot.id.to_string(), snapshot.why));
     }
     let listing: Vec<Listed> = list
         .readable
@@ -41,12 +44,36 @@ pub fn up_to_date(world: &World, tier: &OpenTier, keep: bool) -> Result<(Catalog
         .collect();
     let fresh = catalog.applied(&world.host)?.is_none();
     apply_local(world, &mut catalog)?;
-    catalog.take_listing(&listing)?;
+    let vault = tier.vault.repository_id();
+    catalog.take_listing(vault, &listing, &damaged)?;
     // Snapshots of other hosts, or of a state that was lost, stand in the tier's ledgers.
     if fresh || catalog.snapshots()?.iter().any(super::SnapshotRow::foreign) {
         notes.extend(apply_remote(world, tier, &mut catalog)?);
+        // What those ledgers record and the vault does not list is lost.
+        catalog.take_listing(vault, &listing, &damaged)?;
     }
+    fill_read_until(tier, &mut catalog)?;
     Ok((catalog, notes))
+}
+
+/// Asks the manifests where the facts do not say when reading the source ended. One that cannot be
+/// read leaves it unknown: such a snapshot is not chosen for an instant.
+fn fill_read_until(tier: &OpenTier, catalog: &mut Catalog) -> Result<()> {
+    let unknown = |row: &super::SnapshotRow| row.read_until.is_none() && !row.foreign();
+    for row in catalog.snapshots()?.into_iter().filter(unknown) {
+        let Ok(id) = row.id.parse() else { continue };
+        let manifest = tier
+            .vault
+            .snapshot(&id)
+            .map_err(Into::into)
+            .and_then(|snapshot| read_manifest(&tier.vault, &id, &snapshot));
+        match manifest {
+            Ok(manifest) => catalog.note_read_until(&row.id, manifest.read_until())?,
+            Err(error) if ends_run(&error) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// The catalog as it is, for when the tier does not answer.

@@ -282,6 +282,7 @@ impl Saved<'_> {
             schedule: schedule_of(item),
             time,
             complete_up_to: capture.complete_up_to,
+            read_until: Some(capture.manifest.read_until()),
             bytes: bytes_described(&capture.manifest),
             files: files_described(&capture.manifest),
             bytes_added: summary.bytes_stored,

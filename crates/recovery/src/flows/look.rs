@@ -97,7 +97,7 @@ fn listed(row: SnapshotRow, now: Timestamp) -> ListedSnapshot {
 pub fn status(world: &World) -> Result<StatusReport> {
     let start = world.start();
     let seen = see(world)?;
-    let (rows, drills) = (seen.catalog.snapshots()?, seen.catalog.drills()?);
+    let (rows, drills) = (seen.catalog.points()?, seen.catalog.drills()?);
     let (lines, torn) = Local::new(&world.state, &world.host).lines()?;
     let entries: Vec<Entry> = lines.iter().filter_map(|line| Entry::read(line).ok()).collect();
     let mut findings = seen.notes;
@@ -200,7 +200,10 @@ fn component(
         rto_objective_seconds: objectives.rto.as_ref().map(|o| o.limit.seconds()),
         rto_rule: objectives.rto.as_ref().map(|o| o.rule.to_string()),
         last_drill,
-        snapshots: rows.iter().filter(|r| r.component.as_deref() == Some(name)).count() as u64,
+        snapshots: rows
+            .iter()
+            .filter(|r| r.component.as_deref() == Some(name) && r.lost.is_none())
+            .count() as u64,
     };
     let whole = newest_whole(rows, name, &At::Newest);
     judge(&mut status, rows, whole.as_ref());
@@ -253,7 +256,10 @@ fn judge(status: &mut ComponentStatus, rows: &[SnapshotRow], whole: Option<&Cand
         .filter(|row| row.component.as_deref() == Some(status.component.as_str()))
         .filter(|row| !row.foreign())
         .max_by_key(|row| (row.ledger.as_ref().map(|(_, seq)| *seq), row.time));
-    if newest.is_some_and(|row| row.failed.is_some()) {
+    if let Some((row, why)) = newest.and_then(|row| Some((row, row.lost.as_ref()?))) {
+        let id = row.id.get(..8).unwrap_or_default();
+        add(ComponentState::Failing, format!("the newest snapshot {id} is lost: {why}"));
+    } else if newest.is_some_and(|row| row.failed.is_some()) {
         add(ComponentState::Failing, "the newest snapshot failed its verification".to_owned());
     }
     let drilled = status.last_drill.as_ref().is_some_and(|d| d.verdict == Verdict::Pass);

@@ -40,6 +40,8 @@ pub fn candidates(rows: &[SnapshotRow], component: &str) -> Vec<Candidate> {
         .map(|(row, place)| Candidate {
             snapshot: row.id.clone(),
             time: row.time,
+            read_until: row.read_until,
+            lost: row.lost.clone(),
             seq: row.ledger.as_ref().map(|(_, seq)| if many { place } else { *seq }),
             // Proven means restored and equal to its manifest.
             verified_level: (row.level == Some(Level::V4)).then_some(4),
@@ -105,7 +107,7 @@ pub fn recipe_for(
     verified_only: bool,
     subpath: Option<PathBuf>,
 ) -> Result<(RestoreRecipe, Pointless)> {
-    let rows = catalog.snapshots()?;
+    let rows = catalog.points()?;
     let (mut requests, mut pointless) = (Vec::new(), Pointless::new());
     for component in components {
         match choose(&rows, component, at, verified_only) {

@@ -63,11 +63,13 @@ fn execute(
     let world = session.world;
     let catalog = session.catalog(tier)?;
     let rows = catalog.snapshots()?;
+    let points = catalog.points()?;
     let mut warnings = Vec::new();
-    let chosen = choose(world, &rows, request, &mut warnings)?;
+    let chosen = choose(world, &rows, &points, request, &mut warnings)?;
+    let lost = lost(&points, request, &chosen, &mut warnings);
     let expected = match request.what.is_empty() {
         true => catalog.recorded(tier.vault.repository_id())?,
-        false => Vec::new(),
+        false => lost,
     };
     if !request.quick {
         room_to_restore(world, tier, &rows, &chosen)?;
@@ -138,6 +140,7 @@ fn execute(
 fn choose(
     world: &World,
     rows: &[SnapshotRow],
+    points: &[SnapshotRow],
     request: &VerifyRequest,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<String>> {
@@ -166,10 +169,30 @@ fn choose(
             }
             chosen.extend(found);
         } else {
-            chosen.push(by_prefix(rows, what)?);
+            chosen.push(by_prefix(points, what)?);
         }
     }
     Ok(chosen)
+}
+
+/// Ids of the snapshots that a ledger records, that are asked for, and that cannot be read: the
+/// check of the vault names them as damage, whatever else passes.
+fn lost(
+    points: &[SnapshotRow],
+    request: &VerifyRequest,
+    chosen: &[String],
+    warnings: &mut Vec<String>,
+) -> Vec<String> {
+    let mut ids = Vec::new();
+    for row in points {
+        let (Some(why), Some(name)) = (&row.lost, &row.component) else { continue };
+        if request.what.is_empty() || request.what.contains(name) || chosen.contains(&row.id) {
+            let id = row.id.get(..8).unwrap_or_default();
+            warnings.push(format!("{name}: snapshot {id} of {} cannot be read: {why}", row.time));
+            ids.push(row.id.clone());
+        }
+    }
+    ids
 }
 
 /// Refuses before anything is read where the largest copy would not fit.
@@ -220,7 +243,8 @@ fn read_vault(
         read_data: !request.quick,
         only: match request.what.is_empty() {
             true => None,
-            false => Some(ids(chosen)?),
+            // A damaged one is looked at by its name alone.
+            false => Some(ids(&[chosen, expected].concat())?),
         },
         expected: ids(expected)?,
         ..CheckOptions::default()

@@ -30,6 +30,8 @@ pub struct ComponentRestore {
     pub level_before: Option<String>,
     /// Why this point was chosen.
     pub chosen: String,
+    /// Newer ones that were passed over, and why.
+    pub passed_over: Vec<Skipped>,
     /// Pass if the data is in place and every check passed.
     pub verdict: Verdict,
     /// The checks, in the order in which they ran.

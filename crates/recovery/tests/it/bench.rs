@@ -75,6 +75,8 @@ pub struct Live {
     pub spoil: Option<String>,
     /// The engine looks at nothing at all.
     pub blind: bool,
+    /// Seconds that it takes to read a source.
+    pub slow: BTreeMap<String, u64>,
     /// A stop request is made when this component is captured or checked.
     pub cancel_at: Option<String>,
 }
@@ -183,8 +185,10 @@ impl Bench {
 
     fn adapters(&self) -> Adapters {
         let (live, cancel) = (self.live.clone(), self.cancel.clone());
+        let clock = self.clock.clone();
         let source = move |name: &str| -> Result<Box<dyn Source>, SourceError> {
-            Ok(Box::new(FakeSource(live.clone(), name.to_owned(), cancel.clone())))
+            let (live, clock) = (live.clone(), clock.clone());
+            Ok(Box::new(FakeSource(live, name.to_owned(), cancel.clone(), clock)))
         };
         let live = self.live.clone();
         let in_place = self.live.clone();
@@ -349,7 +353,7 @@ impl LockStore for Below {
 
 // ---- the live world
 
-struct FakeSource(Arc<Mutex<Live>>, String, Cancel);
+struct FakeSource(Arc<Mutex<Live>>, String, Cancel, Arc<SimClock>);
 
 fn fingerprint<'a>(files: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
     let mut sha = Sha256::new();
@@ -381,6 +385,8 @@ impl Source for FakeSource {
         for (name, body) in &data {
             session.add_bytes(Path::new(name), body, FileMeta::private(started))?;
         }
+        let slow = live.slow.get(&self.1).copied().unwrap_or(0);
+        self.3.advance(std::time::Duration::from_secs(slow));
         let content = FilesContent {
             roots: vec![FilesRoot { source: format!("/app/{}", self.1), tree: "/".to_owned() }],
             files: data.len() as u64,

@@ -29,6 +29,7 @@ fn taken(id: &str, second: i64) -> Fact {
         schedule: None,
         time: time(second),
         complete_up_to: time(second),
+        read_until: Some(time(second)),
         bytes: 10,
         files: 1,
         bytes_added: 5,
@@ -43,7 +44,7 @@ fn verified(id: &str, asked: Level, level: Option<Level>, verdict: Verdict) -> F
 #[test]
 fn a_failure_stays_until_a_look_as_deep_passes() {
     let mut catalog = Catalog::in_memory().unwrap();
-    catalog.take_listing(&[listed("a", 1)]).unwrap();
+    catalog.take_listing("v", &[listed("a", 1)], &[]).unwrap();
     catalog.apply("h", 1, "x", &[taken("a", 1)]).unwrap();
     let state = |c: &Catalog| {
         let row = c.snapshots().unwrap().remove(0);
@@ -67,7 +68,7 @@ fn a_failure_stays_until_a_look_as_deep_passes() {
 #[test]
 fn a_snapshot_that_no_ledger_knows_is_foreign() {
     let mut catalog = Catalog::in_memory().unwrap();
-    catalog.take_listing(&[listed("a", 1), listed("b", 2)]).unwrap();
+    catalog.take_listing("v", &[listed("a", 1), listed("b", 2)], &[]).unwrap();
     catalog.apply("h", 1, "x", &[taken("a", 1)]).unwrap();
     let rows = catalog.snapshots().unwrap();
     let foreign: Vec<_> = rows.iter().map(|r| (r.id.as_str(), r.foreign())).collect();
@@ -78,8 +79,8 @@ fn a_snapshot_that_no_ledger_knows_is_foreign() {
 #[test]
 fn what_the_vault_no_longer_lists_is_not_offered() {
     let mut catalog = Catalog::in_memory().unwrap();
-    catalog.take_listing(&[listed("a", 1), listed("b", 2)]).unwrap();
-    catalog.take_listing(&[listed("b", 2)]).unwrap();
+    catalog.take_listing("v", &[listed("a", 1), listed("b", 2)], &[]).unwrap();
+    catalog.take_listing("v", &[listed("b", 2)], &[]).unwrap();
     assert_eq!(catalog.snapshots().unwrap().len(), 1);
 }
 
@@ -89,7 +90,7 @@ fn a_damaged_or_newer_file_is_set_aside_and_said() {
     let path = folder.path().join("catalog.db");
     let (mut catalog, note) = Catalog::open(&path).unwrap();
     assert_eq!(note, None);
-    catalog.take_listing(&[listed("a", 1)]).unwrap();
+    catalog.take_listing("v", &[listed("a", 1)], &[]).unwrap();
     drop(catalog);
     assert_eq!(Catalog::open(&path).unwrap().0.snapshots().unwrap().len(), 1);
 

@@ -143,6 +143,37 @@ fn at_an_instant_or_a_snapshot() {
     assert!(!to(&b, "d").exists());
 }
 
+/// `--at T` never brings back what was written after T, though the capture began before.
+#[test]
+fn an_instant_inside_a_capture_takes_the_one_before() {
+    let (b, tier) = saved();
+    b.set("orders", "rows", "newer\n");
+    b.live().slow.insert("orders".into(), 600);
+    let began = lifeboat_vault::Clock::wall(&*b.clock);
+    backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    let after = lifeboat_vault::Clock::wall(&*b.clock);
+    let at = |time, name: &str| {
+        let request = RestoreRequest { at: At::Time(time), ..one("orders", to(&b, name)) };
+        let report = run(&b, &tier, &request);
+        (tree(&to(&b, name))["rows"].clone(), report.components[0].passed_over.clone())
+    };
+    let within = began + jiff::SignedDuration::from_secs(300);
+    let (rows, passed_over) = at(within, "within");
+    assert_eq!(rows, b"a.jpg\nb.jpg\n", "the newer one was still being read");
+    assert!(passed_over[0].why.contains("holds data up to"), "{passed_over:?}");
+    assert_eq!(at(after, "after").0, b"newer\n");
+    // The tier alone tells the same; and so do the manifests, where the ledger does not say it.
+    let bare = bench();
+    bare.pass(9999);
+    let request = RestoreRequest { at: At::Time(within), ..one("orders", to(&bare, "a")) };
+    run(&bare, &tier, &request);
+    assert_eq!(tree(&to(&bare, "a"))["rows"], b"a.jpg\nb.jpg\n");
+    let catalog = rusqlite::Connection::open(b.state().join("catalog.db")).unwrap();
+    catalog.execute("update snapshots set read_until = null", []).unwrap();
+    assert_eq!(at(within, "manifests").0, b"a.jpg\nb.jpg\n");
+    assert_eq!(at(after, "manifests after").0, b"newer\n");
+}
+
 #[test]
 fn verified_only_takes_what_was_proven() {
     let (b, tier) = saved();

@@ -250,3 +250,55 @@ fn a_foreign_snapshot_is_listed_and_not_chosen() {
     assert_eq!(named.components[0].snapshot, Some(foreign));
     assert!(named.warnings.iter().any(|w| w.contains("foreign")), "{:?}", named.warnings);
 }
+
+/// The newest snapshot is gone or spoilt: whoever asks for its component is told, and why.
+#[test]
+fn a_lost_newest_snapshot_is_named_where_its_component_is_asked_for() {
+    for (change, why) in [(false, "missing"), (true, "damaged")] {
+        let (b, tier) = (bench(), bench().tier());
+        let first = saved(&b, &tier).components[0].snapshot.clone().unwrap();
+        let second = saved(&b, &tier).components[0].snapshot.clone().unwrap();
+        let key = format!("vault/snapshots/{second}");
+        tier.tamper(&key, |mut body| {
+            body[0] ^= 1;
+            change.then_some(body)
+        });
+        for what in ["orders", &second[..12]] {
+            let request = VerifyRequest { what: vec![what.to_owned()], ..all() };
+            let report = check(&b, &tier, &request);
+            assert_eq!((report.verdict, report.exit()), (Verdict::Fail, Exit::Unverified), "{why}");
+            assert!(report.vault.damage.iter().any(|d| d.object.contains(&second)), "{report:#?}");
+            let said = |w: &String| w.contains(&second[..8]) && w.contains(why);
+            assert!(report.warnings.iter().any(said), "{why}: {:?}", report.warnings);
+        }
+        let other = VerifyRequest { what: vec!["media".into()], ..all() };
+        assert_eq!(check(&b, &tier, &other).verdict, Verdict::Pass, "media is not concerned");
+
+        let request = |at: At, name: &str| RestoreRequest {
+            components: vec!["orders".into()],
+            all: false,
+            at,
+            verified_only: false,
+            to: Destination::Folder(b.folder.path().join(name)),
+            path: None,
+            keep_failed: false,
+        };
+        let report = restore(&b.world(&tier), &request(At::Newest, "newest")).unwrap();
+        let orders = &report.components[0];
+        assert_eq!(orders.snapshot.as_ref(), Some(&first), "an older point, and it is said");
+        assert_eq!(orders.passed_over[0].snapshot, second);
+        assert!(orders.passed_over[0].why.contains(why), "{orders:#?}");
+        assert!(report.warnings.iter().any(|w| w.contains(&second[..8])), "{:?}", report.warnings);
+        let named = request(At::Snapshot(second[..12].to_owned()), "named");
+        let error = restore(&b.world(&tier), &named).unwrap_err();
+        assert_eq!(error.exit(), Exit::Unverified, "known, and not to be had");
+
+        let seen = lifeboat_recovery::flows::status(&b.world(&tier)).unwrap();
+        assert!(seen.components[0].reasons.iter().any(|r| r.contains(why)), "{seen:#?}");
+        // A host that only has the tier is told the same.
+        let bare = bench();
+        bare.pass(9999);
+        let report = check(&bare, &tier, &VerifyRequest { what: vec!["orders".into()], ..all() });
+        assert_eq!(report.verdict, Verdict::Fail, "{report:#?}");
+    }
+}

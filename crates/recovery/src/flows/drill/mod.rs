@@ -122,7 +122,7 @@ fn decide(
     asked: &Asked,
     request: &DrillRequest,
 ) -> Result<(RestoreRecipe, Vec<(String, Failure)>)> {
-    let rows = catalog.snapshots()?;
+    let rows = catalog.points()?;
     let (mut requests, mut failures) = (Vec::new(), Vec::new());
     for component in &asked.components {
         match choose(&rows, component, &request.at, false) {
