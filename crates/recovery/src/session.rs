@@ -188,6 +188,11 @@ impl Session<'_> {
         self.action.keep(facts)
     }
 
+    /// The sequence number of this run's `started` entry.
+    pub fn seq(&self) -> u64 {
+        self.action.seq()
+    }
+
     /// The ledger.
     pub fn ledger(&mut self) -> &mut Ledger {
         &mut self.ledger

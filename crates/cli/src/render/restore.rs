@@ -78,7 +78,10 @@ pub fn restore(report: &RestoreReport, screen: &Screen) -> String {
         "{} from {}, {}{end}\n",
         screen.verdict(report.verdict),
         tier(&report.tier),
-        text::seconds(report.rto_seconds)
+        match report.rto_seconds {
+            Some(rto) => text::seconds(rto),
+            None => format!("{}, recovery time unknown", text::seconds(report.head.seconds)),
+        }
     ));
     out
 }

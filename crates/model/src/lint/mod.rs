@@ -82,6 +82,7 @@ pub static RULES: &[Rule] = &[
     steps::OVER_BUDGET,
     places::NESTED_TIERS,
     steps::NO_STEPS,
+    places::SANDBOX_PLACE,
 ];
 
 /// The rule of a code, in any letter case.

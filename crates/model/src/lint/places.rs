@@ -90,6 +90,15 @@ pub(super) const NESTED_TIERS: Rule = Rule {
     check: nested_tiers,
 };
 
+pub(super) const SANDBOX_PLACE: Rule = Rule {
+    code: "LB025",
+    title: "sandbox of a drill among what it must not touch",
+    explanation: "A drill fills its sandbox with copies of everything and removes it. Inside live \
+        data it would be captured, inside a tier it would be taken for copies, and around them a \
+        mistake costs both; the drill is refused. Give the sandbox a folder of its own.",
+    check: sandbox_place,
+};
+
 /// Files that hold secrets, with their place in the plan.
 fn key_files(context: &Context<'_>) -> Vec<(PathBuf, Span, &'static str)> {
     let key = &context.plan.key;
@@ -257,6 +266,42 @@ fn same_source(context: &Context<'_>, found: &mut Found) {
                 "keep one of them",
             );
             found.related(first.span, "the other one");
+        }
+    }
+}
+
+fn sandbox_place(context: &Context<'_>, found: &mut Found) {
+    let mut places: Vec<(PathBuf, String, Option<Span>)> = Vec::new();
+    for capture in context.captured() {
+        let what = format!("the data of component `{}`", capture.component);
+        places.push((capture.path, what, Some(capture.span)));
+    }
+    for tier in context.local_tiers() {
+        places.push((tier.path, format!("tier `{}`", tier.name), Some(tier.span)));
+    }
+    for (path, span, what) in key_files(context) {
+        places.push((path, format!("the {what} file"), Some(span)));
+    }
+    places.push((context.state.clone(), "the local state".to_owned(), None));
+    let own = context.state.join("sandbox");
+    for (name, drill) in &context.plan.drill {
+        let Some(written) = &drill.sandbox else { continue };
+        let sandbox = context.path(written);
+        if paths::contains(&own, &sandbox) {
+            continue;
+        }
+        for (place, what, span) in &places {
+            let message = if paths::contains(place, &sandbox) {
+                format!("the sandbox of drill `{name}` lies inside {what}")
+            } else if paths::contains(&sandbox, place) {
+                format!("{what} lies inside the sandbox of drill `{name}`")
+            } else {
+                continue;
+            };
+            found.error(written.span(), message, "give the sandbox a folder of its own");
+            if let Some(span) = span {
+                found.related(*span, "it is here");
+            }
         }
     }
 }

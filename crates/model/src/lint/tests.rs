@@ -191,6 +191,31 @@ const CASES: &[(&str, &str, &str)] = &[
     ("LB023", "[tier.t]\nurl='/backup/t'\nkeep='1d'\n", "[tier.t]\nurl='/backup2'\nkeep='1d'\n"),
     ("LB023", "[tier.t]\nurl='.lifeboat'\nkeep='1d'\n", "[tier.t]\nurl='tier'\nkeep='1d'\n"),
     ("LB024", "[scenario.s]\n", "[scenario.s]\nsteps=[{run='a'}]\n"),
+    (
+        "LB025",
+        "[drill.e]\ncomponents=['*']\nsandbox='media/x'\n",
+        "[drill.e]\ncomponents=['*']\nsandbox='mediax'\n",
+    ),
+    (
+        "LB025",
+        "[drill.e]\ncomponents=['*']\nsandbox='/backup/x'\n",
+        "[drill.e]\ncomponents=['*']\nsandbox='.lifeboat/sandbox'\n",
+    ),
+    (
+        "LB025",
+        "[key]\nvault_file='/k/key'\n[drill.e]\ncomponents=['*']\nsandbox='/k'\n",
+        "[key]\nvault_file='/k/key'\n[drill.e]\ncomponents=['*']\nsandbox='/kk'\n",
+    ),
+    (
+        "LB025",
+        "[drill.e]\ncomponents=['*']\nsandbox='/srv'\n",
+        "[drill.e]\ncomponents=['*']\nsandbox='/srv/drills'\n",
+    ),
+    (
+        "LB025",
+        "[drill.e]\ncomponents=['*']\nsandbox='.lifeboat/ledger'\n",
+        "[drill.e]\ncomponents=['*']\n",
+    ),
 ];
 
 #[test]

@@ -363,7 +363,8 @@ fn verify_new(
     let rows = catalog.snapshots()?;
     for entry in components {
         let Some(id) = &entry.snapshot else { continue };
-        match prove_new(session, tier, &entry.component, id, &rows) {
+        let partial = entry.outcome == ComponentOutcome::Partial;
+        match prove_new(session, tier, &entry.component, id, partial, &rows) {
             Ok(proof) => {
                 entry.level = proof.verification.level;
                 session.record(&[Fact::Verified(proof.fact)])?;

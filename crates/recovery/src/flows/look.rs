@@ -128,6 +128,15 @@ pub fn status(world: &World) -> Result<StatusReport> {
     })
 }
 
+/// Outcomes of an action that ran to its end; what it found then has places of its own.
+const ENDED: [&str; 3] = ["done", "problems", "objective missed"];
+
+/// True if an action on `later` did everything that one on `earlier` would have.
+fn covers(later: &str, earlier: &str) -> bool {
+    let parts: Vec<&str> = later.split(", ").collect();
+    earlier.split(", ").all(|part| parts.contains(&part))
+}
+
 /// An interrupted action that was done again since is history, not a state.
 fn unanswered(
     mut actions: Vec<crate::report::InterruptedAction>,
@@ -149,8 +158,8 @@ fn unanswered(
             entry.phase == lifeboat_model::chain::Phase::Finished
                 && entry.seq > action.seq
                 && entry.action == action.action
-                && entry.object == action.object
-                && entry.outcome.as_deref() == Some("done")
+                && covers(&entry.object, &action.object)
+                && entry.outcome.as_deref().is_some_and(|outcome| ENDED.contains(&outcome))
         })
     });
     actions
@@ -180,7 +189,7 @@ fn component(
     let last_drill = drills.iter().find(|drill| drill.component == name).map(|drill| LastDrill {
         id: drill.id.clone(),
         time: drill.time,
-        age_seconds: age(now, drill.time).unwrap_or(0.0),
+        age_seconds: age(now, drill.time),
         verdict: drill.verdict,
         rto_seconds: drill.rto_ms.map(|ms| ms as f64 / 1000.0),
         rpo_seconds: drill.rpo_ms.map(|ms| ms as f64 / 1000.0),

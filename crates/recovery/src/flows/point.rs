@@ -128,18 +128,19 @@ pub fn recipe_for(
 
 /// Components of the plan, or among those that are named, that this version does not carry out.
 pub fn left_out(world: &World, asked: &[String]) -> Vec<String> {
-    world
-        .plan
-        .component
-        .iter()
-        .filter(|(name, component)| {
-            !carried(&component.kind) && (asked.is_empty() || asked.contains(name))
-        })
+    let named = |name: &str| asked.is_empty() || asked.iter().any(|a| a == name);
+    not_carried(world, named).into_iter().map(|(_, why)| why).collect()
+}
+
+/// Names of components that this version does not carry out, and the sentence that says so.
+pub fn not_carried(world: &World, wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+    let not = |component: &lifeboat_model::plan::Component| !carried(&component.kind);
+    let of_plan = world.plan.component.iter();
+    of_plan
+        .filter(|(name, component)| not(component) && wanted(name))
         .map(|(name, component)| {
-            format!(
-                "component {name} ({}) is not carried out by this version",
-                component.kind.key()
-            )
+            let kind = component.kind.key();
+            (name.clone(), format!("component {name} ({kind}) is not carried out by this version"))
         })
         .collect()
 }

@@ -43,10 +43,17 @@ pub fn prove_new(
     tier: &OpenTier,
     component: &str,
     id: &str,
+    partial: bool,
     rows: &[SnapshotRow],
 ) -> Result<Proof> {
     let snapshot = tier.vault.snapshot(&parse(id)?)?;
-    let row = SnapshotRow::unknown(id, Some(component), snapshot.time);
+    let row = SnapshotRow {
+        run: snapshot.tag("run").map(str::to_owned),
+        // This run's own entry records it, as soon as it ends.
+        ledger: Some((session.world.host.clone(), session.seq())),
+        partial,
+        ..SnapshotRow::unknown(id, Some(component), snapshot.time)
+    };
     let _lock = tier.vault.lock_for_reading()?;
     prove(session.world, tier, &row, rows, &Stored::NotChecked, true)
 }

@@ -133,8 +133,11 @@ pub struct DrillReport {
     pub components: Vec<ComponentDrill>,
     /// Checks that look at two components.
     pub together: Vec<CheckResult>,
-    /// True if the sandbox is gone.
+    /// True if the sandbox is gone. If it is not, the verdict is not pass.
     pub sandbox_removed: bool,
+    /// Components that this version does not carry out, where everything was asked for. One that
+    /// was asked for by its name is inconclusive instead.
+    pub left_out: Vec<String>,
     /// What should be looked at.
     pub findings: Vec<String>,
     /// The signed evidence.
@@ -142,12 +145,15 @@ pub struct DrillReport {
 }
 
 impl DrillReport {
-    /// 0; 11 a check failed or was inconclusive; 10 all passed, an objective was missed.
+    /// 0; 11 a check failed or was inconclusive; 10 all passed, an objective was missed; 3 all
+    /// passed, and something of the plan was left out.
     pub fn exit(&self) -> Exit {
         if self.verdict != Verdict::Pass {
             Exit::DrillFailed
         } else if !self.objectives_met {
             Exit::ObjectiveMissed
+        } else if !self.left_out.is_empty() {
+            Exit::Problems
         } else {
             Exit::Done
         }

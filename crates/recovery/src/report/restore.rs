@@ -21,7 +21,8 @@ pub struct ComponentRestore {
     /// The instant up to which the copy is proven complete.
     pub complete_up_to: Option<Timestamp>,
     /// What would be lost by going back to it: from then until the restore began, seconds. `null`
-    /// for a partial snapshot: what it lacks is older than that.
+    /// for a partial snapshot, since what it lacks is older than that, and where nothing was put in
+    /// place.
     pub rpo_seconds: Option<f64>,
     /// True if something was left out when the snapshot was captured: the check `captured whole`
     /// names it.
@@ -79,8 +80,9 @@ pub struct RestoreReport {
     pub target: Option<String>,
     /// Pass only if every component passed.
     pub verdict: Verdict,
-    /// From the start of the command until all was verified, seconds.
-    pub rto_seconds: f64,
+    /// From the start of the command until all was verified and in place, seconds. `null` unless
+    /// everything passed: what did not come back has no recovery time.
+    pub rto_seconds: Option<f64>,
     /// The components, in recovery order.
     pub components: Vec<ComponentRestore>,
     /// Checks that look at two components.

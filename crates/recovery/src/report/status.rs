@@ -61,8 +61,8 @@ pub struct LastDrill {
     pub id: String,
     /// When.
     pub time: Timestamp,
-    /// How long ago, seconds.
-    pub age_seconds: f64,
+    /// How long ago, seconds; `null` if not known (a clock was set back).
+    pub age_seconds: Option<f64>,
     /// The verdict.
     pub verdict: Verdict,
     /// Measured recovery time, seconds.

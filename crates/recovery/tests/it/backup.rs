@@ -94,7 +94,9 @@ fn verify_right_after_the_backup_proves_each_new_snapshot() {
     assert_eq!(report.exit(), Exit::Done);
     for component in &report.components {
         assert_eq!(component.level, Some("V4"));
-        assert_eq!(component.verification.as_ref().unwrap().verdict, Verdict::Pass);
+        let proof = component.verification.as_ref().unwrap();
+        assert_eq!((proof.verdict, proof.foreign), (Verdict::Pass, false), "it is this run's own");
+        assert_eq!(proof.run.as_ref(), Some(&report.run));
     }
     let listed = list(&b.world(&tier), &ListRequest::default()).unwrap();
     assert!(listed.snapshots.iter().all(|s| s.level.as_deref() == Some("V4")));

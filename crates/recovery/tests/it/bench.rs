@@ -75,6 +75,8 @@ pub struct Live {
     pub spoil: Option<String>,
     /// The engine looks at nothing at all.
     pub blind: bool,
+    /// The records in this folder are made such that no staging folder can be removed for good.
+    pub stuck: Option<PathBuf>,
     /// Seconds that it takes to read a source.
     pub slow: BTreeMap<String, u64>,
     /// A stop request is made when this component is captured or checked.
@@ -426,6 +428,15 @@ impl Engine for FakeEngine {
     fn structure(&self, copy: &Path, manifest: &Manifest) -> Vec<CheckResult> {
         if self.0.lock().unwrap().blind {
             return Vec::new();
+        }
+        if let Some(records) = self.0.lock().unwrap().stuck.take() {
+            for entry in fs::read_dir(records).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|e| e == "json") {
+                    fs::remove_file(&path).unwrap();
+                    fs::create_dir(&path).unwrap();
+                }
+            }
         }
         if self.0.lock().unwrap().spoil.as_deref() == Some(&manifest.component) {
             fs::write(copy.join("spoilt"), b"not in the manifest").unwrap();

@@ -258,3 +258,83 @@ fn a_sandbox_of_the_plan_is_used() {
     assert!(place.exists() && tree(&place).is_empty());
     assert!(!b.state().join("sandbox").exists());
 }
+
+/// Named and not carried out: no verdict on it, and none on the whole.
+#[test]
+fn a_named_component_that_is_not_carried_out_is_inconclusive_exit_11() {
+    let (mut b, tier) = saved();
+    b.plan = format!("{}\n[component.pg]\npostgres = {{ dsn_env = \"PG\" }}\n", b.plan)
+        + "[drill.both]\ncomponents = [\"media\", \"pg\"]\n";
+    let run = |names: &[&str]| {
+        let names = names.iter().map(ToString::to_string).collect();
+        drill(&b.world(&tier), &DrillRequest { names, ..DrillRequest::default() }).unwrap()
+    };
+    for names in [&["pg"][..], &["media", "pg"], &["both"]] {
+        let report = run(names);
+        assert_eq!(report.verdict, Verdict::Inconclusive, "{names:?}: {report:#?}");
+        assert_eq!(report.exit(), Exit::DrillFailed);
+        let pg = report.components.iter().find(|c| c.component == "pg").unwrap();
+        assert_eq!((pg.verdict, pg.rto_seconds), (Verdict::Inconclusive, None));
+        assert!(pg.checks[0].found.contains("not carried out"), "{pg:#?}");
+    }
+    // Where everything is asked for, it is said, and the rest is judged.
+    for names in [&[][..], &["weekly"]] {
+        let report = run(names);
+        assert_eq!((report.verdict, report.exit()), (Verdict::Pass, Exit::Problems), "{names:?}");
+        assert!(report.left_out[0].contains("pg") && report.components.len() == 2);
+        assert!(report.findings.iter().any(|f| f.contains("pg")), "{:?}", report.findings);
+    }
+    assert_eq!(run(&["media"]).exit(), Exit::Done, "not asked for");
+}
+
+/// Copies of the data that stay behind are no pass.
+#[test]
+fn a_sandbox_that_stays_is_no_pass_exit_11() {
+    let (b, tier) = saved();
+    b.live().stuck = Some(b.state().join("staging"));
+    let report = run(&b, &tier);
+    assert!(!report.sandbox_removed);
+    assert_eq!((report.verdict, report.exit()), (Verdict::Inconclusive, Exit::DrillFailed));
+    assert!(report.findings.iter().any(|f| f.contains("could not be removed")));
+    let signed =
+        Signed::<Evidence>::read(&fs::read(&report.evidence.unwrap().path).unwrap()).unwrap();
+    assert_eq!(signed.document.verdict, Verdict::Inconclusive);
+}
+
+#[test]
+fn a_sandbox_among_what_a_drill_must_not_touch_is_refused_exit_4() {
+    let (b, tier) = saved();
+    let key = b.folder.path().join("keys/vault.key");
+    fs::create_dir_all(key.parent().unwrap()).unwrap();
+    fs::write(&key, b"secret").unwrap();
+    let other = b.folder.path().join("tier");
+    let cases = [
+        (b.app().join("media/sandbox"), "the source"),
+        (b.app(), "lies inside the sandbox"),
+        (other.join("x"), "tier"),
+        (b.state().join("ledger"), "the state folder"),
+        (b.folder.path().join("keys"), "the key file"),
+    ];
+    for (place, why) in cases {
+        let plan = b
+            .plan
+            .replace("url = \"/tier\"", &format!("url = {:?}", other.display().to_string()))
+            .replace(
+                "[drill.weekly]",
+                &format!("[drill.weekly]\nsandbox = {:?}", place.display().to_string()),
+            );
+        let plan = format!("{plan}\n[key]\nvault_file = {:?}\n", key.display().to_string());
+        let world = Bench { plan, folder: tempfile::tempdir().unwrap(), ..bench() };
+        let mut world = world.world(&tier);
+        world.plan_folder = b.app();
+        world.state = lifeboat_recovery::state::State::new(b.state());
+        let before = tree(b.folder.path());
+        let request = DrillRequest { names: vec!["weekly".into()], ..DrillRequest::default() };
+        let error = drill(&world, &request).unwrap_err();
+        assert_eq!(error.exit(), Exit::Refused, "{place:?}: {error}");
+        assert!(error.to_string().contains(why), "{place:?}: {error}");
+        assert!(error.hint().unwrap().contains("sandbox"));
+        assert_eq!(plan_drill(&world, &request).unwrap_err().exit(), Exit::Refused);
+        assert_eq!(tree(b.folder.path()), before, "nothing was begun");
+    }
+}

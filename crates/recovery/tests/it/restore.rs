@@ -65,6 +65,7 @@ fn a_component_comes_back_as_it_was_without_lifeboats_own_file() {
     let component = &report.components[0];
     let lost = component.rpo_seconds.map(f64::floor);
     assert_eq!(lost, Some(90.0), "from the capture's start to the restore");
+    assert!(report.rto_seconds.is_some());
     assert!(component.checks.iter().any(|c| c.name == "orders present"));
     assert_eq!(tree(target.parent().unwrap()).keys().filter(|k| k.contains("partial")).count(), 0);
     let log = audit_log(&b.world(&tier), 1).unwrap();
@@ -218,6 +219,9 @@ fn a_copy_that_fails_its_checks_never_appears() {
     let report = run(&b, &tier, &one("orders", target.clone()));
     assert_eq!((report.verdict, report.exit()), (Verdict::Fail, Exit::Unverified));
     assert!(!target.exists());
+    assert_eq!(report.rto_seconds, None, "what did not come back has no recovery time");
+    assert_eq!(report.components[0].rpo_seconds, None);
+    assert!(serde_json::to_value(&report).unwrap()["rto_seconds"].is_null());
     assert!(tree(target.parent().unwrap()).is_empty(), "and leaves nothing beside it");
     assert!(
         report.components[0].error.as_ref().unwrap().message.contains("fingerprint")

@@ -87,8 +87,11 @@ fn a_tier_that_does_not_answer_is_said_and_the_catalog_answers() {
 fn a_clock_that_was_set_back_makes_the_live_rpo_unknown_and_not_met() {
     let (b, tier) = (bench(), bench().tier());
     backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    drill(&b.world(&tier), &DrillRequest::default()).unwrap();
     b.set_back(3600);
     let report = see(&b, &tier);
+    let last = report.components[0].last_drill.as_ref().unwrap();
+    assert_eq!(last.age_seconds, None, "not 0: it is not known");
     assert_eq!(report.components[0].live_rpo_seconds, None);
     assert_eq!(report.components[0].state, ComponentState::ObjectiveMissed);
 }
@@ -120,4 +123,29 @@ fn the_reports_have_stable_names() {
         "lifeboat/status",
         &["/components/0/live_rpo_seconds", "/components/0/last_drill/rto_seconds", "/interrupted"],
     );
+}
+
+/// What was interrupted is history once it ran to its end, also where that end had problems.
+#[test]
+fn an_interruption_is_answered_by_a_run_with_problems() {
+    let (b, tier) = (bench(), bench().tier());
+    backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    // What a killed process leaves: its entry, its record, and nobody who holds the lock.
+    let world = b.world(&tier);
+    let mut ledger =
+        lifeboat_recovery::ledger::Ledger::open(&world, None, &mut Vec::new()).unwrap();
+    drop(ledger.start("backup", "orders, media", Default::default()).unwrap());
+    drop(ledger);
+    assert_eq!(see(&b, &tier).interrupted.len(), 1);
+    b.live().missing.push("media".into());
+    backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    assert_eq!(see(&b, &tier).interrupted.len(), 1, "it failed: it was not done again");
+    b.live().missing.clear();
+    let only = BackupRequest { components: vec!["orders".into()], ..BackupRequest::default() };
+    backup(&b.world(&tier), &only).unwrap();
+    assert_eq!(see(&b, &tier).interrupted.len(), 1, "half of it is not all of it");
+    b.live().problems.insert("media".into(), vec!["x: permission denied".into()]);
+    let report = backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    assert_eq!(report.exit(), Exit::Problems);
+    assert!(see(&b, &tier).interrupted.is_empty(), "{:#?}", see(&b, &tier).interrupted);
 }

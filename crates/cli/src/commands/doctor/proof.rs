@@ -94,18 +94,18 @@ fn verified(component: &ComponentStatus, hands: &Hands<'_>) -> Option<Finding> {
 fn drilled(component: &ComponentStatus) -> Option<Finding> {
     let name = &component.component;
     let drill = component.last_drill.as_ref()?;
-    let words = format!(
-        "the last drill of {name} was {} ago: {}",
-        text::seconds(drill.age_seconds),
-        drill.verdict.word()
-    );
+    let verdict = drill.verdict.word();
+    let words = match drill.age_seconds {
+        Some(age) => format!("the last drill of {name} was {} ago: {verdict}", text::seconds(age)),
+        None => format!("the age of the last drill of {name} is unknown: {verdict}"),
+    };
     Some(if drill.verdict != Verdict::Pass {
         Finding::critical("drill", words)
             .why("a recovery would likely end the same way")
             .fix(format!("lifeboat drill run {name}"))
-    } else if drill.age_seconds > DRILL_DAYS * DAY {
+    } else if drill.age_seconds.is_none_or(|age| age > DRILL_DAYS * DAY) {
         Finding::warning("drill", words)
-            .why("data, machine and plan have changed since")
+            .why("data, machine and plan have changed since, or a clock was set back")
             .fix(format!("lifeboat drill run {name}"))
     } else {
         Finding::fine("drill", words)

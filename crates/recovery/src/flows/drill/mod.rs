@@ -15,8 +15,8 @@ use serde_json::json;
 
 use self::outcome::Rehearsed;
 use self::run::Run;
-use super::point::{choose, chosen, components};
-use super::restore::planned_item;
+use super::point::{choose, chosen, components, not_carried};
+use super::restore::{apart, planned_item};
 use super::{DrillRequest, run_id};
 use crate::catalog::Catalog;
 use crate::env::World;
@@ -33,6 +33,10 @@ use crate::tier::{Access, OpenTier};
 struct Asked {
     drill: Option<String>,
     components: Vec<String>,
+    /// Asked for by their names, and not carried out by this version: no verdict on them.
+    not_carried: Vec<(String, String)>,
+    /// The same where everything was asked for.
+    left_out: Vec<String>,
     sandbox: PathBuf,
 }
 
@@ -56,6 +60,8 @@ pub fn plan_drill(world: &World, request: &DrillRequest) -> Result<PlannedDrill>
     let (catalog, mut warnings) = crate::catalog::up_to_date(world, &tier, false)?;
     let (recipe, failures) = decide(world, &catalog, &asked, request)?;
     warnings.extend(failures.iter().map(|(name, f)| format!("{name}: {}", f.line())));
+    warnings.extend(asked.not_carried.iter().map(|(_, why)| why.clone()));
+    warnings.extend(asked.left_out.iter().cloned());
     let binding = Binding::Sandbox(asked.sandbox.clone());
     let rows = catalog.snapshots()?;
     let (mut planned, mut needed) = (Vec::new(), 0);
@@ -101,7 +107,9 @@ fn check(world: &World, request: &DrillRequest) -> Result<Asked> {
     };
     let Some((name, drill)) = drill else {
         let components = components(world, &request.names)?;
-        return Ok(Asked { drill: None, components, sandbox: state });
+        let named = |name: &str| request.names.iter().any(|asked| asked == name);
+        let covered = |name: &str| request.names.is_empty() || named(name);
+        return Ok(asked(world, None, components, (&covered, &named), state));
     };
     if drill.scenario.is_some() {
         return Err(Error::Usage {
@@ -111,8 +119,40 @@ fn check(world: &World, request: &DrillRequest) -> Result<Asked> {
     }
     let all = components(world, &[])?;
     let components = all.into_iter().filter(|component| drill.covers(component)).collect();
-    let sandbox = drill.sandbox.as_ref().map(|path| plan.path(&world.plan_folder, path));
-    Ok(Asked { drill: Some(name.clone()), components, sandbox: sandbox.unwrap_or(state) })
+    let sandbox = match &drill.sandbox {
+        Some(path) => sandbox(world, &plan.path(&world.plan_folder, path))?,
+        None => state,
+    };
+    let named = |name: &str| drill.components.iter().any(|asked| asked.as_str() == name);
+    let covered = |name: &str| drill.covers(name);
+    Ok(asked(world, Some(name.clone()), components, (&covered, &named), sandbox))
+}
+
+/// Sorts out what this version does not carry out: named, it keeps the drill from passing.
+fn asked(
+    world: &World,
+    drill: Option<String>,
+    mut components: Vec<String>,
+    (covered, named): (&dyn Fn(&str) -> bool, &dyn Fn(&str) -> bool),
+    sandbox: PathBuf,
+) -> Asked {
+    let mut left_out = Vec::new();
+    let mut by_name = Vec::new();
+    for (name, why) in not_carried(world, covered) {
+        match named(&name) {
+            true => by_name.push((name, why)),
+            false => left_out.push(why),
+        }
+    }
+    components.retain(|name| by_name.iter().all(|(other, _)| other != name));
+    Asked { drill, components, not_carried: by_name, left_out, sandbox }
+}
+
+/// A sandbox that the plan names lies apart from everything that a drill must not touch.
+fn sandbox(world: &World, written: &std::path::Path) -> Result<PathBuf> {
+    let own = world.state.path("sandbox");
+    let hint = "give the drill's `sandbox` a folder of its own, or leave it out";
+    apart(world, written, "the sandbox", hint, Some(&own))
 }
 
 /// The recipe, and the components for which nothing can be chosen.
@@ -156,9 +196,13 @@ fn execute(
     let (mut rehearsed, together, sandbox_removed) =
         run.in_sandbox(&recipe, &asked.sandbox, &mut findings)?;
     rehearsed.extend(failures.into_iter().map(|(name, failure)| run.nothing_to(&name, &failure)));
+    rehearsed.extend(asked.not_carried.iter().map(|(name, why)| run.not_carried(name, why)));
+    findings.extend(asked.left_out.iter().map(|why| format!("{why}: it was not rehearsed")));
     let verdict = match Verdict::of(rehearsed.iter().map(|one| one.verdict)) {
         // Nothing was rehearsed: that is no proof of anything.
         _ if rehearsed.is_empty() => Verdict::Fail,
+        // Copies of the data lie about where nobody looks after them.
+        Verdict::Pass if !sandbox_removed => Verdict::Inconclusive,
         verdict => verdict,
     };
     let ledger = session.ledger();
@@ -180,6 +224,7 @@ fn execute(
         components,
         together,
         sandbox_removed,
+        left_out: asked.left_out.clone(),
         findings,
         evidence: Some(kept),
         head: world.head("lifeboat/drill", session.start),

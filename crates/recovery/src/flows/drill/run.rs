@@ -178,6 +178,15 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// A component that this version does not carry out has no verdict, and no pass.
+    pub(super) fn not_carried(&self, component: &str, why: &str) -> Rehearsed {
+        let mut one = self.blank(component);
+        let verdict = Verdict::Inconclusive;
+        one.plans = vec![CheckResult::new("carried out", verdict, "restored and checked", why)];
+        self.judge(&mut one, false);
+        one
+    }
+
     /// A component for which there is nothing to restore has failed its drill.
     pub(super) fn nothing_to(&self, component: &str, failure: &Failure) -> Rehearsed {
         let mut one = self.blank(component);

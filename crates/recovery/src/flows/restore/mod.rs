@@ -25,6 +25,7 @@ use crate::report::{
 use crate::session::{Ended, Opening, Session, Start, within};
 use crate::tier::{Access, OpenTier};
 
+pub(super) use target::apart;
 pub use target::check_target;
 
 /// A request that was checked: names that exist, a target that may be written.
@@ -366,10 +367,14 @@ fn conclude(
     world: &World,
     start: Start,
     asked: &Asked<'_>,
-    components: Vec<ComponentRestore>,
+    mut components: Vec<ComponentRestore>,
     together: Vec<CheckResult>,
     warnings: Vec<String>,
 ) -> RestoreReport {
+    for one in components.iter_mut().filter(|one| one.target.is_none()) {
+        one.rpo_seconds = None;
+    }
+    let verdict = Verdict::of(components.iter().map(|component| component.verdict));
     let skew = skew(&components);
     let behind = skew.iter().map(|entry| entry.behind_seconds).fold(0.0, f64::max);
     RestoreReport {
@@ -380,8 +385,8 @@ fn conclude(
             Binding::Target(target) => Some(target.display().to_string()),
             _ => None,
         },
-        verdict: Verdict::of(components.iter().map(|component| component.verdict)),
-        rto_seconds: seconds(world.since(start)),
+        verdict,
+        rto_seconds: (verdict == Verdict::Pass).then(|| seconds(world.since(start))),
         together,
         skew_seconds: (!skew.is_empty()).then_some(behind),
         skew,

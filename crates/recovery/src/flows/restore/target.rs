@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use lifeboat_model::plan::{Kind, paths};
+use lifeboat_model::plan::{Kind, Location, SecretSource, paths};
 
 use crate::env::World;
 use crate::error::{Error, Result};
@@ -13,19 +13,36 @@ use crate::error::{Error, Result};
 pub fn check_target(world: &World, target: &Path) -> Result<PathBuf> {
     let target = real(target)?;
     empty(&target)?;
+    let hint = "choose a folder beside it; `--in-place` replaces the live data";
+    apart(world, &target, "", hint, None)
+}
+
+/// The folder as an absolute path, if it lies apart from live data, tiers, local state and keys.
+/// `called` is how messages begin; `own` is a place in which it may lie all the same.
+pub fn apart(
+    world: &World,
+    folder: &Path,
+    called: &str,
+    hint: &str,
+    own: Option<&Path>,
+) -> Result<PathBuf> {
+    let folder = real(folder)?;
+    if let Some(own) = own
+        && folder.starts_with(real(own)?)
+    {
+        return Ok(folder);
+    }
+    let name = format!("{called} {}", folder.display()).trim_start().to_owned();
     for (what, place) in protected(world)? {
-        let hint = "choose a folder beside it; `--in-place` replaces the live data";
         let shown = place.display();
-        if target.starts_with(&place) {
-            let text = format!("{} lies inside {what} {shown}", target.display());
-            return Err(Error::refused(text, hint));
+        if folder.starts_with(&place) {
+            return Err(Error::refused(format!("{name} lies inside {what} {shown}"), hint));
         }
-        if place.starts_with(&target) {
-            let text = format!("{what} {shown} lies inside {}", target.display());
-            return Err(Error::refused(text, hint));
+        if place.starts_with(&folder) {
+            return Err(Error::refused(format!("{what} {shown} lies inside {name}"), hint));
         }
     }
-    Ok(target)
+    Ok(folder)
 }
 
 /// An absolute path whose existing part has no symbolic links.
@@ -75,7 +92,7 @@ fn empty(target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Live data, the tier and the local state.
+/// Live data, tiers, key files and the local state.
 fn protected(world: &World) -> Result<Vec<(&'static str, PathBuf)>> {
     let mut places = Vec::new();
     for component in world.plan.component.values() {
@@ -85,6 +102,17 @@ fn protected(world: &World) -> Result<Vec<(&'static str, PathBuf)>> {
                 places.extend(files.paths.iter().map(|path| ("the source", path.to_string())));
             }
             _ => {}
+        }
+    }
+    for tier in world.plan.tier.values() {
+        if let Location::Local(path) = tier.location() {
+            places.push(("tier", path.to_owned()));
+        }
+    }
+    let key = &world.plan.key;
+    for source in [Some(key.vault()), key.identity()].into_iter().flatten() {
+        if let SecretSource::File(path) = source {
+            places.push(("the key file", path.to_string()));
         }
     }
     let mut protected = Vec::new();
