@@ -76,10 +76,24 @@ impl Staging {
         &self.outer
     }
 
-    /// Moves one entry of the data folder (or all of it, for an empty name) to `target`: the last
-    /// step of a restore. An empty folder at the target is replaced, and lends its owner and mode.
-    pub fn deliver(&self, entry: &str, target: &Path) -> Result<()> {
-        let from = if entry.is_empty() { self.data.clone() } else { self.data.join(entry) };
+    /// Takes one entry out of the data folder, so that it is not delivered with the rest; returns
+    /// where it is now, if there was one.
+    pub fn set_aside(&self, entry: &str) -> Result<Option<PathBuf>> {
+        let from = self.data.join(entry);
+        if fs::symlink_metadata(&from).is_err() {
+            return Ok(None);
+        }
+        let failed = self.outer.join("failed");
+        fs::create_dir_all(&failed).map_err(Error::io("create", &failed))?;
+        let to = failed.join(entry);
+        fs::rename(&from, &to).map_err(Error::io("set aside", &from))?;
+        Ok(Some(to))
+    }
+
+    /// Moves the data folder to `target` by one rename: the last step of a restore. An empty folder
+    /// at the target is replaced, and lends its owner and mode.
+    pub fn deliver(&self, target: &Path) -> Result<()> {
+        let from = self.data.clone();
         sync_tree_roots(&from)?;
         match fs::symlink_metadata(target) {
             Ok(_) if self.outer.parent() == Some(target) => fill_mount_point(&from, target),

@@ -77,6 +77,8 @@ pub struct Live {
     pub blind: bool,
     /// The records in this folder are made such that no staging folder can be removed for good.
     pub stuck: Option<PathBuf>,
+    /// A folder that somebody makes while the last component is judged.
+    pub plant: Option<PathBuf>,
     /// Seconds that it takes to read a source.
     pub slow: BTreeMap<String, u64>,
     /// A stop request is made when this component is captured or checked.
@@ -192,12 +194,14 @@ impl Bench {
             let (live, clock) = (live.clone(), clock.clone());
             Ok(Box::new(FakeSource(live, name.to_owned(), cancel.clone(), clock)))
         };
-        let live = self.live.clone();
+        let (live, cancel) = (self.live.clone(), self.cancel.clone());
         let in_place = self.live.clone();
         let app = self.app();
         Adapters {
             source: Arc::new(source),
-            engine: Arc::new(move |_, _, _, _| Ok(Box::new(FakeEngine(live.clone())))),
+            engine: Arc::new(move |_, _, _, _| {
+                Ok(Box::new(FakeEngine(live.clone(), cancel.clone())))
+            }),
             in_place: Arc::new(move |name, _| {
                 Ok(Box::new(FakeInPlace(in_place.clone(), app.join(name))))
             }),
@@ -415,7 +419,7 @@ impl Source for FakeSource {
     }
 }
 
-struct FakeEngine(Arc<Mutex<Live>>);
+struct FakeEngine(Arc<Mutex<Live>>, Cancel);
 
 fn described(manifest: &Manifest) -> &FilesContent {
     match &manifest.content {
@@ -445,6 +449,14 @@ impl Engine for FakeEngine {
     }
 
     fn content(&self, copy: &Path, manifest: &Manifest) -> Vec<CheckResult> {
+        let live = self.0.lock().unwrap();
+        if let Some(folder) = live.plant.as_ref().filter(|_| manifest.component == "media") {
+            fs::create_dir_all(folder).unwrap();
+        }
+        if live.cancel_at.as_ref() == Some(&manifest.component) {
+            self.1.cancel();
+        }
+        drop(live);
         let found = tree(copy);
         let print = fingerprint(found.iter().map(|(n, b)| (n.as_str(), b.as_slice())));
         vec![CheckResult::compare("fingerprint", &described(manifest).fingerprint, print)]

@@ -283,6 +283,28 @@ fn a_damaged_snapshot_fails_and_the_others_come_back() {
     assert_eq!(tree(&target.join("media")), b.live().data["media"]);
 }
 
+/// A target never holds a part of the components: all of them come by one rename. Here the second
+/// could not be put beside the first.
+#[test]
+fn several_components_are_put_in_place_at_once_or_not_at_all() {
+    let (b, tier) = saved();
+    let target = to(&b, "a");
+    b.live().plant = Some(target.join("media/not ours"));
+    let error = refused(&b, &tier, &every(target.clone()));
+    assert!(error.to_string().contains("put in place"), "{error}");
+    assert_eq!(tree(&target).keys().collect::<Vec<_>>(), ["media/", "media/not ours/"]);
+    assert_eq!(tree(target.parent().unwrap()).keys().filter(|k| k.contains("partial")).count(), 0);
+    b.live().plant = None;
+    // One that failed is kept apart, where it was asked for, and is not delivered with the rest.
+    b.live().spoil = Some("orders".into());
+    let target = to(&b, "b");
+    let report = run(&b, &tier, &RestoreRequest { keep_failed: true, ..every(target.clone()) });
+    assert_eq!(tree(&target).keys().filter(|k| k.starts_with("orders")).count(), 0);
+    assert_eq!(tree(&target.join("media")), b.live().data["media"]);
+    let kept = report.components.iter().find_map(|c| c.failed_copy.clone()).unwrap();
+    assert!(PathBuf::from(kept).join("spoilt").exists());
+}
+
 // ---- where it may not write
 
 #[test]

@@ -38,7 +38,7 @@ fn a_target_appears_whole_by_one_rename() {
     assert_eq!(mode & 0o777, 0o700, "private while it is filled");
     fs::write(staging.data().join("a"), b"1").unwrap();
     assert!(!target.exists());
-    staging.deliver("", &target).unwrap();
+    staging.deliver(&target).unwrap();
     staging.remove().unwrap();
     assert_eq!(names(&b.root), ["out"]);
     assert_eq!(fs::read(target.join("a")).unwrap(), b"1");
@@ -53,7 +53,7 @@ fn an_empty_folder_at_the_target_lends_its_mode() {
     fs::set_permissions(&target, fs::Permissions::from_mode(0o710)).unwrap();
     let staging = Staging::for_target(&b.state, &target).unwrap();
     fs::write(staging.data().join("a"), b"1").unwrap();
-    staging.deliver("", &target).unwrap();
+    staging.deliver(&target).unwrap();
     staging.remove().unwrap();
     assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o710);
     assert_eq!(names(&target), ["a"]);

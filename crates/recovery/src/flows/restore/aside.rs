@@ -60,10 +60,12 @@ fn fill_and_judge(
     done.together = asked.together.iter().map(|(_, check)| check.clone()).collect();
     drop(copies);
     job.world.stop_if_cancelled()?;
+    let mut entries = Vec::new();
     for (item, one) in recipe.items.iter().zip(staged) {
-        let entry = deliver(job, item, one, &asked, staging, target, &mut done)?;
-        done.components.push(entry);
+        entries.push(judge(job, item, one, &asked, &mut done));
     }
+    deliver(job, &mut entries, staging, target)?;
+    done.components = entries;
     Ok(done)
 }
 
@@ -104,50 +106,59 @@ fn stage<'a>(
     Ok(staged)
 }
 
-/// Puts a sound copy in place; anything else stays where it is.
-fn deliver(
+/// What became of one component; one without an error may be put in place.
+fn judge(
     job: &Job<'_>,
     item: &RestoreItem,
     one: Staged<'_>,
     asked: &Declared,
-    staging: &Staging,
-    target: &Path,
     done: &mut Done,
-) -> Result<ComponentRestore> {
+) -> ComponentRestore {
     let Staged { mut entry, proof, .. } = one;
     let plans = asked.of(&item.component);
-    let snapshot = &item.choice.chosen.snapshot;
-    if entry.error.is_none() {
-        if job.request.path.is_none() {
-            done.facts.push(job.fact(snapshot, &proof));
-        }
-        let is_sound = sound(&proof, &plans);
-        entry.checks = proof;
-        entry.checks.extend(plans);
-        entry.verdict = Verdict::of(entry.checks.iter().map(|check| check.verdict));
-        if is_sound {
-            let (name, to) = match job.request.all {
-                true => (item.component.as_str(), target.join(&item.component)),
-                false => ("", target.to_owned()),
-            };
-            if job.request.all {
-                fs::create_dir_all(target).map_err(Error::io("create", target))?;
-            }
-            staging.deliver(name, &to)?;
-            entry.target = Some(to.display().to_string());
-        } else {
-            let error = not_sound(&item.component, &entry.checks);
-            entry.error = Some(Failure::of(&error));
-        }
+    if entry.error.is_some() {
+        return entry;
     }
-    if entry.target.is_none() && job.request.keep_failed && entry.files > 0 {
-        let kept = match job.request.all {
-            true => staging.data().join(&item.component),
-            false => staging.data().to_owned(),
+    if job.request.path.is_none() {
+        done.facts.push(job.fact(&item.choice.chosen.snapshot, &proof));
+    }
+    let is_sound = sound(&proof, &plans);
+    entry.checks = proof;
+    entry.checks.extend(plans);
+    entry.verdict = Verdict::of(entry.checks.iter().map(|check| check.verdict));
+    if !is_sound {
+        entry.error = Some(Failure::of(&not_sound(&item.component, &entry.checks)));
+    }
+    entry
+}
+
+/// Puts everything that is sound in place by one rename, so that no target ever holds a part of it;
+/// anything else stays in the staging folder.
+fn deliver(
+    job: &Job<'_>,
+    entries: &mut [ComponentRestore],
+    staging: &Staging,
+    target: &Path,
+) -> Result<()> {
+    let all = job.request.all;
+    for entry in entries.iter_mut().filter(|entry| entry.error.is_some()) {
+        let kept = match all {
+            true => staging.set_aside(&entry.component)?,
+            false => Some(staging.data().to_owned()),
         };
-        entry.failed_copy = Some(kept.display().to_string());
+        if let Some(kept) = kept.filter(|_| job.request.keep_failed && entry.files > 0) {
+            entry.failed_copy = Some(kept.display().to_string());
+        }
     }
-    Ok(entry)
+    if entries.iter().all(|entry| entry.error.is_some()) {
+        return Ok(());
+    }
+    staging.deliver(target)?;
+    for entry in entries.iter_mut().filter(|entry| entry.error.is_none()) {
+        let to = if all { target.join(&entry.component) } else { target.to_owned() };
+        entry.target = Some(to.display().to_string());
+    }
+    Ok(())
 }
 
 /// Removes the staging folder, or leaves it where a failed copy was to be kept.
