@@ -146,6 +146,14 @@ pub enum Error {
         /// The first check that did not pass.
         first: String,
     },
+    /// Sound, and not put in place because of another one.
+    #[error("{component} is not put in place: {because}, with which it is judged together, failed")]
+    Held {
+        /// The component.
+        component: String,
+        /// The one that failed.
+        because: String,
+    },
     /// The snapshot has no readable manifest.
     #[error("snapshot {snapshot} has no manifest that this version reads")]
     Manifest {
@@ -271,7 +279,9 @@ impl Error {
             Error::Refused { .. } | Error::OtherVault { .. } | Error::NotAVault { .. } => {
                 Exit::Refused
             }
-            Error::NoRoom { .. } | Error::WritersRunning { .. } => Exit::Refused,
+            Error::NoRoom { .. } | Error::WritersRunning { .. } | Error::Held { .. } => {
+                Exit::Refused
+            }
             Error::Unmounted { .. } => Exit::Unreachable,
             Error::Busy { .. } => Exit::Locked,
             Error::ChecksFailed { .. } | Error::Manifest { .. } | Error::Ledger { .. } => {
@@ -327,6 +337,9 @@ impl Error {
             }
             Error::WritersRunning { .. } => {
                 "stop them, or give the component `stop` and `start` commands".to_owned()
+            }
+            Error::Held { component, .. } => {
+                format!("`lifeboat restore {component} --in-place` restores it alone")
             }
             Error::ChecksFailed { .. } => {
                 "`lifeboat list` shows older snapshots for `--at SNAPSHOT`; \

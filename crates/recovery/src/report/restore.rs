@@ -112,7 +112,9 @@ impl RestoreReport {
         if !self.components.is_empty() && self.components.iter().all(|c| c.target.is_some()) {
             return Exit::Problems;
         }
-        let error = self.components.iter().find_map(|c| c.error.as_ref());
+        // One that was held back failed by another's fault, whose code counts.
+        let at_fault = self.components.iter().filter(|c| c.verdict != Verdict::Skipped);
+        let error = at_fault.clone().find_map(|c| c.error.as_ref());
         let own = [Exit::Failed, Exit::Refused, Exit::NotFound, Exit::Locked, Exit::Unreachable];
         let code = error.map(|error| error.code);
         own.into_iter().find(|exit| Some(exit.code()) == code).unwrap_or(Exit::Unverified)

@@ -151,3 +151,92 @@ fn a_part_cannot_be_restored_in_place() {
     assert_eq!(restore(&b.world(&tier), &request).unwrap_err().exit(), Exit::Usage);
     untouched(&b);
 }
+
+/// `orders` names files of `media`; `settings` stands by itself. All live data is damaged.
+fn three() -> (Bench, Arc<MemoryStore>) {
+    let mut b = bench();
+    b.plan = b.plan.replace(
+        "checks = [{",
+        "stop = \"stop-it\"\nstart = \"start-it\"\n\
+         checks = [{ name = \"each row has its file\", query = \"rows\", exists_in = \"media\" }, {",
+    ) + "[component.settings]\norder = 3\nfiles = { paths = [\"settings\"] }\n";
+    b.set("settings", "app.toml", "a = 1");
+    let tier = b.tier();
+    backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    for name in ["orders", "media", "settings"] {
+        fs::create_dir_all(b.app().join(name)).unwrap();
+        fs::write(b.app().join(name).join("live"), b"damaged").unwrap();
+    }
+    b.live().log.clear();
+    (b, tier)
+}
+
+fn every(b: &Bench, tier: &Arc<MemoryStore>) -> RestoreReport {
+    let request = RestoreRequest { components: Vec::new(), all: true, ..request() };
+    restore(&b.world(tier), &request).unwrap()
+}
+
+fn replaced(b: &Bench, name: &str) -> bool {
+    !b.app().join(name).join("live").exists()
+}
+
+#[test]
+fn all_in_place_asks_what_concerns_two_before_any_is_swapped() {
+    let (b, tier) = three();
+    let report = every(&b, &tier);
+    assert_eq!((report.verdict, report.exit()), (Verdict::Pass, Exit::Done), "{report:#?}");
+    assert_eq!((report.together.len(), report.together[0].verdict), (1, Verdict::Pass));
+    assert!(["orders", "media", "settings"].iter().all(|name| replaced(&b, name)));
+    let order: Vec<_> = report.components.iter().map(|c| c.component.as_str()).collect();
+    assert_eq!(order, ["orders", "media", "settings"], "in recovery order");
+
+    // A row whose file is in no backup: neither of the two goes into place, the third does.
+    let (b, tier) = three();
+    b.live().data.get_mut("media").unwrap().remove("b.jpg");
+    let only = BackupRequest { components: vec!["media".into()], ..BackupRequest::default() };
+    backup(&b.world(&tier), &only).unwrap();
+    b.live().log.clear();
+    let report = every(&b, &tier);
+    assert_eq!((report.verdict, report.exit()), (Verdict::Fail, Exit::Unverified), "{report:#?}");
+    assert!(report.together[0].found.contains("b.jpg"));
+    let verdicts: Vec<_> = report.components.iter().map(|c| c.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Fail, Verdict::Skipped, Verdict::Pass]);
+    assert!(!replaced(&b, "orders") && !replaced(&b, "media") && replaced(&b, "settings"));
+    let held = report.components[1].error.as_ref().unwrap();
+    assert!(held.message.contains("orders") && held.hint.as_ref().unwrap().contains("media"));
+    assert_eq!(b.log().iter().filter(|line| *line == "swap").count(), 1, "{:?}", b.log());
+    assert!(b.log().contains(&"start-it".to_owned()), "the writers run again");
+}
+
+#[test]
+fn a_component_that_fails_holds_back_only_what_is_judged_with_it() {
+    // Whichever of the two fails, the other is held back; the third goes on.
+    for (bad, held) in [("orders", "media"), ("media", "orders")] {
+        let (b, tier) = three();
+        b.live().spoil = Some(bad.into());
+        let report = every(&b, &tier);
+        assert_eq!(report.exit(), Exit::Unverified, "{bad}: {report:#?}");
+        assert!(!replaced(&b, "orders") && !replaced(&b, "media") && replaced(&b, "settings"));
+        let of = |name: &str| report.components.iter().find(|c| c.component == name).unwrap();
+        assert_eq!((of(bad).verdict, of(held).verdict), (Verdict::Fail, Verdict::Skipped));
+        assert_eq!((of("settings").verdict, of(held).target.as_ref()), (Verdict::Pass, None));
+        assert!(report.together.is_empty(), "not asked: {:?}", report.together);
+        assert_eq!(report.rto_seconds, None);
+    }
+    // Nothing binds them: the others come back.
+    let (mut b, tier) = three();
+    b.plan = b.plan.replace("exists_in = \"media\"", "min = 1");
+    b.live().spoil = Some("orders".into());
+    every(&b, &tier);
+    assert!(!replaced(&b, "orders") && replaced(&b, "media") && replaced(&b, "settings"));
+}
+
+#[test]
+fn a_stop_request_ends_it_and_names_what_was_not_tried_exit_5() {
+    let (b, tier) = three();
+    b.live().cancel_at = Some("orders".into());
+    let report = every(&b, &tier);
+    assert_eq!(report.exit(), Exit::Interrupted, "{report:#?}");
+    assert!(report.warnings.iter().any(|w| w == "settings was not tried"), "{report:#?}");
+    assert!(["orders", "media", "settings"].iter().all(|name| !replaced(&b, name)));
+}

@@ -1,19 +1,18 @@
 //! A restore in place of the live data, step by step as the recipe says: writers stopped and proven
 //! stopped, the copy made beside and verified, the old state kept, the swap, the start, the probe;
-//! and the way back wherever it fails.
+//! and the way back wherever it fails. Which components go together stands in `together`.
 
 use std::time::Duration;
 
 use lifeboat_model::check::CheckResult;
-use lifeboat_model::recipe::{Binding, RestoreItem, RestoreRecipe, RestoreStep};
-use lifeboat_model::verdict::Verdict;
+use lifeboat_model::recipe::{RestoreItem, RestoreStep};
 use std::path::PathBuf;
 
-use super::{Done, Job, chosen, not_sound, preflight, sound};
+use super::{Done, Job, not_sound, preflight, sound};
 use crate::error::{Error, Result};
 use crate::ports::{InPlace, Request, WriterProof};
-use crate::prove::{Copy, Declared, Subject, bytes_needed, declared, restore_copy};
-use crate::report::{ComponentRestore, Failure, seconds};
+use crate::prove::{Copy, Subject, bytes_needed, restore_copy};
+use crate::report::{ComponentRestore, Failure};
 use crate::staging::{MARK, Staging};
 
 /// How long a stop, start or probe command may take.
@@ -22,76 +21,8 @@ const COMMAND: Duration = Duration::from_secs(300);
 const LOOKS: u32 = 20;
 const BETWEEN: Duration = Duration::from_millis(250);
 
-pub(super) fn restore(job: &Job<'_>, recipe: &RestoreRecipe) -> Result<Done> {
-    let mut done = Done::default();
-    for item in &recipe.items {
-        let begun = job.world.start();
-        let mut entry = job.entry(item);
-        let result = one(job, item, &mut entry, &mut done);
-        entry.seconds = seconds(job.world.since(begun));
-        let failed = result.is_err();
-        if let Err(error) = result {
-            entry.verdict = Verdict::Fail;
-            entry.error = Some(Failure::of(&error));
-        }
-        done.components.push(entry);
-        if failed {
-            // What comes later in the order of recovery may need this one.
-            let after = recipe.items.iter().skip(done.components.len());
-            done.warnings.extend(after.map(|later| format!("{} was not tried", later.component)));
-            break;
-        }
-    }
-    Ok(done)
-}
-
-fn one(
-    job: &Job<'_>,
-    item: &RestoreItem,
-    entry: &mut ComponentRestore,
-    done: &mut Done,
-) -> Result<()> {
-    let subject = chosen(job.tier, item)?;
-    job.complete_up_to(entry, &subject);
-    let swapper = (job.world.adapters.in_place)(&item.component, &subject.manifest)?;
-    let parent = swapper.staging_parent();
-    preflight(job.world, &parent, bytes_needed(&subject.manifest))?;
-    let mut run = Run {
-        job,
-        item,
-        parent,
-        subject: &subject,
-        swapper: Some(swapper),
-        staging: None,
-        copy: None,
-        stopped: false,
-        kept: None,
-        proof: Vec::new(),
-        plans: Vec::new(),
-    };
-    let mut result = Ok(());
-    for step in item.steps(&Binding::InPlace) {
-        result = run.step(&step, entry, done);
-        if result.is_err() {
-            break;
-        }
-    }
-    let result = match result {
-        Ok(()) => Ok(()),
-        Err(error) => Err(run.way_back(error, &mut done.warnings)),
-    };
-    entry.checks = run.proof.iter().chain(&run.plans).cloned().collect();
-    entry.verdict = Verdict::of(entry.checks.iter().map(|check| check.verdict));
-    if result.is_ok() {
-        entry.kept = run.kept.iter().flatten().map(|p| p.display().to_string()).collect();
-        entry.target = Some("the live data".to_owned());
-    }
-    run.clean(entry, &mut done.warnings)?;
-    result
-}
-
 /// The state of one restore in place.
-struct Run<'a> {
+pub(super) struct Run<'a> {
     job: &'a Job<'a>,
     item: &'a RestoreItem,
     /// Where the copy is staged: on the live data's file system.
@@ -100,17 +31,42 @@ struct Run<'a> {
     /// Gone before anything is started: it may hold a lock on the live data.
     swapper: Option<Box<dyn InPlace>>,
     staging: Option<Staging>,
-    copy: Option<Copy<'a>>,
+    pub(super) copy: Option<Copy<'a>>,
     /// The stop command ran, and nothing was started since.
     stopped: bool,
     /// Where the old state is, once live data and copy were swapped.
     kept: Option<Vec<PathBuf>>,
-    proof: Vec<CheckResult>,
-    plans: Vec<CheckResult>,
+    pub(super) proof: Vec<CheckResult>,
+    /// What the plan's checks answered.
+    pub(super) plans: Vec<CheckResult>,
 }
 
-impl Run<'_> {
-    fn step(
+impl<'a> Run<'a> {
+    /// Before the first step: who swaps, and is there room beside the live data.
+    pub(super) fn new(
+        job: &'a Job<'a>,
+        item: &'a RestoreItem,
+        subject: &'a Subject<'a>,
+    ) -> Result<Run<'a>> {
+        let swapper = (job.world.adapters.in_place)(&item.component, &subject.manifest)?;
+        let parent = swapper.staging_parent();
+        preflight(job.world, &parent, bytes_needed(&subject.manifest))?;
+        Ok(Run {
+            job,
+            item,
+            parent,
+            subject,
+            swapper: Some(swapper),
+            staging: None,
+            copy: None,
+            stopped: false,
+            kept: None,
+            proof: Vec::new(),
+            plans: Vec::new(),
+        })
+    }
+
+    pub(super) fn step(
         &mut self,
         step: &RestoreStep,
         entry: &mut ComponentRestore,
@@ -125,7 +81,6 @@ impl Run<'_> {
             RestoreStep::ProveStopped => self.prove_stopped(),
             RestoreStep::Extract => self.extract(entry),
             RestoreStep::Verify => self.verify(done),
-            RestoreStep::Check(_) => self.ask_plan(done),
             RestoreStep::Swap => self.swap(),
             RestoreStep::StartWriters(Some(command)) => {
                 self.command("start", command)?;
@@ -133,8 +88,8 @@ impl Run<'_> {
                 Ok(())
             }
             RestoreStep::Probe(command) => self.command("probe", command),
-            // Steps of the other bindings.
-            RestoreStep::Complete | RestoreStep::RemoveSandbox => Ok(()),
+            // Asked of the whole group; steps of the other bindings.
+            RestoreStep::Check(_) | RestoreStep::Complete | RestoreStep::RemoveSandbox => Ok(()),
         }
     }
 
@@ -204,19 +159,6 @@ impl Run<'_> {
         Err(not_sound(&self.item.component, &self.proof))
     }
 
-    fn ask_plan(&mut self, done: &mut Done) -> Result<()> {
-        let Some(copy) = self.copy.take() else { return Ok(()) };
-        let copies = [copy];
-        let asked: Declared = declared(&self.job.world.plan, &copies);
-        self.plans = asked.of(&self.item.component);
-        done.warnings.extend(asked.not_asked());
-        done.together.extend(asked.together.iter().map(|(_, check)| check.clone()));
-        if sound(&self.proof, &self.plans) {
-            return Ok(());
-        }
-        Err(not_sound(&self.item.component, &self.plans))
-    }
-
     fn swap(&mut self) -> Result<()> {
         let world = self.job.world;
         world.stop_if_cancelled()?;
@@ -227,8 +169,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Puts the former state back and starts the writers again. The error stays the first one.
-    fn way_back(&mut self, error: Error, warnings: &mut Vec<String>) -> Error {
+    /// Puts the former state back and starts the writers again.
+    pub(super) fn way_back(&mut self, warnings: &mut Vec<String>) {
         let component = &self.item.component;
         let mut back = true;
         if let (Some(kept), Some(swapper)) = (self.kept.take(), &self.swapper) {
@@ -262,11 +204,19 @@ impl Run<'_> {
                 Err(failure) => warnings.push(Failure::of(&failure).line()),
             }
         }
-        error
+    }
+
+    /// Where the former state is now.
+    pub(super) fn kept(&self) -> Vec<String> {
+        self.kept.iter().flatten().map(|path| path.display().to_string()).collect()
     }
 
     /// Removes the staging folder, or leaves a failed copy for a look.
-    fn clean(&mut self, entry: &mut ComponentRestore, warnings: &mut Vec<String>) -> Result<()> {
+    pub(super) fn clean(
+        &mut self,
+        entry: &mut ComponentRestore,
+        warnings: &mut Vec<String>,
+    ) -> Result<()> {
         let Some(staging) = self.staging.take() else { return Ok(()) };
         if entry.target.is_none() && self.job.request.keep_failed {
             entry.failed_copy = Some(staging.keep()?.join("data").display().to_string());

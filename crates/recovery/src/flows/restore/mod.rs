@@ -4,6 +4,7 @@
 mod aside;
 mod in_place;
 mod target;
+mod together;
 
 use lifeboat_model::check::CheckResult;
 use lifeboat_model::recipe::{Binding, RestoreItem, RestoreRecipe};
@@ -218,7 +219,7 @@ fn execute(
         Binding::Target(target) | Binding::Sandbox(target) => {
             aside::restore(&job, &recipe, target)?
         }
-        Binding::InPlace => in_place::restore(&job, &recipe)?,
+        Binding::InPlace => together::restore(&job, &recipe)?,
     };
     let mut warnings: Vec<String> = Vec::new();
     for item in &recipe.items {
