@@ -363,13 +363,7 @@ impl Error {
             Error::Seal(SealError::NoIdentity) => {
                 "give `[key] identity_file` on the host where this runs".to_owned()
             }
-            Error::Source(SourceError::Unfit { hint, .. } | SourceError::Busy { hint, .. }) => {
-                hint.clone()
-            }
-            Error::Source(SourceError::Vault(error)) => return vault_hint(error),
-            Error::Source(SourceError::Missing { .. }) => {
-                "check the component's path in the plan".to_owned()
-            }
+            Error::Source(error) => return source_hint(error),
             Error::Engine(EngineError::Refused { hint, .. }) => hint.clone(),
             _ => return None,
         })
@@ -426,6 +420,15 @@ fn io_hint(error: &std::io::Error, path: &std::path::Path) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+fn source_hint(error: &SourceError) -> Option<String> {
+    match error {
+        SourceError::Unfit { hint, .. } | SourceError::Busy { hint, .. } => Some(hint.clone()),
+        SourceError::Vault(error) => vault_hint(error),
+        SourceError::Missing { .. } => Some("check the component's path in the plan".to_owned()),
+        SourceError::Read { .. } => None,
+    }
 }
 
 fn vault_hint(error: &lifeboat_vault::Error) -> Option<String> {

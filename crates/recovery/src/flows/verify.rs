@@ -100,18 +100,7 @@ fn execute(
         snapshots.push(proof.verification);
     }
     let missing_components = warnings.len();
-    for proven in &snapshots {
-        if proven.partial {
-            let (name, id) = (&proven.component, proven.snapshot.get(..8).unwrap_or_default());
-            warnings.push(format!(
-                "{name}: snapshot {id} is partial: something was left out when it was captured"
-            ));
-        }
-        if let Some(found) = &proven.implausible_size {
-            let (name, id) = (&proven.component, proven.snapshot.get(..8).unwrap_or_default());
-            warnings.push(format!("{name}: the size of snapshot {id} is unusual: {found}"));
-        }
-    }
+    warnings.extend(remarks(&snapshots));
     // An older one that lacks something is said; what would be restored now decides.
     let counts = |s: &&SnapshotVerification| chosen.contains(&s.snapshot) || !s.only_partial();
     let verdicts = snapshots.iter().filter(counts).map(|s| s.verdict).chain([vault.verdict]);
@@ -141,6 +130,23 @@ fn execute(
         ("snapshots".to_owned(), json!(report.snapshots.len())),
     ]);
     Ok(Ended { exit: report.exit(), report, detail, facts: Vec::new() })
+}
+
+/// What should be looked at though it is no fault of what is stored.
+fn remarks(snapshots: &[SnapshotVerification]) -> Vec<String> {
+    let mut remarks = Vec::new();
+    for proven in snapshots {
+        let (name, id) = (&proven.component, proven.snapshot.get(..8).unwrap_or_default());
+        if proven.partial {
+            remarks.push(format!(
+                "{name}: snapshot {id} is partial: something was left out when it was captured"
+            ));
+        }
+        if let Some(found) = &proven.implausible_size {
+            remarks.push(format!("{name}: the size of snapshot {id} is unusual: {found}"));
+        }
+    }
+    remarks
 }
 
 /// Ids of the snapshots that are restored: the newest of each component, or those that are named.

@@ -128,12 +128,15 @@ fn check(world: &World, request: &DrillRequest) -> Result<Asked> {
     Ok(asked(world, Some(name.clone()), components, (&covered, &named), sandbox))
 }
 
+/// A question about a component's name.
+type Asks<'a> = &'a dyn Fn(&str) -> bool;
+
 /// Sorts out what this version does not carry out: named, it keeps the drill from passing.
 fn asked(
     world: &World,
     drill: Option<String>,
     mut components: Vec<String>,
-    (covered, named): (&dyn Fn(&str) -> bool, &dyn Fn(&str) -> bool),
+    (covered, named): (Asks<'_>, Asks<'_>),
     sandbox: PathBuf,
 ) -> Asked {
     let mut left_out = Vec::new();
