@@ -187,6 +187,8 @@ fn all_in_place_asks_what_concerns_two_before_any_is_swapped() {
     assert_eq!((report.verdict, report.exit()), (Verdict::Pass, Exit::Done), "{report:#?}");
     assert_eq!((report.together.len(), report.together[0].verdict), (1, Verdict::Pass));
     assert!(["orders", "media", "settings"].iter().all(|name| replaced(&b, name)));
+    let log = b.log();
+    assert_eq!(log[..4], ["stop-it", "swap", "swap", "start-it"], "no writer meets half of it");
     let order: Vec<_> = report.components.iter().map(|c| c.component.as_str()).collect();
     assert_eq!(order, ["orders", "media", "settings"], "in recovery order");
 
@@ -229,6 +231,17 @@ fn a_component_that_fails_holds_back_only_what_is_judged_with_it() {
     b.live().spoil = Some("orders".into());
     every(&b, &tier);
     assert!(!replaced(&b, "orders") && replaced(&b, "media") && replaced(&b, "settings"));
+}
+
+#[test]
+fn what_is_judged_together_goes_back_together() {
+    let (b, tier) = three();
+    b.live().commands.insert("start-it".into(), 7);
+    let report = every(&b, &tier);
+    assert_eq!(report.exit(), Exit::Failed, "{report:#?}");
+    assert!(!replaced(&b, "orders") && !replaced(&b, "media") && replaced(&b, "settings"));
+    assert_eq!(b.log().iter().filter(|line| *line == "undo").count(), 2, "{:?}", b.log());
+    assert!(report.components[..2].iter().all(|c| c.target.is_none() && c.kept.is_empty()));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Which components are restored in place together: those that a check of the plan binds (rows of one
 //! name files of another). All of a group are staged and judged, each alone and then together, before
-//! any of them is swapped. Other components go on, whatever became of them.
+//! any of them is swapped; all are swapped before any writer starts; and if one fails, all go back.
+//! Other components go on, whatever became of them.
 
 use lifeboat_model::plan::Plan;
 use lifeboat_model::plan::check::Question;
@@ -96,15 +97,10 @@ fn one_group(job: &Job<'_>, group: &[&RestoreItem], done: &mut Done) -> Result<b
         }
         members.push(member);
     }
-    if !failed(&members) {
-        stage(&mut members, done);
-    }
-    if !failed(&members) {
-        ask(job, &mut members, done);
-    }
-    if !failed(&members) {
-        swap(&mut members, done);
-    }
+    steps(&mut members, done, Phase::Stage);
+    ask(job, &mut members, done);
+    steps(&mut members, done, Phase::Swap);
+    steps(&mut members, done, Phase::Start);
     let stop = members.iter().any(|member| member.error.as_ref().is_some_and(ends_run));
     finish(job, members, done)?;
     Ok(stop)
@@ -114,14 +110,39 @@ fn failed(members: &[Member<'_>]) -> bool {
     members.iter().any(|member| member.error.is_some())
 }
 
-/// Executes the steps up to the plan's checks, or those after them. Ends at the first failure.
-fn steps(members: &mut [Member<'_>], done: &mut Done, before_checks: bool) {
+/// The parts of a component's steps, between which the others of its group catch up.
+#[derive(Clone, Copy)]
+enum Phase {
+    /// Writers stopped, copies beside the live data, each verified.
+    Stage,
+    /// Swapped, once the plan's checks were asked.
+    Swap,
+    /// Writers started and probed.
+    Start,
+}
+
+impl Phase {
+    fn of(self, steps: &[RestoreStep]) -> &[RestoreStep] {
+        let at =
+            |wanted: fn(&RestoreStep) -> bool| steps.iter().position(wanted).unwrap_or(steps.len());
+        let checks = at(|step| matches!(step, RestoreStep::Check(_)));
+        let start = at(|step| matches!(step, RestoreStep::StartWriters(_)));
+        match self {
+            Phase::Stage => &steps[..checks],
+            Phase::Swap => &steps[checks..start],
+            Phase::Start => &steps[start..],
+        }
+    }
+}
+
+/// Executes one phase of all, if nothing failed so far. Ends at the first failure.
+fn steps(members: &mut [Member<'_>], done: &mut Done, phase: Phase) {
+    if failed(members) {
+        return;
+    }
     for member in members {
         let Some(run) = &mut member.run else { continue };
-        let steps = member.item.steps(&Binding::InPlace);
-        let checks = steps.iter().position(|step| matches!(step, RestoreStep::Check(_)));
-        let (before, after) = steps.split_at(checks.unwrap_or(steps.len()));
-        for step in if before_checks { before } else { after } {
+        for step in phase.of(&member.item.steps(&Binding::InPlace)) {
             if let Err(error) = run.step(step, &mut member.entry, done) {
                 member.error = Some(error);
                 return;
@@ -130,13 +151,11 @@ fn steps(members: &mut [Member<'_>], done: &mut Done, before_checks: bool) {
     }
 }
 
-/// Stops the writers, makes the copies beside the live data, and verifies each.
-fn stage(members: &mut [Member<'_>], done: &mut Done) {
-    steps(members, done, true);
-}
-
 /// Asks the plan's checks of the copies that stand side by side.
 fn ask(job: &Job<'_>, members: &mut [Member<'_>], done: &mut Done) {
+    if failed(members) {
+        return;
+    }
     let runs = members.iter_mut().filter_map(|member| member.run.as_mut());
     let copies: Vec<Copy<'_>> = runs.filter_map(|run| run.copy.take()).collect();
     let asked = declared(&job.world.plan, &copies);
@@ -151,25 +170,12 @@ fn ask(job: &Job<'_>, members: &mut [Member<'_>], done: &mut Done) {
     }
 }
 
-/// Swaps one after the other. Where one fails, those before it stay, which is said.
-fn swap(members: &mut [Member<'_>], done: &mut Done) {
-    steps(members, done, false);
-    let Some(at) = members.iter().position(|member| member.error.is_some()) else { return };
-    for before in &members[..at] {
-        done.warnings.push(format!(
-            "{} is in place and {} is not, though they are judged together; its former state is kept",
-            before.item.component, members[at].item.component
-        ));
-    }
-}
-
 /// The way back where something failed, and what there is to report.
 fn finish(job: &Job<'_>, members: Vec<Member<'_>>, done: &mut Done) -> Result<()> {
     let at_fault = members.iter().find(|member| member.error.is_some());
     let because = at_fault.map(|member| member.item.component.clone());
     for mut member in members {
-        let swapped = member.run.as_ref().is_some_and(|run| !run.kept().is_empty());
-        let held = because.as_ref().filter(|_| member.error.is_none() && !swapped);
+        let held = because.as_ref().filter(|_| member.error.is_none());
         let component = member.item.component.clone();
         let error = match held {
             Some(because) => Some(Error::Held { component, because: because.clone() }),
