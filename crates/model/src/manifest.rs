@@ -85,10 +85,46 @@ pub struct SqliteContent {
     pub newest_change: Option<String>,
     /// Version of the SQLite library that read it.
     pub sqlite_version: String,
-    /// How it was captured: `wal-snapshot`, `batched` or `shared-lock`.
+    /// How it was captured: `wal-snapshot`, `batched` or `shared-lock`; `unchanged` if the files
+    /// were as they were when an earlier capture read them, and nothing was read again.
     pub method: String,
     /// The longest that a lock held up writers in one piece, milliseconds, measured; 0 in WAL mode.
     pub blocked_ms: u64,
+    /// The files as they stood before and after the reading. Absent where they changed meanwhile
+    /// or so shortly before that their times need not show the next change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
+}
+
+/// What tells that a database was not written to since it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Seen {
+    /// When the content was last really read.
+    pub read: Timestamp,
+    /// The database's file.
+    pub file: FileState,
+    /// Its `-wal`; absent where there is none or an empty one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<FileState>,
+    /// Table and column of `newest_change`, where the plan names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_of: Option<(String, String)>,
+}
+
+/// One file by its inode. Times in nanoseconds since 1970, as decimal text (they exceed what JSON
+/// numbers hold exactly).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileState {
+    /// Device.
+    pub device: u64,
+    /// Inode.
+    pub inode: u64,
+    /// Length, bytes.
+    pub size: u64,
+    /// Time of the last change of the content.
+    pub mtime: String,
+    /// Time of the last change of the inode.
+    pub ctime: String,
 }
 
 /// One table.

@@ -196,9 +196,16 @@ pub fn restore_copy<'a>(
 }
 
 impl Copy<'_> {
-    /// V3: the engine's structural checks.
-    pub fn engine_structure(&self) -> Vec<CheckResult> {
-        nothing_is_no_pass("structure", self.engine.structure(&self.folder, &self.manifest))
+    /// V3 and V4, side by side: the engine's structural checks, and equality with the manifest
+    /// taken at capture.
+    pub fn examine(&self) -> (Vec<CheckResult>, Vec<CheckResult>) {
+        let (structure, content) = std::thread::scope(|scope| {
+            let structure = scope.spawn(|| self.engine.structure(&self.folder, &self.manifest));
+            let content = self.engine.content(&self.folder, &self.manifest);
+            let structure = structure.join();
+            (structure.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), content)
+        });
+        (nothing_is_no_pass("structure", structure), nothing_is_no_pass("content", content))
     }
 
     /// Restored whole, and captured whole.
@@ -209,14 +216,10 @@ impl Copy<'_> {
     /// V2 to V4: whole, sound, and equal to the manifest.
     pub fn proof(&self) -> Vec<CheckResult> {
         let mut checks = self.wholeness();
-        checks.extend(self.engine_structure());
-        checks.extend(self.content());
+        let (structure, content) = self.examine();
+        checks.extend(structure);
+        checks.extend(content);
         checks
-    }
-
-    /// V4: equality with the manifest taken at capture.
-    pub fn content(&self) -> Vec<CheckResult> {
-        nothing_is_no_pass("content", self.engine.content(&self.folder, &self.manifest))
     }
 }
 

@@ -139,6 +139,7 @@ fn finish(live: &Live, copied: Copied) -> Captured {
         tables: Default::default(),
         foreign_key_violations: None,
         newest_change: None,
+        seen: None,
     };
     Captured {
         content: findings.into_content(rest),

@@ -27,6 +27,7 @@ mod rollback;
 mod source;
 mod survey;
 mod tables;
+mod unchanged;
 mod wal;
 
 use std::path::PathBuf;

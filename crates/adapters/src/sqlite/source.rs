@@ -2,13 +2,16 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
-use lifeboat_model::manifest::{Content, FORMAT, Manifest};
+use jiff::Timestamp;
+use lifeboat_model::manifest::{Content, FORMAT, Manifest, SqliteContent};
 use lifeboat_recovery::ports::{Capture, CaptureContext, Source, SourceError};
 use lifeboat_vault::{BackupSession, Chunking, FileMeta, Stage};
 
-use super::capture::capture;
-use super::open::size_of;
+use super::capture::{Captured, capture};
+use super::open::{self, size_of};
+use super::unchanged::{self, Look};
 use super::{CUT_LIMIT, CaptureError, LARGE_CUT, SMALL_CUT, SqliteOptions};
 
 /// A live SQLite database.
@@ -32,37 +35,89 @@ impl Source for SqliteSource {
         session: &mut BackupSession,
         context: &CaptureContext<'_>,
     ) -> Result<Capture, SourceError> {
+        let tree = Path::new("/").join(self.options.path.file_name().unwrap_or_default());
+        let looked = context.clock.wall();
+        let before = open::examine(&self.options.path).ok().as_ref().and_then(unchanged::look);
+        if let Some(before) = &before
+            && let Some(content) = self.unchanged(session, &tree, before, looked)?
+        {
+            return Ok(self.captured(content, (looked, context.clock.wall()), None, context));
+        }
+        let mut captured = self.read(session, &tree, context)?;
+        // The files are the same on both sides of the reading, or they tell nothing.
+        let after = open::examine(&self.options.path).ok().as_ref().and_then(unchanged::look);
+        if let (Some(before), Some(after)) = (before, after)
+            && before.same_content(&after)
+        {
+            captured.content.seen = after.seen(looked, self.options.newest_change.as_ref());
+        }
+        let times = (captured.complete_up_to, context.clock.wall());
+        Ok(self.captured(captured.content, times, captured.blocked, context))
+    }
+}
+
+impl SqliteSource {
+    /// Takes the copy over from the parent snapshot, if the database is still that.
+    fn unchanged(
+        &self,
+        session: &mut BackupSession,
+        tree: &Path,
+        look: &Look,
+        now: Timestamp,
+    ) -> Result<Option<SqliteContent>, SourceError> {
+        let (options, component) = (&self.options, &self.component);
+        let Some(content) = unchanged::since_parent(session, look, options, component, now) else {
+            return Ok(None);
+        };
+        let taken = session.add_unchanged(tree, FileMeta::of(&options.path)?)?;
+        Ok(taken.then_some(content))
+    }
+
+    /// Reads the database into the session.
+    fn read(
+        &self,
+        session: &mut BackupSession,
+        tree: &Path,
+        context: &CaptureContext<'_>,
+    ) -> Result<Captured, SourceError> {
         let path = &self.options.path;
         let size = size_of(path);
         let cut = if size > CUT_LIMIT { LARGE_CUT } else { SMALL_CUT };
-        let tree = Path::new("/").join(path.file_name().unwrap_or_default());
         context.monitor.total(Stage::Backup, size, 1);
         let mut vault = None;
         let captured =
             capture(&self.options, context.clock, context.monitor, context.cancel, &mut |pages| {
                 FileMeta::of(path)
-                    .and_then(|meta| session.add_stream(&tree, meta, Chunking::Fixed(cut), pages))
+                    .and_then(|meta| session.add_stream(tree, meta, Chunking::Fixed(cut), pages))
                     .map(|_| ())
                     .map_err(|error| {
                         vault = Some(error);
                         io::Error::other("the vault failed")
                     })
             });
-        let captured = captured.map_err(|error| match (error, vault) {
+        captured.map_err(|error| match (error, vault) {
             (CaptureError::Sink(_), Some(error)) => SourceError::Vault(error),
             (error, _) => error.into(),
-        })?;
+        })
+    }
+
+    fn captured(
+        &self,
+        content: SqliteContent,
+        (started, finished): (Timestamp, Timestamp),
+        blocked: Option<Duration>,
+        context: &CaptureContext<'_>,
+    ) -> Capture {
         let manifest = Manifest {
             format: FORMAT,
             component: self.component.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: context.host.to_owned(),
-            started: captured.complete_up_to,
-            finished: context.clock.wall(),
-            content: Content::Sqlite(captured.content),
+            started,
+            finished,
+            content: Content::Sqlite(content),
         };
-        let (complete_up_to, blocked) = (captured.complete_up_to, captured.blocked);
-        Ok(Capture { manifest, complete_up_to, blocked })
+        Capture { manifest, complete_up_to: started, blocked }
     }
 }
 

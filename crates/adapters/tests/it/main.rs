@@ -15,6 +15,7 @@ mod sqlite_in_place;
 mod sqlite_kit;
 mod sqlite_refused;
 mod sqlite_speed;
+mod sqlite_unchanged;
 mod sqlite_vault;
 mod sqlite_writers;
 mod store;

@@ -103,9 +103,9 @@ fn gather(
     super::point::preflight(world, &scratch, bytes_needed(&subject.manifest))?;
     let staging = Staging::make(&world.state, &scratch, "verify-", "verification")?;
     let judged = restore_copy(&subject, &*world.adapters.engine, None, staging.data())
-        .map(|copy| (copy.complete.clone(), copy.engine_structure(), copy.content()));
+        .map(|copy| (copy.complete.clone(), copy.examine()));
     staging.remove()?;
-    let (complete, structure, content) = judged?;
+    let (complete, (structure, content)) = judged?;
     known.restored = Some(complete);
     known.structure = structure;
     known.content = content;

@@ -35,8 +35,8 @@ pub struct Answer {
     pub rows: Vec<Vec<Option<String>>>,
 }
 
-/// A restored copy in a folder.
-pub trait Engine: Send {
+/// A restored copy in a folder. Its two examinations only read, and may run side by side.
+pub trait Engine: Send + Sync {
     /// V3: the engine's own structural checks (`integrity_check`, `foreign_key_check`; for files:
     /// every recorded file is there with its size). Never an empty list.
     fn structure(&self, copy: &Path, manifest: &Manifest) -> Vec<CheckResult>;

@@ -428,6 +428,15 @@ fn described(manifest: &Manifest) -> &FilesContent {
     }
 }
 
+impl FakeEngine {
+    /// What a test wants done to the copy, whichever examination comes first.
+    fn spoil(&self, copy: &Path, manifest: &Manifest) {
+        if self.0.lock().unwrap().spoil.as_deref() == Some(&manifest.component) {
+            fs::write(copy.join("spoilt"), b"not in the manifest").unwrap();
+        }
+    }
+}
+
 impl Engine for FakeEngine {
     fn structure(&self, copy: &Path, manifest: &Manifest) -> Vec<CheckResult> {
         if self.0.lock().unwrap().blind {
@@ -442,13 +451,12 @@ impl Engine for FakeEngine {
                 }
             }
         }
-        if self.0.lock().unwrap().spoil.as_deref() == Some(&manifest.component) {
-            fs::write(copy.join("spoilt"), b"not in the manifest").unwrap();
-        }
+        self.spoil(copy, manifest);
         vec![CheckResult::compare("files", described(manifest).files, tree(copy).len())]
     }
 
     fn content(&self, copy: &Path, manifest: &Manifest) -> Vec<CheckResult> {
+        self.spoil(copy, manifest);
         let live = self.0.lock().unwrap();
         if let Some(folder) = live.plant.as_ref().filter(|_| manifest.component == "media") {
             fs::create_dir_all(folder).unwrap();

@@ -81,6 +81,12 @@ impl Known {
 }
 
 impl KnownNode {
+    /// The file's size and content.
+    pub(crate) fn content(&self) -> Option<(u64, &[Id])> {
+        let content = self.content.as_deref().filter(|_| self.kind == NodeKind::File)?;
+        Some((self.size, content))
+    }
+
     /// The folder's tree.
     pub(crate) fn subtree(&self) -> Option<&Id> {
         self.subtree.as_ref().filter(|_| self.kind == NodeKind::Dir)

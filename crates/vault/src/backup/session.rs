@@ -150,6 +150,39 @@ impl BackupSession {
         Ok(StreamedFile { size, blobs })
     }
 
+    /// Adds a file with the content that it has in the parent snapshot, at the same place: for
+    /// callers who know that it is the same. False, and nothing is added, if there is no parent, no
+    /// such file in it, or the vault does not list all of its blobs any more.
+    pub fn add_unchanged(&mut self, tree_path: &Path, meta: FileMeta) -> Result<bool> {
+        let names = skeleton::names(tree_path)?;
+        let Some((name, above)) = names.split_last() else { return Ok(false) };
+        let Some(folder) = self.known_folder(above)? else { return Ok(false) };
+        let Some((size, ids)) = folder.find(name).and_then(|node| node.content()) else {
+            return Ok(false);
+        };
+        if !ids.iter().all(|id| self.engine.index.contains(BlobKind::Data, id)) {
+            return Ok(false);
+        }
+        let mut node = meta.into_node(NodeKind::File);
+        node.size = size;
+        node.content = Some(ids.to_vec());
+        add(&self.engine.counts.files_unmodified, 1);
+        add(&self.engine.counts.bytes_processed, size);
+        self.engine.progress(size, 1);
+        self.insert(tree_path, Done { node, print: None }, None)?;
+        Ok(true)
+    }
+
+    /// A small file of the parent snapshot; `None` if there is no parent or no such file in it.
+    pub fn parent_file(&self, tree_path: &str) -> Result<Option<Vec<u8>>> {
+        let Some((_, parent)) = &self.parent else { return Ok(None) };
+        match self.engine.vault.read_file(parent, tree_path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What could not be read, vanished or changed while it was read, so far.
     pub fn problems(&self) -> &[Problem] {
         &self.problems

@@ -28,6 +28,9 @@ pub(super) struct TargetFile {
     missing: AtomicUsize,
     failed: AtomicBool,
     state: Mutex<State>,
+    /// Held while bytes are written: the kernel lets one thread at a time write to a file, and the
+    /// others would spin until it is done instead of decoding.
+    writing: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -51,6 +54,7 @@ impl TargetFile {
             missing: AtomicUsize::new(blobs),
             failed: AtomicBool::new(false),
             state: Mutex::default(),
+            writing: Mutex::default(),
         }
     }
 
@@ -88,7 +92,10 @@ impl TargetFile {
                 // A file of one blob is as long as what is written, mostly.
                 let whole = content.len() as u64 == length;
                 let file = self.open(open, if whole { 0 } else { length })?;
-                let ends_in_hole = zero || write_data(&file, content, offset)?;
+                let ends_in_hole = zero || {
+                    let _writing = lock(&self.writing);
+                    write_data(&file, content, offset)?
+                };
                 if whole && ends_in_hole {
                     file.set_len(length)?;
                 }
