@@ -46,6 +46,7 @@ impl Manifest {
 /// The content by kind of component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "engine", rename_all = "lowercase")]
+#[expect(clippy::large_enum_variant, reason = "one value a snapshot; boxing buys nothing")]
 pub enum Content {
     /// A SQLite database.
     Sqlite(SqliteContent),
