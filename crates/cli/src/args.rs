@@ -163,7 +163,7 @@ pub struct Restore {
     /// A new or empty folder for the restored data
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
-    /// The newest snapshot at or before this time (`2026-11-21 02:00Z`, `2 hours ago`,
+    /// The newest snapshot with nothing later than this time (`2026-11-21 02:00Z`, `2 hours ago`,
     /// `yesterday 02:00`), or a snapshot's id [default: the newest that has not failed]
     #[arg(long, value_name = "TIME|SNAPSHOT")]
     pub at: Option<String>,

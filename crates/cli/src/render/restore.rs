@@ -1,6 +1,6 @@
 //! `restore`.
 
-use lifeboat_recovery::report::{PlannedRestore, RestoreReport};
+use lifeboat_recovery::report::{ComponentRestore, PlannedRestore, RestoreReport};
 
 use super::{
     cell, failed_checks, failure, short, short_or_dash, span, tally, tier, warnings, when,
@@ -36,23 +36,7 @@ pub fn restore(report: &RestoreReport, screen: &Screen) -> String {
     }
     let mut out = grid.text();
     for component in &report.components {
-        for skipped in &component.passed_over {
-            let id = short(&skipped.snapshot);
-            out.push_str(&format!(
-                "{} {}: passed over {id} of {}: {}\n",
-                screen.yellow("!"),
-                component.component,
-                text::time(skipped.time),
-                skipped.why
-            ));
-        }
-        if component.partial {
-            out.push_str(&format!(
-                "{} {}: the snapshot is partial: something was left out when it was captured\n",
-                screen.yellow("!"),
-                component.component
-            ));
-        }
+        out.push_str(&caveats(component, screen));
         out.push_str(&failed_checks(screen, &component.component, &component.checks));
         if let Some(error) = &component.error {
             out.push_str(&failure(screen, &component.component, error));
@@ -83,6 +67,22 @@ pub fn restore(report: &RestoreReport, screen: &Screen) -> String {
             None => format!("{}, recovery time unknown", text::seconds(report.head.seconds)),
         }
     ));
+    out
+}
+
+/// What was passed over for this point, and what the point lacks.
+fn caveats(component: &ComponentRestore, screen: &Screen) -> String {
+    let (mark, name) = (screen.yellow("!"), &component.component);
+    let mut out = String::new();
+    for skipped in &component.passed_over {
+        let (id, of) = (short(&skipped.snapshot), text::time(skipped.time));
+        out.push_str(&format!("{mark} {name}: passed over {id} of {of}: {}\n", skipped.why));
+    }
+    if component.partial {
+        out.push_str(&format!(
+            "{mark} {name}: the snapshot is partial: something was left out when it was captured\n"
+        ));
+    }
     out
 }
 

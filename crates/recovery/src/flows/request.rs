@@ -32,7 +32,7 @@ pub enum At {
     /// The newest snapshot that the ledger knows and that did not fail a verification.
     #[default]
     Newest,
-    /// The newest such one that is complete up to this instant at the latest.
+    /// The newest such one that holds nothing later than this instant: reading its source had ended.
     Time(Timestamp),
     /// This one: an id or a prefix.
     Snapshot(String),
