@@ -5,9 +5,12 @@
 //! exclusive lock that is before it counts as held; for a shared one it is before anything is
 //! written that others rely on ([`LockGuard::verify`]), so that nobody waits for the moment to pass:
 //! whoever wants to prune looks again for himself, and finds us. Every five minutes a lock is
-//! replaced by a new one. A lock left by a dead process (same host and no such
-//! process, or older than 30 minutes) is removed by whoever comes next. What cannot be read is
-//! respected until it is old.
+//! replaced by a new one. A lock left by a dead process of this host is removed by whoever comes
+//! next, and so is one older than 30 minutes whose process cannot be seen from here. A lock of this
+//! host whose process lives is never left behind, whatever the clock says: clocks jump. Ours name
+//! the start of their process beside its number (`process`, which restic passes over), so that a
+//! number that was given away does not keep a lock alive. What cannot be read is respected until it
+//! is old.
 
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
@@ -20,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, LockedBy, Result};
 use crate::flaw::ReadFailure;
 use crate::id::Id;
+use crate::process::{self, Holder};
 use crate::store::{LockStore, StoreErrorKind};
 use crate::sync::lock as guard_of;
 use crate::vault::{Folder, Stored, Vault};
@@ -52,6 +56,9 @@ pub(crate) struct LockFile {
     uid: u32,
     #[serde(default, skip_serializing_if = "is_zero")]
     gid: u32,
+    /// Tells the process from others of its number, see [`crate::process`]. Not restic's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    process: Option<String>,
 }
 
 fn is_zero(value: &u32) -> bool {
@@ -69,18 +76,25 @@ impl LockFile {
             pid: i64::from(environment.pid),
             uid: rustix::process::getuid().as_raw(),
             gid: rustix::process::getgid().as_raw(),
+            process: process::birth(environment.pid),
         }
     }
 
     /// Why this lock may be removed, if it may.
     fn stale(&self, now: Timestamp, host: &str) -> Option<&'static str> {
-        if now.duration_since(self.time) > STALE {
-            return Some("it is older than 30 minutes");
+        let ours = self.hostname == host && !host.is_empty();
+        let holder = match ours {
+            true => process::holder(self.pid, self.process.as_deref()),
+            false => Holder::Unseen,
+        };
+        match holder {
+            Holder::Lives => None,
+            Holder::Gone => Some("its process is gone"),
+            Holder::Unseen if now.duration_since(self.time) > STALE => {
+                Some("it is older than 30 minutes")
+            }
+            Holder::Unseen => None,
         }
-        if self.hostname != host || host.is_empty() || process_exists(self.pid) {
-            return None;
-        }
-        Some("its process is gone")
     }
 
     fn holder(&self) -> LockedBy {
@@ -92,14 +106,6 @@ impl LockFile {
             exclusive: self.exclusive,
         }
     }
-}
-
-/// Anything but a clear "no such process" counts as existing.
-fn process_exists(pid: i64) -> bool {
-    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else {
-        return true;
-    };
-    rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
 }
 
 /// A held lock; dropping it removes the lock object.

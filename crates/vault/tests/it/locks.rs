@@ -115,6 +115,29 @@ fn a_lock_of_a_dead_process_or_an_old_one_is_removed() {
     assert!(image.keys("locks").is_empty());
 }
 
+/// Clocks jump; a process of this host that lives holds what it holds.
+#[test]
+fn a_living_process_keeps_its_lock_whatever_the_clock_says() {
+    let store = Arc::new(MemoryStore::default());
+    init(&store);
+    // A neighbour: a process that lives, and that does not renew anything by our clock.
+    let mut neighbour = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let pid = neighbour.id();
+    let left = vault_of(&store, |environment| environment.pid = pid).lock_exclusively().unwrap();
+    let image = Arc::new(store.image());
+    drop(left);
+    image.clock().advance(Duration::from_secs(48 * 3600));
+    let refused = vault_of(&image, |_| {}).lock_for_reading();
+    let Err(Error::Locked(by)) = refused else { panic!("taken from a living process") };
+    assert_eq!(by.pid, pid);
+    image.clock().step_wall(jiff::SignedDuration::from_hours(-96));
+    assert!(matches!(vault_of(&image, |_| {}).lock_exclusively(), Err(Error::Locked(_))));
+    neighbour.kill().unwrap();
+    neighbour.wait().unwrap();
+    vault_of(&image, |_| {}).lock_exclusively().unwrap();
+    assert!(image.keys("locks").is_empty());
+}
+
 #[test]
 fn a_lock_that_cannot_be_read_is_respected_until_it_is_old() {
     let store = Arc::new(MemoryStore::default());

@@ -1,0 +1,81 @@
+//! Which process holds a lock: a number alone is given to another process later on.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
+/// What is known of the process of a lock that names this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// It lives.
+    Lives,
+    /// It is gone; another may have its number.
+    Gone,
+    /// It cannot be seen from here: only the lock's age tells.
+    Unseen,
+}
+
+/// Tells a process from every other that has, had or will have its number: the boot, the space of
+/// process numbers and the start in clock ticks since that boot. Nothing where the system does not
+/// say. No clock that can be set plays a part.
+pub(crate) fn birth(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of the program stands in brackets and may hold anything.
+    let start = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?;
+    Some(format!("{}/{start}", here()?))
+}
+
+/// This boot and this space of process numbers.
+fn here() -> Option<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let space = fs::metadata("/proc/self/ns/pid").ok()?.ino();
+    Some(format!("{}/{space}", boot.trim()))
+}
+
+fn boot(place: Option<&str>) -> Option<&str> {
+    place.and_then(|place| place.split('/').next())
+}
+
+/// What became of the process `pid` of this host that was born as `birth` (if its lock says so).
+pub(crate) fn holder(pid: i64, born: Option<&str>) -> Holder {
+    let number = i32::try_from(pid).ok().filter(|number| *number > 0).and_then(Pid::from_raw);
+    let Some(number) = number else { return Holder::Unseen };
+    let place = born.and_then(|born| born.rsplit_once('/')).map(|(place, _)| place);
+    let elsewhere = place.is_some() && here().is_some_and(|here| place != Some(here.as_str()));
+    if elsewhere && boot(place) == boot(here().as_deref()) {
+        return Holder::Unseen; // Numbers of another space, a container's say, mean nothing here.
+    }
+    // Anything but a clear "no such process" counts as existing.
+    if test_kill_process(number) == Err(Errno::SRCH) {
+        return Holder::Gone;
+    }
+    if elsewhere {
+        return Holder::Unseen; // Another boot, or another machine of the same name.
+    }
+    match (born, u32::try_from(pid).ok().and_then(birth)) {
+        (Some(then), Some(now)) if then != now => Holder::Gone,
+        _ => Holder::Lives,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_itself_and_no_other_of_its_number() {
+        let pid = std::process::id();
+        let born = birth(pid).expect("/proc tells");
+        assert_eq!(born, birth(pid).unwrap(), "the same at every look");
+        assert_eq!(holder(i64::from(pid), Some(&born)), Holder::Lives);
+        assert_eq!(holder(i64::from(pid), None), Holder::Lives);
+        let (place, _) = born.rsplit_once('/').unwrap();
+        assert_eq!(holder(i64::from(pid), Some(&format!("{place}/1"))), Holder::Gone);
+        let (boot, _) = place.split_once('/').unwrap();
+        assert_eq!(holder(i64::from(pid), Some(&format!("{boot}/7/1"))), Holder::Unseen);
+        assert_eq!(holder(i64::from(pid), Some("another-boot/7/1")), Holder::Unseen);
+        assert_eq!(holder(-1, None), Holder::Unseen);
+    }
+}
