@@ -19,7 +19,7 @@ pub use document::{Checkpoint, Document, DocumentError, Signed};
 pub use entry::{ChainError, Draft, Entry, Head, Phase, PlanRef, open_actions, seal};
 pub use evidence::{ComponentEvidence, Evidence, Stage};
 pub use key::{Hash, HexError, MemorySigner, PublicKey, SignError, Signature, Signer};
-pub use verify::{Fault, FaultKind, Link, Report, verify};
+pub use verify::{Fault, FaultKind, Link, Report, verify, verify_after};
 
 /// The format that this version writes. A newer one is refused, an older one is read for ever.
 pub const FORMAT: u32 = 1;

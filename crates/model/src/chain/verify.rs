@@ -121,13 +121,25 @@ pub fn verify(
     trusted: &[PublicKey],
     checkpoints: &[Signed<Checkpoint>],
 ) -> Report {
+    verify_after((0, Hash::NONE), chain, links, trusted, checkpoints)
+}
+
+/// The same for the rest of a chain: `start` is number and hash of the entry before its first, of
+/// which nothing else is known.
+pub fn verify_after(
+    start: (u64, Hash),
+    chain: &str,
+    links: &[Link],
+    trusted: &[PublicKey],
+    checkpoints: &[Signed<Checkpoint>],
+) -> Report {
     let mut faults = BTreeSet::new();
-    let items = identify(chain, links, trusted, &mut faults);
+    let items = identify(start.0, chain, links, trusted, &mut faults);
     let kept = deduplicate(&items, &mut faults);
     moved(&items, &kept, &mut faults);
-    gaps_and_links(&kept, &mut faults);
+    gaps_and_links(start, &kept, &mut faults);
     let accepted = keys(&kept, trusted, &mut faults);
-    let anchored = anchors(chain, &kept, checkpoints, &accepted, &mut faults);
+    let anchored = anchors((chain, start.0), &kept, checkpoints, &accepted, &mut faults);
     let head = kept.last_key_value().and_then(|(_, item)| {
         let (entry, key) = item.sound?;
         Some(Head { seq: entry.seq, hash: item.hash, key })
@@ -150,6 +162,7 @@ fn add(faults: &mut BTreeSet<Fault>, seq: u64, kind: FaultKind) {
 /// Finds the signer of each line. A line that is not sound takes the number after the one before
 /// it, for its own cannot be believed.
 fn identify<'a>(
+    start: u64,
     chain: &str,
     links: &'a [Link],
     trusted: &[PublicKey],
@@ -166,7 +179,7 @@ fn identify<'a>(
         }
     }
     let mut items = Vec::with_capacity(links.len());
-    let (mut last_seq, mut last_key) = (0u64, None);
+    let (mut last_seq, mut last_key) = (start, None);
     for (position, link) in links.iter().enumerate() {
         let inferred = last_seq.saturating_add(1);
         let mut item = Item { position, seq: inferred, sound: None, hash: Hash::NONE };
@@ -256,15 +269,19 @@ fn moved(items: &[Item<'_>], kept: &BTreeMap<u64, &Item<'_>>, faults: &mut BTree
 }
 
 /// Missing numbers, and entries that point to another predecessor than the one that is there.
-fn gaps_and_links(kept: &BTreeMap<u64, &Item<'_>>, faults: &mut BTreeSet<Fault>) {
+fn gaps_and_links(
+    start: (u64, Hash),
+    kept: &BTreeMap<u64, &Item<'_>>,
+    faults: &mut BTreeSet<Fault>,
+) {
     let mut last: Option<&Item<'_>> = None;
     for item in kept.values() {
-        let expected = last.map_or(1, |last| last.seq.saturating_add(1));
+        let expected = last.map_or(start.0, |last| last.seq).saturating_add(1);
         if item.seq > expected {
             faults.insert(Fault { from: expected, to: item.seq - 1, kind: FaultKind::Removed });
         } else if let Some((entry, _)) = item.sound {
             let before = match last {
-                None => Some(Hash::NONE),
+                None => Some(start.1),
                 Some(last) => last.sound.map(|_| last.hash),
             };
             if before.is_some_and(|hash| hash != entry.prev) {
@@ -302,13 +319,13 @@ fn keys(
 
 /// Compares with checkpoints; returns the last entry that one protects.
 fn anchors(
-    chain: &str,
+    (chain, start): (&str, u64),
     kept: &BTreeMap<u64, &Item<'_>>,
     checkpoints: &[Signed<Checkpoint>],
     accepted: &[PublicKey],
     faults: &mut BTreeSet<Fault>,
 ) -> Option<u64> {
-    let last = kept.last_key_value().map_or(0, |(seq, _)| *seq);
+    let last = kept.last_key_value().map_or(start, |(seq, _)| *seq);
     let mut anchored = None;
     for checkpoint in checkpoints {
         let known = &checkpoint.document;

@@ -56,6 +56,9 @@ table! {
         identity_command: Option<At<String>>,
         /// Command that signs standard input with the host's key.
         sign_command: Option<At<String>>,
+        /// Fingerprints (SHA-256, hexadecimal) of the signing keys whose ledgers are believed when
+        /// they are found in a tier. Without any, the key that is seen first is.
+        signers: Many<At<String>>,
     }
     validate Key::validate;
 }
@@ -82,6 +85,7 @@ impl Default for Key {
             identity_env: None,
             identity_command: None,
             sign_command: None,
+            signers: Many::default(),
         }
     }
 }
@@ -98,6 +102,16 @@ impl Key {
         let identity = [&self.identity_env, &self.identity_file, &self.identity_command];
         if identity.iter().any(|source| source.is_some()) {
             one_secret("identity", identity, span, reader);
+        }
+        for signer in self.signers.iter() {
+            let text = signer.trim();
+            if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+                reader.error_with(
+                    signer.span(),
+                    format!("`{text}` is not the fingerprint of a signing key"),
+                    "`lifeboat audit verify` prints it: 64 hexadecimal digits",
+                );
+            }
         }
     }
 

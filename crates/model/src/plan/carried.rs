@@ -165,19 +165,12 @@ impl Plan {
     }
 
     fn keys_not_carried_out(&self, list: &mut List) {
-        let key = &self.key;
-        let identity = [&key.identity_file, &key.identity_env, &key.identity_command];
-        for (name, value) in [("recipient", &key.recipient), ("sign_command", &key.sign_command)]
-            .into_iter()
-            .chain(identity.map(|value| ("identity", value)))
-        {
-            if let Some(value) = value {
-                list.add(
-                    value.span(),
-                    format!("`[key] {name}`"),
-                    "the host's own key in the local state is used",
-                );
-            }
+        if let Some(command) = &self.key.sign_command {
+            list.add(
+                command.span(),
+                "`[key] sign_command`",
+                "the host's own key in the local state signs",
+            );
         }
     }
 

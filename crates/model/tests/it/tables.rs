@@ -66,6 +66,18 @@ fn retention_reads_back_in_words_and_falls_back_to_the_tier() {
     assert!(plan.keep(Some("s"), "b").expect("keep").rules().unlimited);
 }
 
+/// Half a fingerprint would be believed half.
+#[test]
+fn signers_are_whole_fingerprints() {
+    let print = "0123456789abcdefABCDEF".repeat(3)[..64].to_owned();
+    assert_eq!(plan(&format!("[plan]\nname='a'\n[key]\nsigners='{print}'\n")).key.signers.len(), 1);
+    for wrong in ["ab", &print[..63], &print.replace('0', "g")] {
+        let text = format!("[plan]\nname='a'\n[key]\nsigners=['{wrong}']\n");
+        let error = lifeboat_model::plan::Plan::parse(&[("lifeboat.toml", &text)]).unwrap_err();
+        assert!(format!("{error:?}").contains("is not the fingerprint"), "{error:?}");
+    }
+}
+
 /// Every table of the plan language with every key that it knows.
 #[test]
 fn every_table_parses() {
