@@ -340,6 +340,32 @@ fn targets_that_are_refused_exit_4() {
     assert!(error.to_string().contains("the source") && error.to_string().contains("lies inside"));
 }
 
+/// Also a tier that this version does not carry out, and the folder of a key.
+#[test]
+fn no_target_inside_any_tier_or_beside_a_key() {
+    let (mut b, tier) = saved();
+    let folder = |name: &str| to(&b, name).display().to_string();
+    let further = format!(
+        "[key]\nvault_file = \"{}/vault.key\"\nidentity_file = \"id.txt\"\n[tier.second]\nurl = \
+         \"{}\"\n[tier.local]",
+        folder("keys"),
+        folder("second")
+    );
+    b.plan = b.plan.replace("[tier.local]", &further);
+    for (name, why) in [
+        ("second/new", "lies inside tier"),
+        ("second", "lies inside tier"),
+        ("keys/new", "lies inside the folder of a key"),
+    ] {
+        let error = refused(&b, &tier, &one("orders", to(&b, name)));
+        assert_eq!(error.exit(), Exit::Refused, "{name}");
+        assert!(error.to_string().contains(why), "{name}: {error}");
+    }
+    // The folder of the plan is the application's own, whatever key lies in it.
+    let report = run(&b, &tier, &one("orders", b.app().join("restored")));
+    assert_eq!(report.exit(), Exit::Done);
+}
+
 #[test]
 fn an_existing_empty_folder_is_a_fine_target() {
     let (b, tier) = saved();

@@ -92,6 +92,22 @@ fn empty(target: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Folders of key files; not one that holds the plan as well, for that is the application's own.
+fn key_folders(world: &World) -> Result<Vec<(&'static str, PathBuf)>> {
+    let key = &world.plan.key;
+    let plan = real(&world.plan_folder)?;
+    let mut folders = Vec::new();
+    for source in [Some(key.vault()), key.identity()].into_iter().flatten() {
+        let SecretSource::File(path) = source else { continue };
+        let file = real(&world.plan.path(&world.plan_folder, path))?;
+        let Some(folder) = file.parent() else { continue };
+        if !plan.starts_with(folder) {
+            folders.push(("the folder of a key", folder.to_owned()));
+        }
+    }
+    Ok(folders)
+}
+
 /// Live data, tiers, key files and the local state.
 fn protected(world: &World) -> Result<Vec<(&'static str, PathBuf)>> {
     let mut places = Vec::new();
@@ -122,6 +138,7 @@ fn protected(world: &World) -> Result<Vec<(&'static str, PathBuf)>> {
     if let Some(folder) = world.tier.place.folder() {
         protected.push(("tier", real(&folder)?));
     }
+    protected.extend(key_folders(world)?);
     protected.push(("the state folder", real(world.state.folder())?));
     Ok(protected)
 }
