@@ -293,6 +293,7 @@ impl Error {
             Error::Seal(SealError::BadIdentity | SealError::NoIdentity) => Exit::Usage,
             Error::Source(SourceError::Vault(error)) => vault_exit(error),
             Error::Engine(EngineError::Refused { .. }) => Exit::Refused,
+            Error::Catalog(error) if busy(error) => Exit::Locked,
             Error::Cancelled => Exit::Interrupted,
             _ => Exit::Failed,
         }
@@ -353,16 +354,12 @@ impl Error {
                     .to_owned()
             }
             Error::Diverged { .. } => "run `lifeboat audit verify`".to_owned(),
+            Error::Catalog(error) => return catalog_hint(error),
             Error::Vault(error) => return vault_hint(error),
             Error::Store(error) => return store_hint(error),
             Error::State(error) => return state_hint(error),
             Error::Io { source, path, .. } => return io_hint(source, path),
-            Error::Seal(SealError::WrongKey) => {
-                "check that the plan's vault key is the one that this tier was made with".to_owned()
-            }
-            Error::Seal(SealError::NoIdentity) => {
-                "give `[key] identity_file` on the host where this runs".to_owned()
-            }
+            Error::Seal(error) => return seal_hint(error),
             Error::Source(error) => return source_hint(error),
             Error::Engine(EngineError::Refused { hint, .. }) => hint.clone(),
             _ => return None,
@@ -403,6 +400,54 @@ fn vault_exit(error: &lifeboat_vault::Error) -> Exit {
         Vault::Cancelled => Exit::Interrupted,
         _ => Exit::Failed,
     }
+}
+
+fn seal_hint(error: &SealError) -> Option<String> {
+    Some(match error {
+        SealError::IdentityGone | SealError::OtherIdentity => {
+            "bring `journal/identity.age` back from a copy of the tier; if it was replaced on \
+             purpose, remove `tiers.json` from the state folder"
+                .to_owned()
+        }
+        SealError::WrongKey => {
+            "check that the plan's vault key is the one that this tier was made with".to_owned()
+        }
+        SealError::NoIdentity => {
+            "give `[key] identity_file` on the host where this runs".to_owned()
+        }
+        _ => return None,
+    })
+}
+
+fn busy(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode;
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::FileLockingProtocolFailed
+        )
+    )
+}
+
+fn catalog_hint(error: &rusqlite::Error) -> Option<String> {
+    use rusqlite::ErrorCode;
+    let hint = match error.sqlite_error_code()? {
+        _ if busy(error) => {
+            "wait until the other process is done; `catalog.db` in the state folder is in use"
+        }
+        ErrorCode::DiskFull => "free some space where the state folder is",
+        ErrorCode::PermissionDenied
+        | ErrorCode::ReadOnly
+        | ErrorCode::CannotOpen
+        | ErrorCode::AuthorizationForStatementDenied => {
+            "check owner, mode and mount of the state folder and of `catalog.db` in it"
+        }
+        ErrorCode::SystemIoFailure => "check the disk that the state folder is on",
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn state_hint(error: &StateError) -> Option<String> {

@@ -15,6 +15,7 @@ pub mod report;
 pub mod seal;
 pub mod session;
 pub mod staging;
+mod stand_in;
 pub mod state;
 pub mod tier;
 

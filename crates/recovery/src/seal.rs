@@ -6,9 +6,11 @@
 
 use std::io::{Read, Write};
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use age::secrecy::{ExposeSecret, SecretString};
 use age::{Decryptor, Encryptor, scrypt, x25519};
+use lifeboat_model::chain::Hash;
 use zeroize::Zeroizing;
 
 /// Where the sealed identity stands in a tier.
@@ -34,6 +36,12 @@ pub enum SealError {
     /// There is a recipient but no identity: this host can seal and not open.
     #[error("there is no identity to open sealed objects with")]
     NoIdentity,
+    /// The tier's identity is gone, and what was sealed to it cannot be opened without.
+    #[error("the tier's identity (journal/identity.age) is gone")]
+    IdentityGone,
+    /// Another identity than the known one.
+    #[error("the tier's identity (journal/identity.age) is not the one that is known")]
+    OtherIdentity,
     /// The vault key does not open the tier's identity.
     #[error("the vault key does not open the tier's identity")]
     WrongKey,
@@ -54,12 +62,26 @@ pub enum SealError {
 /// Seals and opens objects.
 pub struct Sealer {
     recipient: x25519::Recipient,
-    identity: Option<x25519::Identity>,
+    identity: Opener,
+    /// SHA-256 of the tier's sealed identity, where that is the one.
+    sealed: Option<String>,
+}
+
+/// What opens sealed objects.
+enum Opener {
+    None,
+    Ready(x25519::Identity),
+    /// The identity as the tier has it, not unsealed before it is needed: that is made costly.
+    Sealed {
+        body: Vec<u8>,
+        passphrase: SecretString,
+        opened: OnceLock<x25519::Identity>,
+    },
 }
 
 impl std::fmt::Debug for Sealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Sealer({}, opens: {})", self.recipient, self.identity.is_some())
+        write!(f, "Sealer({}, opens: {})", self.recipient, self.opens())
     }
 }
 
@@ -69,7 +91,21 @@ impl Sealer {
         let recipient = x25519::Recipient::from_str(recipient.trim())
             .map_err(|_| SealError::BadRecipient(recipient.trim().to_owned()))?;
         let identity = identity.map(parse_identity).transpose()?;
-        Ok(Sealer { recipient, identity })
+        let identity = identity.map_or(Opener::None, Opener::Ready);
+        Ok(Sealer { recipient, identity, sealed: None })
+    }
+
+    /// A sealer to the recipient that is known to be `sealed`'s. Sealing costs nothing; the first
+    /// object that is opened unseals the identity, once.
+    pub fn locked(recipient: &str, sealed: &[u8], passphrase: &str) -> Result<Sealer, SealError> {
+        let passphrase = SecretString::from(passphrase.to_owned());
+        let identity =
+            Opener::Sealed { body: sealed.to_vec(), passphrase, opened: OnceLock::new() };
+        Ok(Sealer {
+            identity,
+            sealed: Some(Hash::of(sealed).to_string()),
+            ..Sealer::new(recipient, None)?
+        })
     }
 
     /// A new identity and its form at rest, sealed by `passphrase`.
@@ -82,25 +118,49 @@ impl Sealer {
         let mut lock = scrypt::Recipient::new(SecretString::from(passphrase.to_owned()));
         lock.set_work_factor(if typed { WORK_TYPED } else { WORK_GENERATED });
         let sealed = encrypt(&lock, text.as_bytes())?;
-        Ok((Sealer { recipient, identity: Some(identity) }, sealed))
+        let print = Some(Hash::of(&sealed).to_string());
+        Ok((Sealer { recipient, identity: Opener::Ready(identity), sealed: print }, sealed))
     }
 
     /// The sealer whose identity is `sealed` by `passphrase`.
     pub fn unlock(sealed: &[u8], passphrase: &str) -> Result<Sealer, SealError> {
-        let mut key = scrypt::Identity::new(SecretString::from(passphrase.to_owned()));
-        key.set_max_work_factor(MAX_WORK);
-        let text = match decrypt(&key, sealed) {
-            Ok(text) => Zeroizing::new(text),
-            Err(SealError::Decrypt(
-                age::DecryptError::DecryptionFailed
-                | age::DecryptError::KeyDecryptionFailed
-                | age::DecryptError::NoMatchingKeys,
-            )) => return Err(SealError::WrongKey),
-            Err(other) => return Err(other),
-        };
-        let text = std::str::from_utf8(&text).map_err(|_| SealError::BadIdentity)?;
-        let identity = parse_identity(text)?;
-        Ok(Sealer { recipient: identity.to_public(), identity: Some(identity) })
+        let identity = unseal(sealed, SecretString::from(passphrase.to_owned()))?;
+        Ok(Sealer {
+            recipient: identity.to_public(),
+            identity: Opener::Ready(identity),
+            sealed: Some(Hash::of(sealed).to_string()),
+        })
+    }
+
+    /// SHA-256 of the tier's sealed identity, hexadecimal, if this sealer came from it.
+    pub fn sealed_as(&self) -> Option<&str> {
+        self.sealed.as_deref()
+    }
+
+    /// True if the identity is at hand and need not be unsealed any more.
+    pub fn is_unsealed(&self) -> bool {
+        match &self.identity {
+            Opener::None => false,
+            Opener::Ready(_) => true,
+            Opener::Sealed { opened, .. } => opened.get().is_some(),
+        }
+    }
+
+    fn identity(&self) -> Result<&x25519::Identity, SealError> {
+        match &self.identity {
+            Opener::None => Err(SealError::NoIdentity),
+            Opener::Ready(identity) => Ok(identity),
+            Opener::Sealed { body, passphrase, opened } => {
+                if let Some(identity) = opened.get() {
+                    return Ok(identity);
+                }
+                let identity = unseal(body, passphrase.clone())?;
+                if identity.to_public() != self.recipient {
+                    return Err(SealError::OtherIdentity);
+                }
+                Ok(opened.get_or_init(|| identity))
+            }
+        }
     }
 
     /// The recipient, `age1…`. Not secret.
@@ -110,7 +170,7 @@ impl Sealer {
 
     /// True if it can open what it seals.
     pub fn opens(&self) -> bool {
-        self.identity.is_some()
+        !matches!(self.identity, Opener::None)
     }
 
     /// zstd, then age.
@@ -121,13 +181,28 @@ impl Sealer {
 
     /// age, then zstd.
     pub fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-        let identity = self.identity.as_ref().ok_or(SealError::NoIdentity)?;
-        let packed = decrypt(identity, sealed)?;
+        let packed = decrypt(self.identity()?, sealed)?;
         let decoder = zstd::stream::read::Decoder::new(&packed[..]).map_err(SealError::Content)?;
         let mut plain = Vec::new();
         decoder.take(MOST + 1).read_to_end(&mut plain).map_err(SealError::Content)?;
         if plain.len() as u64 > MOST { Err(SealError::TooLarge) } else { Ok(plain) }
     }
+}
+
+fn unseal(sealed: &[u8], passphrase: SecretString) -> Result<x25519::Identity, SealError> {
+    let mut key = scrypt::Identity::new(passphrase);
+    key.set_max_work_factor(MAX_WORK);
+    let text = match decrypt(&key, sealed) {
+        Ok(text) => Zeroizing::new(text),
+        Err(SealError::Decrypt(
+            age::DecryptError::DecryptionFailed
+            | age::DecryptError::KeyDecryptionFailed
+            | age::DecryptError::NoMatchingKeys,
+        )) => return Err(SealError::WrongKey),
+        Err(other) => return Err(other),
+    };
+    let text = std::str::from_utf8(&text).map_err(|_| SealError::BadIdentity)?;
+    parse_identity(text)
 }
 
 /// The first identity of an age identity file.

@@ -14,6 +14,8 @@ use crate::facts::Fact;
 use crate::ledger::{Action, Detail, Ledger};
 use crate::report::{Failure, Head, seconds};
 use crate::staging;
+use crate::stand_in::StandIn;
+use crate::state::StateError;
 use crate::tier::{Access, OpenTier};
 
 /// When something began, by both clocks.
@@ -60,6 +62,11 @@ pub struct Session<'w> {
     pub start: Start,
     /// What should be looked at, for the report.
     pub warnings: Vec<String>,
+    recording: Option<Recording>,
+}
+
+/// Where a flow is recorded.
+struct Recording {
     ledger: Ledger,
     action: Action,
 }
@@ -86,6 +93,8 @@ pub struct Opening<'a> {
     pub detail: Detail,
     /// What it may do in the tier.
     pub access: Access,
+    /// It changes nothing that is there, so that it may run where nothing can be recorded.
+    pub changes_nothing: bool,
 }
 
 /// Runs a flow inside the ledger: *started* is on stable storage before anything happens, and
@@ -96,20 +105,59 @@ pub fn within<T>(
     body: impl FnOnce(&mut Session<'_>, &OpenTier) -> Result<Ended<T>>,
     report_warnings: impl FnOnce(&mut T, Vec<String>),
 ) -> Result<T> {
+    if let Some(why) = world.state.unwritable()? {
+        return match opening.changes_nothing {
+            true => unrecorded(world, opening, &why, body, report_warnings),
+            false => Err(why.into()),
+        };
+    }
     let (mut session, tier) = begin(world, opening)?;
     let result = body(&mut session, &tier);
-    let Session { mut ledger, action, mut warnings, .. } = session;
+    let Session { recording, mut warnings, .. } = session;
     let (outcome, detail, facts) = match &result {
         Ok(ended) => (outcome_of(ended.exit), ended.detail.clone(), ended.facts.clone()),
         Err(error) => failed(error),
     };
-    let finished = ledger.finish(action, outcome, detail, &facts);
-    if finished.is_ok() {
-        warnings.extend(ledger.ship_or_say(world, &tier));
-        warnings.extend(catalog::note_facts(world, &ledger));
+    let mut finished = Ok(());
+    if let Some(Recording { mut ledger, action }) = recording {
+        finished = ledger.finish(action, outcome, detail, &facts).map(drop);
+        if finished.is_ok() {
+            warnings.extend(ledger.ship_or_say(world, &tier));
+            warnings.extend(catalog::note_facts(world, &ledger));
+        }
     }
     let mut ended = result?;
     finished?;
+    report_warnings(&mut ended.report, warnings);
+    Ok(ended.report)
+}
+
+/// Runs a flow that changes nothing where the state folder cannot be written, on a rescue medium
+/// say: on a copy of the state that is removed at the end. No entry is written anywhere, and that is
+/// said.
+fn unrecorded<T>(
+    world: &World,
+    opening: &Opening<'_>,
+    why: &StateError,
+    body: impl FnOnce(&mut Session<'_>, &OpenTier) -> Result<Ended<T>>,
+    report_warnings: impl FnOnce(&mut T, Vec<String>),
+) -> Result<T> {
+    let start = world.start();
+    let stand_in = StandIn::of(&world.state)?;
+    let world = &World { state: stand_in.state().clone(), ..world.clone() };
+    let warnings = vec![format!(
+        "this {} is not recorded in the ledger: the state folder cannot be written ({why}: {})",
+        opening.action, why.source
+    )];
+    let none = || Error::NoVault { tier: world.tier.name.clone() };
+    let tier = world.open_tier(opening.access)?.ok_or_else(none)?;
+    let mut session = Session { world, start, warnings, recording: None };
+    let result = body(&mut session, &tier);
+    let mut warnings = session.warnings;
+    if let Err(error) = stand_in.remove() {
+        warnings.push(Failure::of(&error).line());
+    }
+    let mut ended = result?;
     report_warnings(&mut ended.report, warnings);
     Ok(ended.report)
 }
@@ -152,7 +200,7 @@ fn begin<'w>(world: &'w World, opening: &Opening<'_>) -> Result<(Session<'w>, Op
     let action = begin_action(&mut ledger, opening)?;
     let tier = match existing {
         Some(tier) => tier,
-        None => match world.make_tier() {
+        None => match world.make_or_join_tier(opening.access) {
             Ok(tier) => tier,
             Err(error) => {
                 let (outcome, detail, facts) = failed(&error);
@@ -168,7 +216,8 @@ fn begin<'w>(world: &'w World, opening: &Opening<'_>) -> Result<(Session<'w>, Op
         Ok(swept) => warnings.extend(swept),
         Err(error) => warnings.push(Failure::of(&error).line()),
     }
-    Ok((Session { world, start, warnings, ledger, action }, tier))
+    let recording = Some(Recording { ledger, action });
+    Ok((Session { world, start, warnings, recording }, tier))
 }
 
 fn begin_action(ledger: &mut Ledger, opening: &Opening<'_>) -> Result<Action> {
@@ -185,16 +234,22 @@ impl Session<'_> {
 
     /// Keeps facts, on stable storage at once, for the entry that closes this run.
     pub fn record(&mut self, facts: &[Fact]) -> Result<()> {
-        self.action.keep(facts)
+        match &mut self.recording {
+            Some(recording) => recording.action.keep(facts),
+            None => Ok(()),
+        }
     }
 
-    /// The sequence number of this run's `started` entry.
-    pub fn seq(&self) -> u64 {
-        self.action.seq()
+    /// The sequence number of this run's `started` entry, if it is recorded.
+    pub fn seq(&self) -> Option<u64> {
+        self.recording.as_ref().map(|recording| recording.action.seq())
     }
 
     /// The ledger.
-    pub fn ledger(&mut self) -> &mut Ledger {
-        &mut self.ledger
+    pub fn ledger(&mut self) -> Result<&mut Ledger> {
+        let recording = self.recording.as_mut().ok_or_else(|| {
+            Error::refused("nothing can be recorded here", "make the state folder writable")
+        })?;
+        Ok(&mut recording.ledger)
     }
 }

@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,9 @@ pub struct KnownTier {
     /// Recipient of its sealed objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient: Option<String>,
+    /// SHA-256 of the identity of that recipient as the tier has it, sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -79,6 +83,34 @@ impl State {
         private_folder(&self.folder)?;
         private_folder(&path)?;
         Ok(path)
+    }
+
+    /// Why nothing can be written here, if owner, mode or file system forbid it. Writes nothing.
+    pub fn unwritable(&self) -> Result<Option<StateError>, StateError> {
+        use rustix::fs::{Access, AtFlags, CWD, accessat};
+        let mut places = vec![self.path("ledger"), self.path("ledger/begin.lock")];
+        // A folder that is not there yet would be made in the nearest one that is.
+        places.extend(self.folder.ancestors().find(|place| place.exists()).map(Path::to_owned));
+        for place in places {
+            let wanted = match place.is_dir() {
+                true => Access::WRITE_OK | Access::EXEC_OK,
+                false => Access::WRITE_OK,
+            };
+            match accessat(CWD, &place, wanted, AtFlags::EACCESS).map_err(io::Error::from) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                    ) =>
+                {
+                    return Ok(Some(at("write to", &place)(e)));
+                }
+                Err(e) => return Err(at("look at", &place)(e)),
+            }
+        }
+        Ok(None)
     }
 
     /// What is known of a tier.
@@ -134,9 +166,16 @@ pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
     }
 }
 
+/// A name beside `path` that no other thread or process uses.
+fn part_of(path: &Path) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    path.with_extension(format!("part-{}-{count}", std::process::id()))
+}
+
 /// Replaces a file (mode 0600) by rename, durably.
 pub fn replace(path: &Path, body: &[u8]) -> Result<(), StateError> {
-    let part = path.with_extension(format!("part-{}", std::process::id()));
+    let part = part_of(path);
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -151,7 +190,7 @@ pub fn replace(path: &Path, body: &[u8]) -> Result<(), StateError> {
 
 /// Makes a file (mode 0600) that must not exist, durably. False if it exists.
 pub fn create_new(path: &Path, body: &[u8]) -> Result<bool, StateError> {
-    let part = path.with_extension(format!("part-{}", std::process::id()));
+    let part = part_of(path);
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)

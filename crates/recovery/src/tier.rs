@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lifeboat_model::chain::Hash;
 use lifeboat_vault::{Store, StoreErrorKind, Vault};
 
 use crate::env::World;
@@ -17,7 +18,7 @@ use crate::ports::Presence;
 use crate::read_only::ReadOnly;
 use crate::report::{Failure, TierRef};
 use crate::seal::{IDENTITY, SealError, Sealer};
-use crate::state::KnownTier;
+use crate::state::{FileLock, KnownTier};
 
 /// Names that a tier has of its own: a place with these alone is one whose making was interrupted.
 const OURS: &[&str] = &["vault", "journal", "ledger", "plan", "proof.json"];
@@ -73,7 +74,7 @@ impl World {
             Access::Read => Arc::new(ReadOnly(opened.store)),
             _ => opened.store,
         };
-        let sealer = self.sealer(&*store, access);
+        let sealer = self.sealer(&*store, access, known.as_ref());
         if known.is_none() {
             self.is_this_plans(&*store, &sealer)?;
         }
@@ -94,6 +95,16 @@ impl World {
         }
     }
 
+    /// Makes the vault; of two processes that are the first, one makes it and the other joins.
+    pub fn make_or_join_tier(&self, access: Access) -> Result<OpenTier> {
+        self.state.make("")?;
+        let _gate = FileLock::exclusive(&self.state.path("making.lock"))?;
+        match self.open_tier(access)? {
+            Some(tier) => Ok(tier),
+            None => self.make_tier(),
+        }
+    }
+
     /// Makes the vault in a place where nothing is, or goes on with a making that was interrupted.
     pub fn make_tier(&self) -> Result<OpenTier> {
         let key = self.key()?;
@@ -106,7 +117,7 @@ impl World {
             self.environment(),
             None,
         )?;
-        let sealer = self.sealer(&*opened.store, Access::Make);
+        let sealer = self.sealer(&*opened.store, Access::Make, None);
         self.opened(opened.store, vault, sealer, None, Access::Make)
     }
 
@@ -176,18 +187,32 @@ impl World {
         Err(Error::OtherVault { tier: self.tier.name.clone(), why })
     }
 
-    /// The plan's recipient, or the identity in the tier; first use makes one.
-    fn sealer(&self, store: &dyn Store, access: Access) -> Result<Sealer> {
+    /// The plan's recipient, or the identity in the tier; first use makes one. The one that is known
+    /// is not unsealed before something has to be opened; another one, or none, is refused.
+    fn sealer(
+        &self,
+        store: &dyn Store,
+        access: Access,
+        known: Option<&KnownTier>,
+    ) -> Result<Sealer> {
         if let Some(recipient) = &self.plan.key.recipient {
             let identity = self.identity.as_ref().map(|secret| secret.expose());
             return Ok(Sealer::new(recipient, identity)?);
         }
         let key = self.key()?;
-        match store.get(IDENTITY) {
-            Ok(sealed) => return Ok(Sealer::unlock(&sealed, key.secret.expose())?),
-            Err(error) if error.kind != StoreErrorKind::NotFound => return Err(error.into()),
-            Err(_) if access == Access::Read => return Err(SealError::NoIdentity.into()),
-            Err(_) => {}
+        let known = known.and_then(|k| Some((k.recipient.as_deref()?, k.identity.as_deref()?)));
+        match (store.get(IDENTITY), known) {
+            (Ok(sealed), Some((recipient, print))) => {
+                if Hash::of(&sealed).to_string() != print {
+                    return Err(SealError::OtherIdentity.into());
+                }
+                return Ok(Sealer::locked(recipient, &sealed, key.secret.expose())?);
+            }
+            (Ok(sealed), None) => return Ok(Sealer::unlock(&sealed, key.secret.expose())?),
+            (Err(error), _) if error.kind != StoreErrorKind::NotFound => return Err(error.into()),
+            (Err(_), Some(_)) => return Err(SealError::IdentityGone.into()),
+            (Err(_), None) if access == Access::Read => return Err(SealError::NoIdentity.into()),
+            (Err(_), None) => {}
         }
         let (sealer, sealed) = Sealer::generate(key.secret.expose(), key.typed())?;
         match store.create(IDENTITY, &[Bytes::from(sealed)]) {
@@ -207,10 +232,12 @@ impl World {
         sealer: Option<&Sealer>,
     ) -> Result<()> {
         let recipient = sealer.map(Sealer::recipient);
+        let identity = sealer.and_then(Sealer::sealed_as).map(str::to_owned);
         let now = match known {
             Some(known) => KnownTier {
                 url: self.tier.url.clone(),
                 recipient: recipient.or(known.recipient.clone()),
+                identity: identity.or(known.identity.clone()),
                 ..known
             },
             None => KnownTier {
@@ -218,6 +245,7 @@ impl World {
                 master: vault.master_fingerprint(),
                 url: self.tier.url.clone(),
                 recipient,
+                identity,
             },
         };
         Ok(self.state.remember_tier(&self.tier.name, &now)?)

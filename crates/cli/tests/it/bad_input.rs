@@ -468,3 +468,52 @@ fn clock_set_back_between_two_backups() {
     app.run(&["restore", "orders", "--to", "../back"]).ends(0);
     app.run(&["audit", "verify"]).ends(0);
 }
+
+/// A rescue medium: nothing can be recorded, and a restore beside the live data works all the same.
+#[test]
+fn a_state_folder_that_cannot_be_written_stops_what_changes_things_only() {
+    let app = App::new();
+    app.run(&["backup"]).ends(0);
+    let state = app.root.join(".lifeboat");
+    // The application is somebody else's; only the place for the restored copy is writable.
+    as_nobody(&app, &["lint"]);
+    for path in [app.root.as_path(), app.tier.as_path()] {
+        let own = Command::new("chown").args(["-R", "0:0"]).arg(path).status().unwrap();
+        let read = Command::new("chmod").args(["-R", "a+rX"]).arg(path).status().unwrap();
+        assert!(own.success() && read.success());
+    }
+    let free = app.dir.path().join("free");
+    fs::create_dir(&free).unwrap();
+    assert!(Command::new("chown").arg("65534").arg(&free).status().unwrap().success());
+    let run = |args: &[&str]| {
+        let output = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(app.dir.path().join("lifeboat"))
+            .args(args)
+            .current_dir(&app.root)
+            .env("TMPDIR", &free)
+            .output()
+            .unwrap();
+        Ran::of(output)
+    };
+    let before = contents(&state);
+    let target = free.join("back");
+    let ran = run(&["restore", "orders", "--to", target.to_str().unwrap()]).ends(0);
+    let said = format!("{}{}", ran.out, ran.err);
+    assert!(said.contains("is not recorded in the ledger"), "{said}");
+    assert_eq!(count_orders(&target.join("orders.db")), 500);
+    let ran = run(&["verify", "--json"]).ends(0);
+    assert_eq!(ran.json()["verdict"], "pass", "{}", ran.out);
+    assert!(ran.out.contains("is not recorded in the ledger"), "{}", ran.out);
+    for args in [
+        &["backup"][..],
+        &["drill", "run"],
+        &["restore", "orders", "--in-place", "--yes", "--confirm", "orders"],
+    ] {
+        let ran = run(args).says("cannot write to", "owner, mode and mount");
+        assert_ne!(ran.code, 0, "{args:?}");
+    }
+    assert_eq!(contents(&state), before);
+    let left: Vec<_> = fs::read_dir(&free).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["back"], "the copy of the state is gone");
+}

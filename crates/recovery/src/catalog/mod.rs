@@ -1,23 +1,26 @@
 //! The catalog: an index of snapshots and drills, never the truth.
 //!
-//! It is rebuilt from the vault (what is there) and the ledgers (what is known about it). A missing,
-//! damaged or newer file is set aside and rebuilt, with a note.
+//! It is rebuilt from the vault (what is there) and the ledgers (what is known about it). A damaged
+//! or newer file is set aside and rebuilt, with a note; one that is busy, may not be read or written,
+//! or has no room, is left alone.
 
 mod rows;
 mod sync;
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use lifeboat_model::verdict::Verdict;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ErrorCode, params};
 
 pub use rows::{DrillRow, SnapshotRow};
 pub use sync::{as_it_is, note_facts, up_to_date};
 
 use crate::error::{Error, Result};
 use crate::facts::{DrillFact, Fact, Level, SnapshotFact, VerifiedFact};
+use crate::state::FileLock;
 
 /// Steps of the schema; `user_version` is the number of steps taken.
 const STEPS: &[&str] = &["
@@ -39,7 +42,33 @@ const STEPS: &[&str] = &["
     "
     alter table snapshots add column read_until text;
     alter table snapshots add column lost text;
+",
+    "
+    create table believed(one integer primary key check (one = 1), digest text not null) strict;
 "];
+
+/// How long another process may keep the catalog busy.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// Why a file cannot be used.
+enum Unfit {
+    /// It is no catalog, or not one of this version: it can be made anew.
+    Damaged,
+    /// It may be in order: nothing is done to it.
+    Failed(Error),
+}
+
+impl From<rusqlite::Error> for Unfit {
+    fn from(error: rusqlite::Error) -> Unfit {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Unfit::Damaged,
+            // A step of the schema that does not fit: the file is another one's. A column that
+            // holds what it cannot.
+            Some(ErrorCode::Unknown | ErrorCode::TypeMismatch) => Unfit::Damaged,
+            _ => Unfit::Failed(Error::Catalog(error)),
+        }
+    }
+}
 
 /// The catalog.
 pub struct Catalog {
@@ -64,56 +93,77 @@ pub struct Listed {
 }
 
 impl Catalog {
-    /// Opens the file, or makes it. A file that cannot be used is set aside; the note says so.
+    /// Opens the file, or makes it. One that is damaged or newer is set aside; the note says so. One
+    /// that is busy, may not be read or has no room is an error, and stays as it is.
     pub fn open(path: &Path) -> Result<(Catalog, Option<String>)> {
-        let existed = path.exists();
-        match Catalog::at(path) {
-            Ok(catalog) => Ok((catalog, None)),
-            Err(_) if existed => {
-                let aside = path.with_extension("db.damaged");
-                fs::rename(path, &aside).map_err(Error::io("set aside", path))?;
-                for tail in ["-wal", "-shm", "-journal"] {
-                    let mut name = path.as_os_str().to_owned();
-                    name.push(tail);
-                    match fs::remove_file(&name) {
-                        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                            return Err(Error::io("remove", &name)(e));
-                        }
-                        _ => {}
-                    }
+        Catalog::open_within(path, WAIT)
+    }
+
+    /// The same with another patience with a catalog that is busy.
+    pub fn open_within(path: &Path, wait: Duration) -> Result<(Catalog, Option<String>)> {
+        match Catalog::at(path, wait) {
+            Ok(catalog) => return Ok((catalog, None)),
+            Err(Unfit::Failed(error)) => return Err(error),
+            Err(Unfit::Damaged) => {}
+        }
+        // Another process may have set it aside meanwhile, and made a good one.
+        let _lock = FileLock::exclusive(&path.with_extension("lock"))?;
+        match Catalog::at(path, wait) {
+            Ok(catalog) => return Ok((catalog, None)),
+            Err(Unfit::Failed(error)) => return Err(error),
+            Err(Unfit::Damaged) => {}
+        }
+        let aside = path.with_extension("db.damaged");
+        fs::rename(path, &aside).map_err(Error::io("set aside", path))?;
+        for tail in ["-wal", "-shm", "-journal"] {
+            let mut name = path.as_os_str().to_owned();
+            name.push(tail);
+            match fs::remove_file(&name) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &name)(e));
                 }
-                let note = format!(
-                    "the catalog was damaged; it was set aside as {} and is rebuilt from the vault \
-                     and the ledger",
-                    aside.display()
-                );
-                Ok((Catalog::at(path)?, Some(note)))
+                _ => {}
             }
-            Err(error) => Err(error),
+        }
+        let note = format!(
+            "the catalog was damaged; it was set aside as {} and is rebuilt from the vault and \
+             the ledger",
+            aside.display()
+        );
+        match Catalog::at(path, wait) {
+            Ok(catalog) => Ok((catalog, Some(note))),
+            Err(Unfit::Failed(error)) => Err(error),
+            Err(Unfit::Damaged) => {
+                Err(Error::Ledger { what: "the catalog is damaged as soon as it is made".into() })
+            }
         }
     }
 
     /// A catalog that leaves no trace, for dry runs.
     pub fn in_memory() -> Result<Catalog> {
-        Catalog::prepare(Connection::open_in_memory()?)
+        match Catalog::prepare(Connection::open_in_memory()?) {
+            Ok(catalog) => Ok(catalog),
+            Err(Unfit::Failed(error)) => Err(error),
+            Err(Unfit::Damaged) => Err(Error::Ledger { what: "memory is damaged".into() }),
+        }
     }
 
-    fn at(path: &Path) -> Result<Catalog> {
+    fn at(path: &Path, wait: Duration) -> Result<Catalog, Unfit> {
         let db = Connection::open(path)?;
-        db.busy_timeout(std::time::Duration::from_secs(10))?;
+        db.busy_timeout(wait)?;
         let verdict: String = db.query_row("pragma quick_check(1)", [], |row| row.get(0))?;
         if verdict != "ok" {
-            return Err(Error::Ledger { what: verdict });
+            return Err(Unfit::Damaged);
         }
         Catalog::prepare(db)
     }
 
-    fn prepare(mut db: Connection) -> Result<Catalog> {
+    fn prepare(mut db: Connection) -> Result<Catalog, Unfit> {
         let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let version: i64 = transaction.query_row("pragma user_version", [], |row| row.get(0))?;
         let known = STEPS.len() as i64;
         if version > known {
-            return Err(Error::Ledger { what: format!("the catalog has version {version}") });
+            return Err(Unfit::Damaged);
         }
         for step in &STEPS[version.max(0) as usize..] {
             transaction.execute_batch(step)?;
@@ -160,6 +210,19 @@ impl Catalog {
             )?;
         }
         transaction.commit()?;
+        Ok(())
+    }
+
+    /// Forgets everything if other keys are believed than those that it was made with.
+    pub fn believe(&mut self, digest: &str) -> Result<()> {
+        use rusqlite::OptionalExtension;
+        let known: Option<String> =
+            self.db.query_row("select digest from believed", [], |row| row.get(0)).optional()?;
+        if known.as_deref() == Some(digest) {
+            return Ok(());
+        }
+        self.clear()?;
+        self.db.execute("insert or replace into believed(one, digest) values (1, ?1)", [digest])?;
         Ok(())
     }
 

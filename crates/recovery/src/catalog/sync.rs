@@ -1,14 +1,16 @@
 //! Bringing the catalog up to date: what the vault lists, and what the ledgers know about it.
 
-use lifeboat_model::chain::{Entry, Link, verify};
+use lifeboat_model::chain::{Entry, FaultKind, Link, PublicKey, verify};
+use lifeboat_vault::Store;
 
 use super::{Catalog, Listed};
 use crate::env::World;
 use crate::error::{Result, ends_run};
 use crate::facts::facts_of;
-use crate::ledger::{CHAIN, Ledger, Local, remote};
+use crate::ledger::{CHAIN, Ledger, Local, keys, remote, trust};
 use crate::prove::read_manifest;
 use crate::report::Failure;
+use crate::seal::Sealer;
 use crate::tier::OpenTier;
 
 /// The catalog's file in the state folder.
@@ -42,13 +44,14 @@ pub fn up_to_date(world: &World, tier: &OpenTier, keep: bool) -> Result<(Catalog
             host: snapshot.hostname.clone(),
         })
         .collect();
+    catalog.believe(&trust::digest(world)?)?;
     let fresh = catalog.applied(&world.host)?.is_none();
     apply_local(world, &mut catalog)?;
     let vault = tier.vault.repository_id();
     catalog.take_listing(vault, &listing, &damaged)?;
     // Snapshots of other hosts, or of a state that was lost, stand in the tier's ledgers.
     if fresh || catalog.snapshots()?.iter().any(super::SnapshotRow::foreign) {
-        notes.extend(apply_remote(world, tier, &mut catalog)?);
+        notes.extend(apply_remote(world, tier, &mut catalog, keep)?);
         // What those ledgers record and the vault does not list is lost.
         catalog.take_listing(vault, &listing, &damaged)?;
     }
@@ -128,51 +131,99 @@ fn apply_local(world: &World, catalog: &mut Catalog) -> Result<()> {
             Err(_) => {}
         }
     }
-    for entry in newer.into_iter().rev() {
-        apply(catalog, &world.host, &entry)?;
+    newer.reverse();
+    let keys = trust::own(world, &newer)?;
+    apply(catalog, &world.host, &newer, &keys)
+}
+
+/// Applies the facts of entries that are believed, and passes over the others.
+fn apply(catalog: &mut Catalog, host: &str, entries: &[Entry], keys: &[PublicKey]) -> Result<()> {
+    for entry in trust::tell(entries, keys).believed {
+        let hash = entry.hash().to_string();
+        catalog.apply(host, entry.seq, &hash, &facts_of(&entry.detail))?;
     }
     Ok(())
 }
 
-fn apply(catalog: &mut Catalog, host: &str, entry: &Entry) -> Result<()> {
-    catalog.apply(host, entry.seq, &entry.hash().to_string(), &facts_of(&entry.detail))
-}
-
-/// Applies the chains in the tier. One that does not hold together is said and not believed.
-fn apply_remote(world: &World, tier: &OpenTier, catalog: &mut Catalog) -> Result<Vec<String>> {
+/// Applies the chains in the tier. What is signed by a key that nobody vouches for, and a chain that
+/// does not hold together, is said and not believed. With `keep`, a key that is seen first is kept.
+fn apply_remote(
+    world: &World,
+    tier: &OpenTier,
+    catalog: &mut Catalog,
+    keep: bool,
+) -> Result<Vec<String>> {
     let mut notes = Vec::new();
-    let sealer = match &tier.sealer {
-        Ok(sealer) if sealer.opens() => sealer,
-        _ => return Ok(notes),
-    };
     let own = remote::safe_name(&world.host);
+    // What stands before the local lines, where they begin after entries that could not be opened.
+    let base = Local::new(&world.state, &world.host).base()?;
     for name in remote::hosts(&*tier.store)? {
-        if name == own && catalog.applied(&world.host)?.is_some() {
+        let ours = name == own && catalog.applied(&world.host)?.is_some();
+        if ours && base.is_none() {
             continue;
         }
-        let fetched = remote::lines(&*tier.store, sealer, &name)?;
-        let links: Vec<Link> = fetched.lines.iter().map(|line| Link::read(line)).collect();
-        let report = verify(CHAIN, &links, &[], &[]);
-        let foreign_key_only = report
-            .faults
-            .iter()
-            .all(|fault| matches!(fault.kind, lifeboat_model::chain::FaultKind::ForeignKey(_)));
-        if !foreign_key_only || !fetched.unreadable.is_empty() {
-            notes.push(format!(
-                "the ledger of {name} in the tier does not verify; what it says of snapshots is \
-                 not believed"
-            ));
-            continue;
-        }
-        let host = if name == own { world.host.as_str() } else { name.as_str() };
-        let applied = catalog.applied(host)?.map_or(0, |(seq, _)| seq);
-        for link in &links {
-            if let Link::Read(entry) = link
-                && entry.seq > applied
-            {
-                apply(catalog, host, entry)?;
+        let sealer = match &tier.sealer {
+            Ok(sealer) if sealer.opens() => sealer,
+            _ => {
+                notes.push(format!(
+                    "the ledger of {name} in the tier cannot be opened here: the snapshots that it \
+                     recorded count as foreign"
+                ));
+                continue;
             }
-        }
+        };
+        apply_chain(world, &*tier.store, sealer, &name, catalog, keep, &mut notes)?;
     }
     Ok(notes)
+}
+
+fn apply_chain(
+    world: &World,
+    store: &dyn Store,
+    sealer: &Sealer,
+    name: &str,
+    catalog: &mut Catalog,
+    keep: bool,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    // Checkpoints first: what is shipped meanwhile makes the chain longer than they say.
+    let (checkpoints, _) = remote::checkpoints(store, sealer, name)?;
+    let fetched = remote::lines(store, sealer, name)?;
+    let links: Vec<Link> = fetched.lines.iter().map(|line| Link::read(line)).collect();
+    let entries: Vec<Entry> =
+        fetched.lines.iter().filter_map(|line| Entry::read(line).ok()).collect();
+    let Some(host) = entries.first().map(|entry| entry.host.clone()) else { return Ok(()) };
+    let trusted = trust::of(world, &host, &entries)?;
+    let report = verify(CHAIN, &links, &trusted.keys, &checkpoints);
+    let sound = report
+        .faults
+        .iter()
+        .all(|fault| matches!(fault.kind, FaultKind::ForeignKey(_) | FaultKind::BadCheckpoint));
+    let one_host = entries.iter().all(|entry| remote::safe_name(&entry.host) == name);
+    if !sound || !one_host || !fetched.unreadable.is_empty() {
+        notes.push(format!(
+            "the ledger of {name} in the tier does not verify; what it says of snapshots is not \
+             believed"
+        ));
+        return Ok(());
+    }
+    let told = trust::tell(&entries, &trusted.keys);
+    notes.extend(told.refused.map(|refused| trust::refusal(&host, refused)));
+    if let Some(key) = trusted.first_sight {
+        notes.push(trust::first_sight(&host, &key));
+        if keep {
+            keys::accept(&world.state, &host, &[key])?;
+        }
+    }
+    // The local lines of this host are applied from its own file, under its own name.
+    let local = host == world.host && catalog.applied(&host)?.is_some();
+    let base = if local { Local::new(&world.state, &host).base()? } else { None };
+    let before = base.map(|base| base.seq);
+    let label = if local { format!("{host} in the tier") } else { host };
+    let applied = catalog.applied(&label)?.map_or(0, |(seq, _)| seq);
+    let newer = |entry: &&Entry| entry.seq > applied && before.is_none_or(|to| entry.seq <= to);
+    let newer: Vec<Entry> = entries.iter().filter(newer).cloned().collect();
+    let mut keys = trusted.keys;
+    keys.extend(told.believed.iter().filter_map(|entry| entry.next_key));
+    apply(catalog, &label, &newer, &keys)
 }

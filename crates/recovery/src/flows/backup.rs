@@ -40,6 +40,7 @@ pub fn backup(world: &World, request: &BackupRequest) -> Result<BackupReport> {
         object: &names.join(", "),
         detail: Detail::from([("run".to_owned(), json!(run))]),
         access: Access::Make,
+        changes_nothing: false,
     };
     let body =
         |session: &mut Session<'_>, tier: &OpenTier| execute(session, tier, &recipe, request);

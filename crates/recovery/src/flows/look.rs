@@ -11,7 +11,7 @@ use super::{At, ListRequest};
 use crate::catalog::{self, Catalog, DrillRow, SnapshotRow};
 use crate::env::World;
 use crate::error::{Error, Result};
-use crate::ledger::{Local, audit};
+use crate::ledger::{Local, log};
 use crate::report::{
     ComponentState, ComponentStatus, DrillListReport, DrillOfPlan, Failure, LastDrill, ListReport,
     ListedDrill, ListedSnapshot, NewestPoint, NextRun, StatusReport, seconds,
@@ -120,8 +120,8 @@ pub fn status(world: &World) -> Result<StatusReport> {
         tier_error: seen.tier_error,
         state: components.iter().map(|c| c.state).max().unwrap_or(ComponentState::Unprotected),
         components,
-        running: audit::running_now(world, &entries)?,
-        interrupted: unanswered(audit::interrupted(world, &entries)?, &entries),
+        running: log::running_now(world, &entries)?,
+        interrupted: unanswered(log::interrupted(world, &entries)?, &entries),
         next_runs: next_runs(world, start.wall),
         findings,
         head: world.head("lifeboat/status", start),

@@ -19,4 +19,5 @@ pub use request::{
 pub use restore::{check_target, plan_restore, restore};
 pub use verify::verify;
 
-pub use crate::ledger::audit::{audit_log, audit_verify};
+pub use crate::ledger::audit::audit_verify;
+pub use crate::ledger::log::audit_log;

@@ -30,6 +30,7 @@ pub fn verify(world: &World, request: &VerifyRequest) -> Result<VerifyReport> {
         object: &object,
         detail: Detail::from([("depth".to_owned(), json!(depth))]),
         access: Access::Write,
+        changes_nothing: true,
     };
     let body = |session: &mut Session<'_>, tier: &OpenTier| execute(session, tier, request);
     within(world, &opening, body, |report: &mut VerifyReport, warnings| {
@@ -50,7 +51,7 @@ pub fn prove_new(
     let row = SnapshotRow {
         run: snapshot.tag("run").map(str::to_owned),
         // This run's own entry records it, as soon as it ends.
-        ledger: Some((session.world.host.clone(), session.seq())),
+        ledger: session.seq().map(|seq| (session.world.host.clone(), seq)),
         partial,
         ..SnapshotRow::unknown(id, Some(component), snapshot.time)
     };

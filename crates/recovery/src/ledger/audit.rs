@@ -1,33 +1,80 @@
-//! What the ledger says, and what it can prove.
+//! What the ledger can prove.
+//!
+//! The tier is asked first and the local file read last: what is appended and shipped meanwhile
+//! makes the later reading longer, never shorter. The tier's copy is verified by itself, with the
+//! tier's own checkpoints and evidence, so that a host that lost its state finds the same faults.
 
 use std::collections::BTreeMap;
 
 use lifeboat_model::chain::{
-    Entry, Fault, FaultKind, Link, Phase, PublicKey, Report, open_actions, verify,
+    Checkpoint, Entry, Evidence, Fault, FaultKind, Head, Link, PublicKey, Report, Signed, verify,
+    verify_after,
 };
 use lifeboat_model::verdict::Verdict;
 use lifeboat_vault::Store;
 
-use super::{CHAIN, Local, evidence, keys, remote, running};
+use super::remote::safe_name;
+use super::{CHAIN, Local, audit_evidence, remote, trust};
 use crate::env::World;
 use crate::error::{Error, Result};
 use crate::flows::AuditRequest;
-use crate::report::{
-    Anchor, AuditFinding, AuditLogReport, AuditVerifyReport, Failure, FindingKind,
-    InterruptedAction, LoggedEntry,
-};
+use crate::report::{Anchor, AuditFinding, AuditVerifyReport, Failure, FindingKind};
 use crate::seal::Sealer;
-use crate::state::read_optional;
 use crate::tier::OpenTier;
+
+/// The word for the local chain in findings.
+pub(super) const HERE: &str = "this host";
+
+/// What the tier has of a chain.
+#[derive(Default)]
+pub(super) struct There {
+    /// The lines, read or not.
+    pub links: Vec<Link>,
+    lines: Vec<Vec<u8>>,
+    checkpoints: Vec<Signed<Checkpoint>>,
+    /// Evidence, by its id.
+    pub evidence: BTreeMap<String, remote::StoredEvidence>,
+}
+
+impl There {
+    /// Keys that say to have signed what is beside the entries: all that is left of a chain whose
+    /// entries were removed.
+    fn signers(&self) -> impl Iterator<Item = PublicKey> {
+        let evidence = self.evidence.values().filter_map(|body| {
+            let body = body.as_ref().ok()?;
+            Some(Signed::<Evidence>::read(body).ok()?.key)
+        });
+        self.checkpoints.iter().map(|checkpoint| checkpoint.key).chain(evidence)
+    }
+}
+
+/// Keys that the entries name.
+fn keys_of(links: &[Link]) -> impl Iterator<Item = PublicKey> {
+    let named = links.iter().filter_map(|link| match link {
+        Link::Read(entry) => Some([entry.key, entry.next_key]),
+        Link::Broken(_) => None,
+    });
+    named.flatten().flatten()
+}
 
 /// What one look at a chain gathered.
 struct Gathered {
     local: Vec<Vec<u8>>,
     torn: bool,
-    remote: Option<remote::Fetched>,
-    checkpoint: Option<lifeboat_model::chain::Signed<lifeboat_model::chain::Checkpoint>>,
+    there: Option<There>,
     anchor: Anchor,
     findings: Vec<AuditFinding>,
+}
+
+impl Gathered {
+    /// True if there is no trace of the chain anywhere.
+    fn nothing(&self, world: &World, host: &str) -> bool {
+        let there = self.there.as_ref().is_some_and(|there| {
+            !there.lines.is_empty() || !there.checkpoints.is_empty() || !there.evidence.is_empty()
+        });
+        let here = !self.local.is_empty() || Local::new(&world.state, host).exists();
+        !there && !here && self.anchor.error.is_none() && self.findings.is_empty()
+    }
 }
 
 /// Proves that no entry was edited, removed, reordered or cut off, as far as that can be proven.
@@ -35,39 +82,109 @@ pub fn audit_verify(world: &World, request: &AuditRequest) -> Result<AuditVerify
     let start = world.start();
     let host = request.host.as_deref().unwrap_or(&world.host);
     let mut gathered = gather(world, host)?;
-    let own = gathered.local.clone();
-    let nowhere = own.is_empty() && gathered.remote.as_ref().is_none_or(|r| r.lines.is_empty());
-    if nowhere && gathered.anchor.error.is_none() && gathered.findings.is_empty() {
+    if gathered.nothing(world, host) {
         return Err(Error::NoLedger { host: host.to_owned() });
     }
-    let lines = match (&gathered.remote, own.is_empty()) {
-        (Some(fetched), true) => fetched.lines.clone(),
-        _ => own,
-    };
-    let links: Vec<Link> = lines.iter().map(|line| Link::read(line)).collect();
-    let trusted = trusted(world, host, request, &links)?;
-    let checkpoints: Vec<_> = gathered.checkpoint.iter().cloned().collect();
-    let report = verify(CHAIN, &links, &trusted, &checkpoints);
-    let place = if gathered.local.is_empty() { world.tier.name.as_str() } else { "local" };
-    let mut findings: Vec<AuditFinding> =
-        report.faults.iter().map(|fault| finding(fault, place)).collect();
+    let here: Vec<Link> = gathered.local.iter().map(|line| Link::read(line)).collect();
+    let there = gathered.there.take().unwrap_or_default();
+    let candidates = keys_of(&here).chain(keys_of(&there.links)).chain(there.signers());
+    let trusted = trusted(world, host, request, candidates)?;
+    let base = Local::new(&world.state, host).base()?;
+    let own = own_report(&gathered.local, base.as_ref(), &there, &trusted);
+    let copy = verify(CHAIN, &there.links, &trusted, &there.checkpoints);
+    let from_tier = !Local::new(&world.state, host).exists();
+    let tier = world.tier.name.as_str();
+    let mut findings = faults(&copy, tier);
+    if !from_tier {
+        // A false checkpoint is the tier's fault and was named there.
+        let local = faults(&own, HERE).into_iter().filter(|f| {
+            f.kind != FindingKind::ForeignKey || !findings.iter().any(|known| known.what == f.what)
+        });
+        let local: Vec<AuditFinding> = local.collect();
+        findings.extend(local);
+    }
     findings.append(&mut gathered.findings);
     findings.extend(local_end(world, host, &gathered)?);
-    if let (Some(fetched), false) = (&gathered.remote, gathered.local.is_empty()) {
-        findings.extend(against_tier(world, &lines, fetched, &trusted));
+    findings.extend(of_another_host(host, &here, HERE));
+    findings.extend(of_another_host(host, &there.links, tier));
+    if !from_tier {
+        findings.extend(against_tier(world, &gathered.local, &there.lines));
+        findings.extend(shorter_than_shipped(world, host, &gathered, &there)?);
     }
-    findings.extend(evidence_findings(world, host, &links));
-    Ok(judge(world, start, host, &report, findings, gathered.anchor, request))
+    let answered = gathered.anchor.error.is_none();
+    let evidence =
+        audit_evidence::compare(world, host, &here, answered.then_some(&there), &trusted);
+    let report = if from_tier { copy } else { own };
+    findings.extend(evidence.findings);
+    let seen = Seen {
+        from_tier,
+        base: base.filter(|_| !from_tier).map(|base| base.seq),
+        evidence: evidence.statement,
+        anchor: gathered.anchor,
+    };
+    Ok(judge(world, start, host, &report, findings, seen, request))
 }
 
-/// Reads the local chain and the tier's.
+/// The local chain. Where it goes on from entries that only the tier has, those come first if they
+/// can be read.
+fn own_report(
+    local: &[Vec<u8>],
+    base: Option<&Head>,
+    there: &There,
+    trusted: &[PublicKey],
+) -> Report {
+    let read = |line: &Vec<u8>| Link::read(line);
+    match base {
+        None => {
+            let links: Vec<Link> = local.iter().map(read).collect();
+            verify(CHAIN, &links, trusted, &there.checkpoints)
+        }
+        Some(base) if there.lines.is_empty() => {
+            let links: Vec<Link> = local.iter().map(read).collect();
+            verify_after((base.seq, base.hash), CHAIN, &links, trusted, &there.checkpoints)
+        }
+        Some(base) => {
+            let before = there
+                .lines
+                .iter()
+                .map(read)
+                .filter(|link| matches!(link, Link::Read(entry) if entry.seq <= base.seq));
+            let links: Vec<Link> = before.chain(local.iter().map(read)).collect();
+            verify(CHAIN, &links, trusted, &there.checkpoints)
+        }
+    }
+}
+
+/// A tier that once acknowledged more than it has now.
+fn shorter_than_shipped(
+    world: &World,
+    host: &str,
+    gathered: &Gathered,
+    there: &There,
+) -> Result<Option<AuditFinding>> {
+    let known = Local::new(&world.state, host).shipped(&world.tier.name)?;
+    let entries = there.links.iter().filter_map(|link| match link {
+        Link::Read(entry) => Some(entry.seq),
+        Link::Broken(_) => None,
+    });
+    let last = entries.max().unwrap_or(0);
+    if gathered.anchor.error.is_some() || last >= known {
+        return Ok(None);
+    }
+    Ok(Some(AuditFinding {
+        kind: FindingKind::Truncated,
+        seq: Some(last + 1),
+        place: world.tier.name.clone(),
+        what: format!("entries up to {known} were shipped, the tier has them up to {last}"),
+    }))
+}
+
+/// Reads the tier's chain, then the local one.
 fn gather(world: &World, host: &str) -> Result<Gathered> {
-    let (local, torn) = Local::new(&world.state, host).lines()?;
     let mut gathered = Gathered {
-        local,
-        torn: !torn.is_empty(),
-        remote: None,
-        checkpoint: None,
+        local: Vec::new(),
+        torn: false,
+        there: None,
         anchor: Anchor {
             tier: world.tier.name.clone(),
             // Only a place that keeps objects unchangeable protects them from its own host.
@@ -78,13 +195,12 @@ fn gather(world: &World, host: &str) -> Result<Gathered> {
         },
         findings: Vec::new(),
     };
-    match world.read_tier() {
-        Ok(tier) => match ask_tier(world, host, &tier, &mut gathered) {
-            Ok(()) => {}
-            Err(error) => gathered.anchor.error = Some(Failure::of(&error)),
-        },
-        Err(error) => gathered.anchor.error = Some(Failure::of(&error)),
+    let asked = world.read_tier().and_then(|tier| ask_tier(world, host, &tier, &mut gathered));
+    if let Err(error) = asked {
+        gathered.anchor.error = Some(Failure::of(&error));
     }
+    let (local, torn) = Local::new(&world.state, host).lines()?;
+    (gathered.local, gathered.torn) = (local, !torn.is_empty());
     Ok(gathered)
 }
 
@@ -107,9 +223,11 @@ fn read_remote(
     sealer: &Sealer,
     gathered: &mut Gathered,
 ) -> Result<()> {
-    let name = remote::safe_name(host);
+    let name = safe_name(host);
+    // Evidence and checkpoints before the entries that they follow from.
+    let evidence = remote::evidence(store, sealer, &name)?;
+    let (checkpoints, unreadable) = remote::checkpoints(store, sealer, &name)?;
     let fetched = remote::lines(store, sealer, &name)?;
-    let (checkpoint, unreadable) = remote::newest_checkpoint(store, sealer, &name)?;
     for (key, why) in fetched.unreadable.iter().chain(&unreadable) {
         gathered.findings.push(AuditFinding {
             kind: FindingKind::Unreadable,
@@ -119,9 +237,9 @@ fn read_remote(
         });
     }
     gathered.anchor.entries = fetched.lines.len() as u64;
-    gathered.anchor.anchored_to = checkpoint.as_ref().map(|c| c.document.seq);
-    gathered.remote = Some(fetched);
-    gathered.checkpoint = checkpoint;
+    gathered.anchor.anchored_to = checkpoints.last().map(|c| c.document.seq);
+    let links = fetched.lines.iter().map(|line| Link::read(line)).collect();
+    gathered.there = Some(There { links, lines: fetched.lines, checkpoints, evidence });
     Ok(())
 }
 
@@ -130,13 +248,9 @@ fn trusted(
     world: &World,
     host: &str,
     request: &AuditRequest,
-    links: &[Link],
+    candidates: impl Iterator<Item = PublicKey>,
 ) -> Result<Vec<PublicKey>> {
-    let Some(wanted) = &request.key else { return keys::accepted(&world.state, host) };
-    let in_chain = links.iter().filter_map(|link| match link {
-        Link::Read(entry) => Some([entry.key, entry.next_key]),
-        Link::Broken(_) => None,
-    });
+    let Some(wanted) = &request.key else { return trust::known(world, host, candidates) };
     let wanted = wanted.trim().to_ascii_lowercase();
     if wanted.len() < 16 {
         return Err(Error::Usage {
@@ -145,9 +259,15 @@ fn trusted(
         });
     }
     let fits = |key: &PublicKey| key.fingerprint().starts_with(&wanted);
-    let found: Vec<PublicKey> = in_chain.flatten().flatten().filter(fits).collect();
+    let mut found: Vec<PublicKey> = candidates.filter(fits).collect();
+    found.sort_unstable();
+    found.dedup();
     // A key that signed nothing here: everything in the chain is foreign to it.
     Ok(if found.is_empty() { vec![PublicKey([0; 32])] } else { found })
+}
+
+fn faults(report: &Report, place: &str) -> Vec<AuditFinding> {
+    report.faults.iter().map(|fault| finding(fault, place)).collect()
 }
 
 fn finding(fault: &Fault, place: &str) -> AuditFinding {
@@ -162,11 +282,28 @@ fn finding(fault: &Fault, place: &str) -> AuditFinding {
     AuditFinding { kind, seq: Some(fault.from), place: place.to_owned(), what: fault.to_string() }
 }
 
+/// A chain of one host under the name of another.
+fn of_another_host(host: &str, links: &[Link], place: &str) -> Vec<AuditFinding> {
+    let name = safe_name(host);
+    let foreign = links.iter().filter_map(|link| match link {
+        Link::Read(entry) if safe_name(&entry.host) != name => Some(entry),
+        _ => None,
+    });
+    foreign
+        .map(|entry| AuditFinding {
+            kind: FindingKind::ForeignHost,
+            seq: Some(entry.seq),
+            place: place.to_owned(),
+            what: format!("entry {} is of host {}", entry.seq, entry.host),
+        })
+        .collect()
+}
+
 /// Compares the local file's end with what was acknowledged.
 fn local_end(world: &World, host: &str, gathered: &Gathered) -> Result<Vec<AuditFinding>> {
     let mut findings = Vec::new();
     let mut add = |kind, seq, what: String| {
-        findings.push(AuditFinding { kind, seq, place: "local".to_owned(), what });
+        findings.push(AuditFinding { kind, seq, place: HERE.to_owned(), what });
     };
     let last = gathered.local.iter().rev().find_map(|line| Entry::read(line).ok());
     if let Some(head) = Local::new(&world.state, host).acknowledged()? {
@@ -189,25 +326,17 @@ fn local_end(world: &World, host: &str, gathered: &Gathered) -> Result<Vec<Audit
     Ok(findings)
 }
 
-/// Compares the local lines with the tier's, number by number; and the tier's with themselves.
-fn against_tier(
-    world: &World,
-    local: &[Vec<u8>],
-    fetched: &remote::Fetched,
-    trusted: &[PublicKey],
-) -> Vec<AuditFinding> {
+/// Compares the local lines with the tier's, number by number.
+fn against_tier(world: &World, local: &[Vec<u8>], there: &[Vec<u8>]) -> Vec<AuditFinding> {
     let place = world.tier.name.as_str();
-    let links: Vec<Link> = fetched.lines.iter().map(|line| Link::read(line)).collect();
-    let report = verify(CHAIN, &links, trusted, &[]);
-    let mut findings: Vec<AuditFinding> =
-        report.faults.iter().map(|fault| finding(fault, place)).collect();
+    let mut findings = Vec::new();
     let ours: BTreeMap<u64, &Vec<u8>> = local
         .iter()
         .filter_map(|line| Entry::read(line).ok().map(|entry| (entry.seq, line)))
         .collect();
     let last = ours.last_key_value().map_or(0, |(seq, _)| *seq);
     let mut beyond = 0;
-    for line in &fetched.lines {
+    for line in there {
         let Ok(entry) = Entry::read(line) else { continue };
         match ours.get(&entry.seq) {
             Some(ours) if *ours == line => {}
@@ -225,43 +354,21 @@ fn against_tier(
         findings.push(AuditFinding {
             kind: FindingKind::Truncated,
             seq: Some(last + 1),
-            place: "local".to_owned(),
+            place: HERE.to_owned(),
             what: format!("the local ledger ends at entry {last}, the tier has up to {beyond}"),
         });
     }
     findings
 }
 
-/// Local evidence files against the hashes in the ledger. One that only the tier has is fetched by
-/// whoever needs it; a local one that differs was changed.
-fn evidence_findings(world: &World, host: &str, links: &[Link]) -> Vec<AuditFinding> {
-    let mut findings = Vec::new();
-    if host != world.host {
-        return findings;
-    }
-    for link in links {
-        let Link::Read(entry) = link else { continue };
-        let Some(detail) = entry.detail.get(evidence::DETAIL) else { continue };
-        let text = |name: &str| detail.get(name).and_then(serde_json::Value::as_str);
-        let (Some(id), Some(sha256)) = (text("id"), text("sha256")) else { continue };
-        let path = world.state.path(format!("evidence/{id}.json"));
-        let what = match read_optional(&path) {
-            Ok(Some(body)) if lifeboat_model::chain::Hash::of(&body).to_string() == sha256 => {
-                continue;
-            }
-            // A state folder that was lost took its copy along; the tier's stays.
-            Ok(None) => continue,
-            Ok(Some(_)) => format!("evidence {id} is not what the ledger recorded"),
-            Err(error) => format!("evidence {id} cannot be read: {error}"),
-        };
-        findings.push(AuditFinding {
-            kind: FindingKind::Evidence,
-            seq: Some(entry.seq),
-            place: "local".to_owned(),
-            what,
-        });
-    }
-    findings
+/// What the statement is about.
+struct Seen {
+    /// There is no local chain: all of it was read from the tier.
+    from_tier: bool,
+    /// The local lines begin after this entry.
+    base: Option<u64>,
+    evidence: Option<String>,
+    anchor: Anchor,
 }
 
 fn judge(
@@ -270,11 +377,11 @@ fn judge(
     host: &str,
     report: &Report,
     findings: Vec<AuditFinding>,
-    anchor: Anchor,
+    seen: Seen,
     request: &AuditRequest,
 ) -> AuditVerifyReport {
     let faulty = findings.iter().any(|f| f.kind != FindingKind::Note);
-    let reachable = anchor.error.is_none();
+    let reachable = seen.anchor.error.is_none();
     let verdict = match (faulty, report.verdict) {
         (true, _) | (_, Verdict::Fail) => Verdict::Fail,
         (false, Verdict::Pass) if reachable && report.anchored.is_some() => Verdict::Pass,
@@ -293,8 +400,8 @@ fn judge(
         consistent_to,
         key: report.head.as_ref().map(|head| head.key.fingerprint()),
         key_trusted: request.key.is_some(),
-        statement: statement(report, &anchor, faulty, consistent_to, request),
-        anchors: vec![anchor],
+        statement: statement(report, &seen, faulty, consistent_to, request),
+        anchors: vec![seen.anchor],
         findings,
         head: world.head("lifeboat/audit-verify", start),
     }
@@ -303,12 +410,13 @@ fn judge(
 /// What it proves and what it does not.
 fn statement(
     report: &Report,
-    anchor: &Anchor,
+    seen: &Seen,
     faulty: bool,
     consistent_to: Option<u64>,
     request: &AuditRequest,
 ) -> Vec<String> {
     let mut said = Vec::new();
+    let anchor = &seen.anchor;
     match (report.anchored, &anchor.error) {
         (Some(seq), _) => {
             let kind = if anchor.immutable {
@@ -328,11 +436,26 @@ fn statement(
             .push(format!("inconclusive: tier {} holds no checkpoint of this chain", anchor.tier)),
     }
     if let Some(to) = consistent_to {
-        let from = report.anchored.map_or(1, |seq| seq + 1);
+        let from = report.anchored.or(seen.base).map_or(1, |seq| seq + 1);
         if to >= from {
             said.push(format!("entries {from} to {to} agree with themselves only"));
         }
     }
+    if seen.from_tier {
+        said.push(format!(
+            "this host has no ledger of its own: all was read from tier {}; entries cut off from \
+             the end together with their checkpoints and evidence leave no trace there",
+            anchor.tier
+        ));
+    }
+    if let (Some(base), Some(_)) = (seen.base, &anchor.error) {
+        said.push(format!(
+            "entries 1 to {base} are in tier {} alone and cannot be opened here; that the local \
+             ledger goes on from them is proven where the identity is",
+            anchor.tier
+        ));
+    }
+    said.extend(seen.evidence.clone());
     said.push(match (&request.key, report.trusted) {
         (Some(_), _) => "the signing key was compared with the fingerprint given".to_owned(),
         (None, true) => "the signing key was compared with the one this host accepted; give the \
@@ -346,97 +469,4 @@ fn statement(
         said.push("what follows a fault may have been written to fit it".to_owned());
     }
     said
-}
-
-/// The entries of this host's chain, newest last; from the tier where there is no local one.
-pub fn audit_log(world: &World, limit: usize) -> Result<AuditLogReport> {
-    let start = world.start();
-    let mut warnings = Vec::new();
-    let (mut lines, torn) = Local::new(&world.state, &world.host).lines()?;
-    if !torn.is_empty() {
-        warnings.push("the last line was torn by a crash; it was never acknowledged".to_owned());
-    }
-    let mut shipped_to = 0;
-    match world.read_tier() {
-        Ok(tier) => {
-            let ranges = remote::ranges(&*tier.store, &world.host)?;
-            shipped_to = ranges.iter().map(|(_, to)| *to).max().unwrap_or(0);
-            if let (true, Ok(sealer)) = (lines.is_empty(), &tier.sealer) {
-                let name = remote::safe_name(&world.host);
-                lines = remote::lines(&*tier.store, sealer, &name)?.lines;
-            }
-        }
-        Err(error) if lines.is_empty() => return Err(error),
-        Err(error) => warnings.push(format!(
-            "tier {} does not answer: {}",
-            world.tier.name,
-            Failure::of(&error).line()
-        )),
-    }
-    let entries: Vec<Entry> = lines.iter().filter_map(|line| Entry::read(line).ok()).collect();
-    if entries.len() < lines.len() {
-        warnings.push("some lines cannot be read: run `lifeboat audit verify`".to_owned());
-    }
-    let interrupted = interrupted(world, &entries)?;
-    let from = entries.len().saturating_sub(limit);
-    Ok(AuditLogReport {
-        entries: entries[from..].iter().map(|entry| logged(entry, shipped_to)).collect(),
-        interrupted,
-        warnings,
-        head: world.head("lifeboat/audit-log", start),
-    })
-}
-
-fn logged(entry: &Entry, shipped_to: u64) -> LoggedEntry {
-    let outcome = match (&entry.outcome, entry.phase) {
-        (Some(outcome), _) => outcome.clone(),
-        (None, Phase::Started) => "started".to_owned(),
-        (None, Phase::Finished) => "finished".to_owned(),
-        (None, Phase::Interrupted) => "interrupted".to_owned(),
-        (None, Phase::Note) => "noted".to_owned(),
-    };
-    LoggedEntry {
-        seq: entry.seq,
-        time: entry.time,
-        operator: entry.operator.clone(),
-        action: entry.action.clone(),
-        object: entry.object.clone(),
-        outcome,
-        of: entry.of,
-        detail: serde_json::to_value(&entry.detail).unwrap_or_default(),
-        hash: entry.hash().to_string(),
-        shipped: entry.seq <= shipped_to,
-    }
-}
-
-/// Actions that ended without a word, whether already recorded as interrupted or not.
-pub fn interrupted(world: &World, entries: &[Entry]) -> Result<Vec<InterruptedAction>> {
-    let living: Vec<Option<u64>> =
-        running::living(&world.state)?.into_iter().map(|left| left.seq).collect();
-    Ok(open_actions(entries)
-        .into_iter()
-        .filter(|entry| !living.contains(&Some(entry.seq)))
-        .map(action)
-        .collect())
-}
-
-/// Actions whose process lives.
-pub fn running_now(world: &World, entries: &[Entry]) -> Result<Vec<InterruptedAction>> {
-    let living: Vec<Option<u64>> =
-        running::living(&world.state)?.into_iter().map(|left| left.seq).collect();
-    Ok(open_actions(entries)
-        .into_iter()
-        .filter(|entry| living.contains(&Some(entry.seq)))
-        .map(action)
-        .collect())
-}
-
-fn action(entry: &Entry) -> InterruptedAction {
-    InterruptedAction {
-        seq: entry.seq,
-        time: entry.time,
-        operator: entry.operator.clone(),
-        action: entry.action.clone(),
-        object: entry.object.clone(),
-    }
 }

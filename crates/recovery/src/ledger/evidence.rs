@@ -1,7 +1,7 @@
 //! Evidence: a signed record of a drill, in the state folder and in the tier; its hash stands in
 //! the ledger.
 
-use lifeboat_model::chain::{Document, Evidence, Signed};
+use lifeboat_model::chain::{Document, Entry, Evidence, Signed};
 
 use super::{Ledger, remote};
 use crate::env::World;
@@ -12,6 +12,13 @@ use crate::tier::OpenTier;
 
 /// What an entry's detail says of its evidence.
 pub const DETAIL: &str = "evidence";
+
+/// Id and SHA-256 of the evidence that an entry names.
+pub fn named(entry: &Entry) -> Option<(&str, &str)> {
+    let detail = entry.detail.get(DETAIL)?;
+    let text = |name: &str| detail.get(name).and_then(serde_json::Value::as_str);
+    Some((text("id")?, text("sha256")?))
+}
 
 /// Signs and keeps evidence. A tier that does not take it now is a warning: the local file stays.
 pub fn keep(

@@ -1,12 +1,12 @@
-//! The signing keys that this host accepted in its own chain: its own, and those found in a chain
-//! that it took over from a tier after it lost its state.
+//! The signing keys that this host accepted, by host: its own, those of a chain of its own that it
+//! took over from a tier after it lost its state, and those of other hosts that it saw first.
 
 use lifeboat_model::chain::PublicKey;
 use serde::{Deserialize, Serialize};
 
 use super::remote::safe_name;
 use crate::error::{Error, Result};
-use crate::state::{State, read_optional, replace};
+use crate::state::{FileLock, State, read_optional, replace};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Keys {
@@ -30,6 +30,8 @@ pub fn accepted(state: &State, host: &str) -> Result<Vec<PublicKey>> {
 
 /// Accepts further keys.
 pub fn accept(state: &State, host: &str, more: &[PublicKey]) -> Result<()> {
+    state.make("ledger")?;
+    let _lock = FileLock::exclusive(&state.path("ledger/keys.lock"))?;
     let mut keys = accepted(state, host)?;
     let before = keys.len();
     for key in more {
@@ -40,7 +42,6 @@ pub fn accept(state: &State, host: &str, more: &[PublicKey]) -> Result<()> {
     if keys.len() == before {
         return Ok(());
     }
-    state.make("ledger")?;
     let body = serde_json::to_vec(&Keys { format: 1, keys })
         .map_err(|source| Error::Encode { what: "the accepted keys", source })?;
     Ok(replace(&path(state, host), &body)?)

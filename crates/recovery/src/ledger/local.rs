@@ -5,6 +5,7 @@
 //! entry that somebody cut off. Where the file does not hold together, the chain goes on from the
 //! acknowledged head: a tampered ledger must not stop backups, and the break stays visible.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -50,6 +51,49 @@ impl Local {
 
     fn head_file(&self) -> PathBuf {
         self.state.path(format!("ledger/{}.head", self.name))
+    }
+
+    fn base_file(&self) -> PathBuf {
+        self.state.path(format!("ledger/{}.base", self.name))
+    }
+
+    /// The entry in the tier after which the local lines begin, where those before could not be
+    /// opened here. Its key is unknown.
+    pub fn base(&self) -> Result<Option<Head>> {
+        let body = read_optional(&self.base_file())?;
+        Ok(body.and_then(|body| serde_json::from_slice(&body).ok()))
+    }
+
+    /// Begins after entries that the tier has and that cannot be opened here.
+    pub fn begin_after(&self, base: &Head) -> Result<()> {
+        let _lock = self.lock()?;
+        let body = serde_json::to_vec(base)
+            .map_err(|source| Error::Encode { what: "the ledger's base", source })?;
+        replace(&self.base_file(), &body)?;
+        self.acknowledge(base)
+    }
+
+    /// The newest entry that tier `tier` is known to have, by the last time that it was shipped to.
+    pub fn shipped(&self, tier: &str) -> Result<u64> {
+        Ok(self.all_shipped()?.get(tier).copied().unwrap_or(0))
+    }
+
+    /// Remembers it.
+    pub fn set_shipped(&self, tier: &str, seq: u64) -> Result<()> {
+        let mut all = self.all_shipped()?;
+        all.insert(tier.to_owned(), seq);
+        let body = serde_json::to_vec(&all)
+            .map_err(|source| Error::Encode { what: "what was shipped", source })?;
+        Ok(replace(&self.shipped_file(), &body)?)
+    }
+
+    fn all_shipped(&self) -> Result<BTreeMap<String, u64>> {
+        let body = read_optional(&self.shipped_file())?;
+        Ok(body.and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default())
+    }
+
+    fn shipped_file(&self) -> PathBuf {
+        self.state.path(format!("ledger/{}.shipped", self.name))
     }
 
     /// True if there is a chain, or was one.
@@ -185,7 +229,8 @@ impl Local {
     ) -> Result<(Option<Head>, bool)> {
         Ok(match (acknowledged, last) {
             (None, None) => (None, false),
-            (Some(head), None) => (Some(head), true),
+            // Nothing was written yet after entries that only the tier has.
+            (Some(head), None) => (Some(head), self.base()? != Some(head)),
             (Some(head), Some(Ok(entry))) if entry.seq == head.seq => {
                 (Some(head), entry.hash() != head.hash)
             }

@@ -5,27 +5,30 @@
 //! chain is copied to the tier after each action; a host that lost its state continues it.
 
 pub mod audit;
+mod audit_evidence;
 pub mod evidence;
-mod keys;
+pub(crate) mod keys;
 mod local;
+pub mod log;
 pub mod remote;
 mod running;
 mod ship;
 pub(crate) mod signer;
+pub mod trust;
 
 use std::collections::BTreeMap;
 
 use lifeboat_model::chain::{
-    Draft, Entry, Hash, Head, Link, MemorySigner, Phase, PlanRef, PublicKey, Signer, open_actions,
-    verify,
+    Draft, Entry, Head, Link, MemorySigner, Phase, PlanRef, PublicKey, Signer, open_actions, verify,
 };
+use lifeboat_vault::Store;
 use serde_json::{Value, json};
 
 pub use local::Local;
 pub use running::{Left, living};
 
 use crate::env::World;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::facts::Fact;
 use crate::state::FileLock;
 use crate::tier::OpenTier;
@@ -82,8 +85,10 @@ impl Ledger {
         tier: Option<&OpenTier>,
         warnings: &mut Vec<String>,
     ) -> Result<Ledger> {
+        // One process at a time: of two that are the first, one begins and the other joins.
+        let folder = world.state.make("ledger")?;
+        let gate = FileLock::exclusive(&folder.join("begin.lock"))?;
         let local = Local::new(&world.state, &world.host);
-        let fresh = !local.exists();
         let signer = signer::existing_or_new(&world.state)?;
         let mut ledger = Ledger {
             local,
@@ -98,19 +103,15 @@ impl Ledger {
             clock: world.clock.clone(),
             notes: Vec::new(),
         };
-        if fresh {
-            let folder = world.state.make("ledger")?;
-            let _gate = FileLock::exclusive(&folder.join("begin.lock"))?;
-            // Another process may have begun it meanwhile.
-            if !ledger.local.exists() {
-                ledger.begin(tier)?;
-            }
-        } else {
+        if ledger.local.exists() {
             if let Some(tier) = tier {
                 ledger.catch_up(tier)?;
             }
             ledger.notice_new_key()?;
+        } else {
+            ledger.begin(world, tier)?;
         }
+        drop(gate);
         ledger.close_interrupted()?;
         ledger.notice_new_plan()?;
         warnings.append(&mut ledger.notes);
@@ -207,21 +208,35 @@ impl Ledger {
     }
 
     /// The first entry here: of a new chain, or of one that goes on from the tier.
-    fn begin(&mut self, tier: Option<&OpenTier>) -> Result<()> {
+    fn begin(&mut self, world: &World, tier: Option<&OpenTier>) -> Result<()> {
         let own = self.signer.public_key();
-        let object = self.plan.name.clone();
-        let Some(taken) = self.take_from(tier)? else {
-            keys::accept(&self.state, &self.host, &[own])?;
-            self.note(CHAIN, &object, "begun", Detail::new())?;
-            return Ok(());
+        let found = match tier {
+            Some(tier) => self.take_from(world, tier)?,
+            None => Found::Nothing,
         };
-        keys::accept(&self.state, &self.host, &taken.keys)?;
         keys::accept(&self.state, &self.host, &[own])?;
-        let detail = Detail::from([
+        let object = self.plan.name.clone();
+        match found {
+            Found::Nothing => {
+                self.note(CHAIN, &object, "begun", Detail::new())?;
+            }
+            Found::Closed(base) => self.say_closed(&object, base, &own)?,
+            Found::Taken(taken) => self.say_taken(&object, taken, &own)?,
+        }
+        Ok(())
+    }
+
+    fn say_taken(&mut self, object: &str, taken: Taken, own: &PublicKey) -> Result<()> {
+        let prints: Vec<String> = taken.keys.iter().map(PublicKey::fingerprint).collect();
+        let mut detail = Detail::from([
             ("entries".to_owned(), json!(taken.head.seq)),
             ("key".to_owned(), json!(own.fingerprint())),
+            ("believed".to_owned(), json!(prints)),
         ]);
-        self.note(CHAIN, &object, "continued from the tier", detail)?;
+        if let Some((from, to, _)) = taken.refused {
+            detail.insert("refused".to_owned(), json!([from, to]));
+        }
+        self.note(CHAIN, object, "continued from the tier", detail)?;
         self.notes.push(format!(
             "the local ledger was lost; it was continued from the tier after entry {}, signed with \
              a new key {}",
@@ -234,31 +249,40 @@ impl Ledger {
         Ok(())
     }
 
+    fn say_closed(&mut self, object: &str, base: Head, own: &PublicKey) -> Result<()> {
+        let detail = Detail::from([
+            ("entries".to_owned(), json!(base.seq)),
+            ("key".to_owned(), json!(own.fingerprint())),
+            ("opened".to_owned(), json!(false)),
+        ]);
+        self.note(CHAIN, object, "continued from the tier", detail)?;
+        self.notes.push(format!(
+            "the local ledger was lost; without the identity the tier's cannot be opened here, so \
+             it was continued unseen after entry {}, which its newest checkpoint names; run \
+             `lifeboat audit verify` where the identity is",
+            base.seq
+        ));
+        Ok(())
+    }
+
     /// Takes the tier's chain of this host over into the local file.
-    fn take_from(&mut self, tier: Option<&OpenTier>) -> Result<Option<Taken>> {
-        let Some(tier) = tier else { return Ok(None) };
-        let Ok(sealer) = &tier.sealer else { return Ok(None) };
+    fn take_from(&mut self, world: &World, tier: &OpenTier) -> Result<Found> {
+        let Ok(sealer) = &tier.sealer else { return Ok(Found::Nothing) };
         let ranges = remote::ranges(&*tier.store, &self.host)?;
         if ranges.is_empty() {
-            return Ok(None);
+            return Ok(Found::Nothing);
         }
         if !sealer.opens() {
-            // The numbers go on, so that what is written from now on can be shipped.
-            let seq = ranges.iter().map(|(_, to)| *to).max().unwrap_or(0);
-            let head = Head { seq, hash: Hash::NONE, key: self.signer.public_key() };
-            self.local.take_over(&[], None, &head)?;
-            self.notes.push(format!(
-                "the tier has a ledger of this host up to entry {seq}, which cannot be opened \
-                 without the identity; this one goes on after it, unconnected"
-            ));
-            return Ok(None);
+            return self.go_on_unseen(&*tier.store, &ranges).map(Found::Closed);
         }
         let name = remote::safe_name(&self.host);
+        let (anchors, _) = remote::checkpoints(&*tier.store, sealer, &name)?;
         let fetched = remote::lines(&*tier.store, sealer, &name)?;
-        let (checkpoint, _) = remote::newest_checkpoint(&*tier.store, sealer, &name)?;
         let links: Vec<Link> = fetched.lines.iter().map(|line| Link::read(line)).collect();
-        let anchors: Vec<_> = checkpoint.iter().cloned().collect();
-        let report = verify(CHAIN, &links, &[], &anchors);
+        let entries: Vec<Entry> =
+            fetched.lines.iter().filter_map(|line| Entry::read(line).ok()).collect();
+        let trusted = trust::of(world, &self.host, &entries)?;
+        let report = verify(CHAIN, &links, &trusted.keys, &anchors);
         if !report.faults.is_empty() || !fetched.unreadable.is_empty() {
             self.notes.push(
                 "the ledger in the tier does not verify; `lifeboat audit verify` names what is \
@@ -266,18 +290,45 @@ impl Ledger {
                     .to_owned(),
             );
         }
-        let from_checkpoint =
-            checkpoint.map(|c| Head { seq: c.document.seq, hash: c.document.head, key: c.key });
-        let head = [report.head, from_checkpoint].into_iter().flatten().max_by_key(|h| h.seq);
-        let Some(head) = head else { return Ok(None) };
-        if !self.local.take_over(&fetched.lines, None, &head)? {
-            return Ok(None);
-        }
-        let entries: Vec<Entry> = links.into_iter().filter_map(read).collect();
-        let mut keys: Vec<PublicKey> = entries.iter().filter_map(|entry| entry.key).collect();
-        keys.dedup();
-        let open = open_actions(&entries).into_iter().cloned().collect();
-        Ok(Some(Taken { head, keys, open }))
+        let told = trust::tell(&entries, &trusted.keys);
+        self.notes.extend(told.refused.map(|refused| trust::refusal(&self.host, refused)));
+        self.notes.extend(trusted.first_sight.map(|key| trust::first_sight(&self.host, &key)));
+        let mut keys = trusted.keys;
+        let announced = told.believed.iter().filter_map(|entry| entry.next_key);
+        keys.extend(announced.filter(|key| !keys.contains(key)).collect::<Vec<_>>());
+        let from_checkpoint = anchors
+            .iter()
+            .filter(|checkpoint| !keys.is_empty() && checkpoint.verify(&keys).is_ok())
+            .map(|c| Head { seq: c.document.seq, hash: c.document.head, key: c.key });
+        let head = report.head.into_iter().chain(from_checkpoint).max_by_key(|head| head.seq);
+        let Some(head) = head else { return Ok(Found::Nothing) };
+        // Before the lines: whoever finds lines finds the keys that they are believed by.
+        keys::accept(&self.state, &self.host, &keys)?;
+        self.local.take_over(&fetched.lines, None, &head)?;
+        let open = open_actions(told.believed.iter().copied()).into_iter().cloned().collect();
+        Ok(Found::Taken(Taken { head, keys, refused: told.refused, open }))
+    }
+
+    /// Goes on after entries that cannot be opened here, from the hash that the newest checkpoint
+    /// has in its name. Whoever has the identity finds a false one.
+    fn go_on_unseen(&self, store: &dyn Store, ranges: &[(u64, u64)]) -> Result<Head> {
+        let last = ranges.iter().map(|(_, to)| *to).max().unwrap_or(0);
+        let names = remote::checkpoint_names(store, &self.host)?;
+        let named: Vec<_> = names.iter().filter(|(seq, _)| *seq >= last).collect();
+        let [(seq, hash)] = named[..] else {
+            return Err(Error::refused(
+                format!(
+                    "the local ledger was lost, and the tier's ends at entry {last} without one \
+                     checkpoint to go on from"
+                ),
+                "run this once with `[key] identity_file`, so that the tier's ledger can be \
+                 opened, or bring the state folder back from a copy",
+            ));
+        };
+        // The key is unknown: the next entry names its own.
+        let head = Head { seq: *seq, hash: *hash, key: PublicKey([0; 32]) };
+        self.local.begin_after(&head)?;
+        Ok(head)
     }
 
     /// A key file that was lost and made anew: said in the chain, which the new key signs.
@@ -340,17 +391,20 @@ fn add_facts(detail: &mut Detail, facts: &[Fact]) -> Result<()> {
     Ok(())
 }
 
+/// What the tier has of this host's chain, when there is none here.
+enum Found {
+    Nothing,
+    /// It ends there, and cannot be opened.
+    Closed(Head),
+    Taken(Taken),
+}
+
 /// A chain taken over from a tier.
 struct Taken {
     head: Head,
+    /// Those that it is believed by.
     keys: Vec<PublicKey>,
+    /// First and last entry of others.
+    refused: Option<(u64, u64, Option<PublicKey>)>,
     open: Vec<Entry>,
-}
-
-/// The entry of a readable line.
-fn read(link: Link) -> Option<Entry> {
-    match link {
-        Link::Read(entry) => Some(*entry),
-        Link::Broken(_) => None,
-    }
 }

@@ -2,11 +2,13 @@
 //! honesty, does not take its past along.
 //!
 //! `ledger/HOST/entries/FROM-TO.jsonl.zst.age` holds the lines FROM to TO;
-//! `ledger/HOST/checkpoints/SEQ.json.zst.age` is the signed head at SEQ;
+//! `ledger/HOST/checkpoints/SEQ-HASH.json.zst.age` is the signed head at SEQ;
 //! `ledger/HOST/evidence/ID.json.zst.age` is what an entry points to by its hash.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
-use lifeboat_model::chain::{Checkpoint, Entry, Signed};
+use lifeboat_model::chain::{Checkpoint, Entry, Hash, Signed};
 use lifeboat_vault::{Store, StoreErrorKind};
 
 use crate::error::{Error, Result};
@@ -38,9 +40,24 @@ pub fn entries_key(host: &str, from: u64, to: u64) -> String {
     format!("{FOLDER}/{}/{ENTRIES}/{from:020}-{to:020}{LINES}", safe_name(host))
 }
 
-/// Key of the checkpoint at `seq`.
-pub fn checkpoint_key(host: &str, seq: u64) -> String {
-    format!("{FOLDER}/{}/{CHECKPOINTS}/{seq:020}{DOCUMENT}", safe_name(host))
+/// Key of the checkpoint at `seq`, which names the entry's hash, so that a host that can seal and
+/// not open goes on from there.
+pub fn checkpoint_key(host: &str, seq: u64, head: &Hash) -> String {
+    format!("{FOLDER}/{}/{CHECKPOINTS}/{seq:020}-{head}{DOCUMENT}", safe_name(host))
+}
+
+/// What the names of a host's checkpoints say, without opening any.
+pub fn checkpoint_names(store: &dyn Store, host: &str) -> Result<Vec<(u64, Hash)>> {
+    let keys = store.list(&format!("{FOLDER}/{}/{CHECKPOINTS}", safe_name(host)))?;
+    let mut names: Vec<(u64, Hash)> = keys
+        .iter()
+        .filter_map(|entry| {
+            let (seq, head) = named(&entry.key)?;
+            Some((seq, head?))
+        })
+        .collect();
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// Key of a piece of evidence.
@@ -98,7 +115,13 @@ pub fn lines(store: &dyn Store, sealer: &Sealer, name: &str) -> Result<Fetched> 
         match opened(store, sealer, &key)? {
             Ok(body) => {
                 let body = body.strip_suffix(b"\n").unwrap_or(&body);
-                fetched.lines.extend(body.split(|b| *b == b'\n').map(<[u8]>::to_vec));
+                let held: Vec<Vec<u8>> = body.split(|b| *b == b'\n').map(<[u8]>::to_vec).collect();
+                let named = to.saturating_sub(from).saturating_add(1);
+                if held.len() as u64 != named {
+                    let why = format!("it holds {} lines, by its name {named}", held.len());
+                    fetched.unreadable.push((key, why));
+                }
+                fetched.lines.extend(held);
             }
             Err(why) => fetched.unreadable.push((key, why)),
         }
@@ -106,26 +129,65 @@ pub fn lines(store: &dyn Store, sealer: &Sealer, name: &str) -> Result<Fetched> 
     Ok(fetched)
 }
 
-/// The newest checkpoint of a chain that can be read, and those that cannot.
-pub fn newest_checkpoint(
+/// All checkpoints of a chain that can be read, oldest first, and those that cannot.
+pub fn checkpoints(
     store: &dyn Store,
     sealer: &Sealer,
     name: &str,
-) -> Result<(Option<Signed<Checkpoint>>, Vec<Unreadable>)> {
-    let mut unreadable = Vec::new();
-    let mut keys = store.list(&format!("{FOLDER}/{name}/{CHECKPOINTS}"))?;
-    keys.retain(|entry| entry.key.ends_with(DOCUMENT));
-    for entry in keys.iter().rev() {
+) -> Result<(Vec<Signed<Checkpoint>>, Vec<Unreadable>)> {
+    let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+    for entry in store.list(&format!("{FOLDER}/{name}/{CHECKPOINTS}"))? {
+        let Some((seq, head)) = named(&entry.key) else { continue };
         let read = match opened(store, sealer, &entry.key)? {
             Ok(body) => Signed::<Checkpoint>::read(&body).map_err(|error| error.to_string()),
             Err(why) => Err(why),
         };
         match read {
-            Ok(checkpoint) => return Ok((Some(checkpoint), unreadable)),
-            Err(why) => unreadable.push((entry.key.clone(), why)),
+            // An older one under a newer name would hide what was cut off.
+            Ok(checkpoint) if checkpoint.document.seq != seq => {
+                let at = checkpoint.document.seq;
+                unreadable.push((entry.key, format!("it is the checkpoint at entry {at}")));
+            }
+            Ok(checkpoint) if safe_name(&checkpoint.document.host) != name => {
+                let host = &checkpoint.document.host;
+                unreadable.push((entry.key, format!("it is a checkpoint of host {host}")));
+            }
+            Ok(checkpoint) if head.is_some_and(|head| head != checkpoint.document.head) => {
+                unreadable.push((entry.key, "its name says another head".to_owned()));
+            }
+            Ok(checkpoint) => found.push(checkpoint),
+            Err(why) => unreadable.push((entry.key, why)),
         }
     }
-    Ok((None, unreadable))
+    found.sort_by_key(|checkpoint| checkpoint.document.seq);
+    Ok((found, unreadable))
+}
+
+/// Number and hash in the name of a checkpoint; one without a hash is of the first days.
+fn named(key: &str) -> Option<(u64, Option<Hash>)> {
+    let name = key.rsplit('/').next()?.strip_suffix(DOCUMENT)?;
+    match name.split_once('-') {
+        Some((seq, head)) => Some((seq.parse().ok()?, Some(head.parse().ok()?))),
+        None => Some((name.parse().ok()?, None)),
+    }
+}
+
+/// A piece of evidence as it is stored, or why it cannot be opened.
+pub type StoredEvidence = std::result::Result<Vec<u8>, String>;
+
+/// All evidence of a chain, by its id.
+pub fn evidence(
+    store: &dyn Store,
+    sealer: &Sealer,
+    name: &str,
+) -> Result<BTreeMap<String, StoredEvidence>> {
+    let mut found = BTreeMap::new();
+    for entry in store.list(&format!("{FOLDER}/{name}/{EVIDENCE}"))? {
+        let file = entry.key.rsplit('/').next().unwrap_or_default();
+        let Some(id) = file.strip_suffix(DOCUMENT).map(str::to_owned) else { continue };
+        found.insert(id, opened(store, sealer, &entry.key)?);
+    }
+    Ok(found)
 }
 
 /// The content of a sealed object, or why it does not open; a failing store is an error.

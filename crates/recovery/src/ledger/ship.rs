@@ -3,11 +3,12 @@
 use lifeboat_model::chain::{Checkpoint, Document, Entry, Head, Signed};
 use serde_json::json;
 
-use super::{CHAIN, Detail, Ledger, remote};
+use super::{CHAIN, Detail, Ledger, evidence, remote};
 use crate::env::World;
 use crate::error::{Error, Result};
 use crate::report::Failure;
-use crate::state::FileLock;
+use crate::seal::Sealer;
+use crate::state::{FileLock, read_optional};
 use crate::tier::OpenTier;
 
 /// Most lines in one object.
@@ -36,11 +37,19 @@ impl Ledger {
         let there = remote::ranges(&*tier.store, &self.host)?;
         let shipped_to = there.iter().map(|(_, to)| *to).max().unwrap_or(0);
         let (lines, _) = self.local.lines()?;
+        let known = self.local.shipped(&world.tier.name)?;
+        if shipped_to < known {
+            self.notes.push(format!(
+                "the ledger in the tier ended at entry {known} and now ends at {shipped_to}: \
+                 entries were removed there, or it is another place; they are shipped again"
+            ));
+        }
         let mut last: Option<Entry> = None;
         for run in runs_after(&lines, shipped_to) {
             let (Some(first), Some(end)) = (run.first(), run.last()) else { continue };
             let body: Vec<u8> =
                 run.iter().flat_map(|(_, line)| line.iter().copied().chain([b'\n'])).collect();
+            self.ship_evidence(&run, tier, sealer)?;
             let key = remote::entries_key(&self.host, first.0.seq, end.0.seq);
             remote::put(&*tier.store, sealer, &key, &body)?;
             last = Some(end.0.clone());
@@ -56,8 +65,29 @@ impl Ledger {
         };
         let signed = Signed::new(document, &self.signer)
             .map_err(|error| Error::Sign { what: "a checkpoint", source: error })?;
-        let key = remote::checkpoint_key(&self.host, last.seq);
-        remote::put(&*tier.store, sealer, &key, &signed.bytes())
+        let key = remote::checkpoint_key(&self.host, last.seq, &last.hash());
+        remote::put(&*tier.store, sealer, &key, &signed.bytes())?;
+        self.local.set_shipped(&world.tier.name, last.seq)
+    }
+
+    /// Evidence goes before the entry that names it: an entry in the tier whose evidence is not
+    /// there lost it there.
+    fn ship_evidence(
+        &mut self,
+        run: &[(Entry, &[u8])],
+        tier: &OpenTier,
+        sealer: &Sealer,
+    ) -> Result<()> {
+        for (entry, _) in run {
+            let Some((id, _)) = evidence::named(entry) else { continue };
+            let Some(body) = read_optional(&self.state.path(format!("evidence/{id}.json")))? else {
+                self.notes.push(format!("evidence {id} is gone and cannot be shipped"));
+                continue;
+            };
+            let key = remote::evidence_key(&self.host, id);
+            remote::put(&*tier.store, sealer, &key, &body)?;
+        }
+        Ok(())
     }
 
     /// Takes over what the tier has beyond the local chain, if it goes on from our head: a state

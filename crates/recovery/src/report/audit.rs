@@ -21,6 +21,8 @@ pub enum FindingKind {
     Truncated,
     /// Signed by a key that the chain did not introduce, or that is not the trusted one.
     ForeignKey,
+    /// An entry of another host's chain.
+    ForeignHost,
     /// The local chain and the tier's differ.
     Diverged,
     /// An object or line cannot be read.
@@ -38,7 +40,7 @@ pub struct AuditFinding {
     pub kind: FindingKind,
     /// The entry concerned.
     pub seq: Option<u64>,
-    /// Where: `local`, or the tier's name.
+    /// Where: `this host`, or the tier's name.
     pub place: String,
     /// One sentence.
     pub what: String,

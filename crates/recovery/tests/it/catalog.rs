@@ -106,3 +106,37 @@ fn a_damaged_or_newer_file_is_set_aside_and_said() {
     drop(db);
     assert!(Catalog::open(&path).unwrap().1.is_some());
 }
+
+/// Only a damaged file is set aside: what is busy or may not be used stays as it is.
+#[test]
+fn a_catalog_that_is_busy_or_has_no_room_is_left_alone() {
+    use lifeboat_model::exit::Exit;
+    use std::time::Duration;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    let (mut catalog, _) = Catalog::open(&path).unwrap();
+    catalog.take_listing("v", &[listed("a", 1)], &[]).unwrap();
+    drop(catalog);
+    let before = std::fs::read(&path).unwrap();
+
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("begin exclusive").unwrap();
+    let error = Catalog::open_within(&path, Duration::from_millis(50)).err().unwrap();
+    assert_eq!(error.exit(), Exit::Locked, "{error:?}");
+    assert!(error.hint().unwrap().contains("in use"), "{:?}", error.hint());
+    other.execute_batch("rollback").unwrap();
+    drop(other);
+
+    // A folder where the file should be cannot be opened, and is not renamed away.
+    let odd = folder.path().join("odd.db");
+    std::fs::create_dir(&odd).unwrap();
+    let error = Catalog::open(&odd).err().unwrap();
+    assert_eq!(error.exit(), Exit::Failed, "{error:?}");
+    assert!(error.hint().unwrap().contains("owner, mode and mount"), "{:?}", error.hint());
+    assert!(odd.is_dir());
+
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    let names = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(names, 2, "nothing was set aside");
+    assert_eq!(Catalog::open(&path).unwrap().0.snapshots().unwrap().len(), 1);
+}

@@ -473,13 +473,54 @@ fn a_host_that_can_only_seal_backs_up_and_cannot_vouch() {
     world.identity = Some(lifeboat_recovery::env::Secret::new(text.clone()));
     let report = audit_verify(&world, &AuditRequest::default()).unwrap();
     assert_eq!(report.verdict, Verdict::Pass, "{report:#?}");
-    // A state that is lost cannot be read back; the numbers go on, so that nothing collides.
+    // A state that is lost cannot be read back: the chain goes on from the newest checkpoint's name.
     fs::remove_dir_all(b.state()).unwrap();
     b.pass(60);
     let saved = backup(&b.world(&tier), &BackupRequest::default()).unwrap();
     assert_eq!(saved.exit(), Exit::Done);
-    assert!(saved.warnings.iter().any(|w| w.contains("unconnected")), "{:?}", saved.warnings);
-    assert_eq!(tier.keys("ledger/shop-1/entries").len(), 3);
+    assert!(saved.warnings.iter().any(|w| w.contains("continued unseen after entry 5")));
+    assert!(saved.warnings.iter().any(|w| w.contains("count as foreign")), "{:?}", saved.warnings);
+    run(&b, &tier);
+    assert_eq!(tier.keys("ledger/shop-1/entries").len(), 4);
+    let report = audit(&b, &tier);
+    assert_eq!(report.verdict, Verdict::Inconclusive, "{report:#?}");
+    assert!(report.findings.is_empty(), "{report:#?}");
+    assert!(report.statement.iter().any(|s| s.contains("entries 1 to 5 are in tier local alone")));
+    // Where the identity is, it is one chain; the new key is one that this host accepted itself.
+    let mut world = b.world(&tier);
+    world.identity = Some(lifeboat_recovery::env::Secret::new(text.clone()));
+    let report = audit_verify(&world, &AuditRequest::default()).unwrap();
+    assert!(report.findings.iter().all(|f| f.kind == FindingKind::ForeignKey), "{report:#?}");
+    assert_eq!(report.entries, 10);
+    // Both keys are named in the plan: everything is proven.
+    let signers: Vec<String> =
+        [0, 5].iter().map(|at| read_there(&tier, &world)[*at].key.unwrap().fingerprint()).collect();
+    b.plan = b.plan.replace("[key]", &format!("[key]\nsigners = {signers:?}"));
+    let mut world = b.world(&tier);
+    world.identity = Some(lifeboat_recovery::env::Secret::new(text.clone()));
+    let report = audit_verify(&world, &AuditRequest::default()).unwrap();
+    assert_eq!(report.verdict, Verdict::Pass, "{report:#?}");
+
+    // No checkpoint to go on from: refused, and nothing is changed.
+    for key in tier.keys("ledger/shop-1/checkpoints") {
+        tier.tamper(&key, |_| None);
+    }
+    fs::remove_dir_all(b.state()).unwrap();
+    let keys = tier.keys("");
+    let error = backup(&b.world(&tier), &BackupRequest::default()).unwrap_err();
+    assert_eq!(error.exit(), Exit::Refused);
+    assert!(error.hint().unwrap().contains("identity_file"), "{:?}", error.hint());
+    assert_eq!(tier.keys(""), keys);
+}
+
+fn read_there(tier: &MemoryStore, world: &lifeboat_recovery::env::World) -> Vec<Entry> {
+    let identity = world.identity.as_ref().unwrap().expose();
+    let recipient = world.plan.key.recipient.as_ref().unwrap();
+    let sealer = Sealer::new(recipient, Some(identity)).unwrap();
+    let objects = tier.keys("ledger/shop-1/entries");
+    let bodies = objects.iter().map(|key| sealer.open(&tier.get(key).unwrap()).unwrap());
+    let text: Vec<u8> = bodies.flatten().collect();
+    text.split(|b| *b == b'\n').filter_map(|line| Entry::read(line).ok()).collect()
 }
 
 #[test]

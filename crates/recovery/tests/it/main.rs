@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
+mod audit;
 mod backup;
 mod bench;
 mod catalog;
@@ -15,4 +16,5 @@ mod restore;
 mod seal;
 mod staging;
 mod status;
+mod trust;
 mod verify;

@@ -44,8 +44,13 @@ struct Asked {
 pub fn drill(world: &World, request: &DrillRequest) -> Result<DrillReport> {
     let asked = check(world, request)?;
     let object = asked.drill.clone().unwrap_or_else(|| asked.components.join(", "));
-    let opening =
-        Opening { action: "drill", object: &object, detail: Detail::new(), access: Access::Write };
+    let opening = Opening {
+        action: "drill",
+        object: &object,
+        detail: Detail::new(),
+        access: Access::Write,
+        changes_nothing: false,
+    };
     let body = |session: &mut Session<'_>, tier: &OpenTier| execute(session, tier, &asked, request);
     within(world, &opening, body, |report: &mut DrillReport, warnings| {
         report.findings.extend(warnings);
@@ -208,7 +213,7 @@ fn execute(
         Verdict::Pass if !sandbox_removed => Verdict::Inconclusive,
         verdict => verdict,
     };
-    let ledger = session.ledger();
+    let ledger = session.ledger()?;
     let mut record = run.evidence(&recipe, &rehearsed, verdict, &findings);
     record.ledger = ledger.head()?.map(|head| (head.seq, head.hash));
     let kept = evidence::keep(world, tier, ledger, &id, record, &mut findings)?;

@@ -49,6 +49,7 @@ pub fn restore(world: &World, request: &RestoreRequest) -> Result<RestoreReport>
         object: &object,
         detail: Detail::from([("at".to_owned(), json!(request.at.to_string()))]),
         access: Access::Write,
+        changes_nothing: matches!(request.to, Destination::Folder(_)),
     };
     let body = |session: &mut Session<'_>, tier: &OpenTier| execute(session, tier, &asked);
     within(world, &opening, body, |report: &mut RestoreReport, warnings| {
