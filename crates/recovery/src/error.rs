@@ -6,6 +6,7 @@ use lifeboat_model::exit::Exit;
 use lifeboat_model::recipe::{PointError, RecipeError};
 use lifeboat_vault::{StoreError, StoreErrorKind};
 
+use crate::catalog;
 use crate::ports::{EngineError, SourceError};
 use crate::seal::SealError;
 use crate::state::StateError;
@@ -293,7 +294,7 @@ impl Error {
             Error::Seal(SealError::BadIdentity | SealError::NoIdentity) => Exit::Usage,
             Error::Source(SourceError::Vault(error)) => vault_exit(error),
             Error::Engine(EngineError::Refused { .. }) => Exit::Refused,
-            Error::Catalog(error) if busy(error) => Exit::Locked,
+            Error::Catalog(error) if catalog::is_busy(error) => Exit::Locked,
             Error::Cancelled => Exit::Interrupted,
             _ => Exit::Failed,
         }
@@ -354,7 +355,7 @@ impl Error {
                     .to_owned()
             }
             Error::Diverged { .. } => "run `lifeboat audit verify`".to_owned(),
-            Error::Catalog(error) => return catalog_hint(error),
+            Error::Catalog(error) => return catalog::hint(error),
             Error::Vault(error) => return vault_hint(error),
             Error::Store(error) => return store_hint(error),
             Error::State(error) => return state_hint(error),
@@ -417,37 +418,6 @@ fn seal_hint(error: &SealError) -> Option<String> {
         }
         _ => return None,
     })
-}
-
-fn busy(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode;
-    matches!(
-        error.sqlite_error_code(),
-        Some(
-            ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked
-                | ErrorCode::FileLockingProtocolFailed
-        )
-    )
-}
-
-fn catalog_hint(error: &rusqlite::Error) -> Option<String> {
-    use rusqlite::ErrorCode;
-    let hint = match error.sqlite_error_code()? {
-        _ if busy(error) => {
-            "wait until the other process is done; `catalog.db` in the state folder is in use"
-        }
-        ErrorCode::DiskFull => "free some space where the state folder is",
-        ErrorCode::PermissionDenied
-        | ErrorCode::ReadOnly
-        | ErrorCode::CannotOpen
-        | ErrorCode::AuthorizationForStatementDenied => {
-            "check owner, mode and mount of the state folder and of `catalog.db` in it"
-        }
-        ErrorCode::SystemIoFailure => "check the disk that the state folder is on",
-        _ => return None,
-    };
-    Some(hint.to_owned())
 }
 
 fn state_hint(error: &StateError) -> Option<String> {

@@ -70,6 +70,37 @@ impl From<rusqlite::Error> for Unfit {
     }
 }
 
+/// True if another process uses the catalog now.
+pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::FileLockingProtocolFailed
+        )
+    )
+}
+
+/// What mends a catalog that cannot be used.
+pub(crate) fn hint(error: &rusqlite::Error) -> Option<String> {
+    let hint = match error.sqlite_error_code()? {
+        _ if is_busy(error) => {
+            "wait until the other process is done; `catalog.db` in the state folder is in use"
+        }
+        ErrorCode::DiskFull => "free some space where the state folder is",
+        ErrorCode::PermissionDenied
+        | ErrorCode::ReadOnly
+        | ErrorCode::CannotOpen
+        | ErrorCode::AuthorizationForStatementDenied => {
+            "check owner, mode and mount of the state folder and of `catalog.db` in it"
+        }
+        ErrorCode::SystemIoFailure => "check the disk that the state folder is on",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
 /// The catalog.
 pub struct Catalog {
     db: Connection,
