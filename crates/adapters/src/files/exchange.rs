@@ -165,7 +165,11 @@ impl Step {
         } else if live == new && old.is_none() {
             return renames.rename(&self.live, aside);
         } else if live == new && kept == old {
-            self.exchange(renames)?;
+            // Without an exchange the old state goes straight back: cut off, it is where it was.
+            if !renames.exchange(&self.kept, &self.live)? {
+                renames.rename(&self.live, &self.spare)?;
+                renames.rename(&self.kept, &self.live)?;
+            }
         } else {
             return Err(io::Error::other(format!(
                 "{} and {} are not what the swap left there",

@@ -94,9 +94,9 @@ impl InPlace for FilesInPlace {
         }
         let steps = self.plan(&staged, &keep_as.replace('/', "_"))?;
         sync_all(&staged).map_err(failed("make the copy durable"))?;
-        journal::write(&steps).map_err(failed("write down what is to be done"))?;
+        journal::write(&*self.renames, &steps).map_err(failed("write down what is to be done"))?;
         self.carry_out(&steps, &staged)?;
-        forget(&steps)?;
+        self.forget(&steps)?;
         Ok(steps.into_iter().map(|step| step.kept).filter(|kept| kept.exists()).collect())
     }
 
@@ -111,13 +111,13 @@ impl InPlace for FilesInPlace {
             let look = failed(format!("look at {}", root.live.display()));
             steps.push(step.undoing().map_err(look)?);
         }
-        journal::write(&steps).map_err(failed("write down what is to be done"))?;
+        journal::write(&*self.renames, &steps).map_err(failed("write down what is to be done"))?;
         self.take_back(&steps, &spares(&steps))?;
         for step in steps.iter().filter(|step| step.spare.exists()) {
             let (live, spare) = (step.live.display(), step.spare.display());
             self.monitor.note(&format!("the restored copy of {live} is kept in {spare}"));
         }
-        forget(&steps)
+        self.forget(&steps)
     }
 }
 
@@ -241,11 +241,16 @@ impl FilesInPlace {
         Ok(())
     }
 
+    fn forget(&self, steps: &[Step]) -> Result<(), EngineError> {
+        journal::remove(&*self.renames, steps)
+            .map_err(failed("remove the note of what was to be done"))
+    }
+
     /// All steps or none.
     fn carry_out(&self, steps: &[Step], staged: &[PathBuf]) -> Result<(), EngineError> {
         let back = |done: usize| {
             self.take_back(&steps[..done], &staged[..done])?;
-            forget(steps)
+            self.forget(steps)
         };
         for (at, (step, staged)) in steps.iter().zip(staged).enumerate() {
             if let Err(error) = step.forward(&*self.renames, staged) {
@@ -274,8 +279,45 @@ impl FilesInPlace {
         Ok(())
     }
 
-    /// After a swap that was cut off the former state is put back, unless all was done.
+    /// What a swap that was cut off has left half done, in words. Changes nothing.
+    pub fn unsettled(&self) -> Option<String> {
+        let left = |root: &&Target| journal::path(&root.live).symlink_metadata().is_ok();
+        let root = self.roots.iter().find(left)?;
+        Some(format!("a restore in place of {} was cut off", root.live.display()))
+    }
+
+    /// Settles it, if nobody writes, and says what was done; if somebody does, an error unless one
+    /// state is whole.
+    pub fn tidy(&self) -> Result<Vec<String>, EngineError> {
+        let Some(left) = self.unsettled() else { return Ok(Vec::new()) };
+        match prove_stopped(&self.live()) {
+            Ok(()) => self.settled(),
+            Err(error) if self.is_whole()? => {
+                Ok(vec![format!("{left}; what it left is removed once nobody writes ({error})")])
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_whole(&self) -> Result<bool, EngineError> {
+        let whole = |whole: bool, root: &Target| {
+            let steps = journal::read(&root.live)?;
+            Ok(whole && steps.as_deref().map_or(Ok(true), journal::is_whole)?)
+        };
+        let whole = self.roots.iter().try_fold(true, whole);
+        whole.map_err(failed("read the note of what was to be done"))
+    }
+
     fn settle(&self) -> Result<(), EngineError> {
+        for line in self.settled()? {
+            self.monitor.note(&line);
+        }
+        Ok(())
+    }
+
+    /// After a swap that was cut off the former state is put back, unless all was done.
+    fn settled(&self) -> Result<Vec<String>, EngineError> {
+        let mut said = Vec::new();
         for root in &self.roots {
             let path = journal::path(&root.live);
             let read = journal::read(&root.live);
@@ -293,10 +335,10 @@ impl FilesInPlace {
                 self.take_back(&steps, &spares(&steps))?;
                 "was undone; the former state is in place"
             };
-            forget(&steps)?;
-            self.monitor.note(&format!("a swap of {live} that was cut off {found}"));
+            self.forget(&steps)?;
+            said.push(format!("a swap of {live} that was cut off {found}"));
         }
-        Ok(())
+        Ok(said)
     }
 
     /// `tail`, or with a number, so that no root has anything of those names yet.
@@ -321,10 +363,6 @@ fn rules(roots: &[Target], include: &[String], exclude: &[String]) -> Result<Rul
 
 fn spares(steps: &[Step]) -> Vec<PathBuf> {
     steps.iter().map(|step| step.spare.clone()).collect()
-}
-
-fn forget(steps: &[Step]) -> Result<(), EngineError> {
-    journal::remove(steps).map_err(failed("remove the note of what was to be done"))
 }
 
 /// A live tree and where it stands in a snapshot.

@@ -6,12 +6,13 @@
 //! captures half a state. Paths are in hexadecimal, for they may hold any byte.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::exchange::{Entry, Step, folder, is_mount_point};
+use super::renames::Renames;
 
 /// How the name of a journal ends.
 const SUFFIX: &str = ".lifeboat-swap";
@@ -38,27 +39,23 @@ fn named(live: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Writes the journal of all steps beside each root; durable when it returns.
-pub(super) fn write(steps: &[Step]) -> io::Result<()> {
+pub(super) fn write(renames: &dyn Renames, steps: &[Step]) -> io::Result<()> {
     let body = encode(steps);
     for step in steps {
         let (unfinished, path) = (named(&step.live, ".lifeboat-partial-swap"), path(&step.live));
         fs::create_dir_all(folder(&path))?;
-        let mut file = File::create(&unfinished)?;
-        file.write_all(body.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &path)?;
-        File::open(folder(&path))?.sync_all()?;
+        renames.write_down(&unfinished, &path, body.as_bytes())?;
     }
     Ok(())
 }
 
 /// Removes the journals of these steps.
-pub(super) fn remove(steps: &[Step]) -> io::Result<()> {
+pub(super) fn remove(renames: &dyn Renames, steps: &[Step]) -> io::Result<()> {
     for step in steps {
         let path = path(&step.live);
-        match fs::remove_file(&path) {
+        match renames.strike_out(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            other => other.and_then(|()| File::open(folder(&path))?.sync_all())?,
+            other => other.and_then(|()| renames.sync(folder(&path)))?,
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! The file system's part in a swap, one call a step, so that a test can let each of them fail.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -15,6 +15,19 @@ pub trait Renames: Send {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync(&self, folder: &Path) -> io::Result<()>;
+    /// Makes the small file `path`, by way of `unfinished` in the same folder: whole and durable, or
+    /// not there under its name.
+    fn write_down(&self, unfinished: &Path, path: &Path, body: &[u8]) -> io::Result<()> {
+        let mut file = File::create(unfinished)?;
+        file.write_all(body)?;
+        file.sync_all()?;
+        fs::rename(unfinished, path)?;
+        self.sync(path.parent().unwrap_or(Path::new("/")))
+    }
+    /// Removes a small file.
+    fn strike_out(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
 }
 
 /// The file system itself.

@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lifeboat_model::manifest::{Content, FORMAT, FilesContent, FilesRoot, Manifest};
-use lifeboat_recovery::ports::{Capture, CaptureContext, Source, SourceError};
-use lifeboat_vault::{BackupSession, Filter, Root, WalkSpec};
+use lifeboat_recovery::ports::{Capture, CaptureContext, EngineError, Source, SourceError};
+use lifeboat_vault::{BackupSession, Filter, NoMonitor, Root, WalkSpec};
 
-use super::in_place::resolve;
-use super::journal;
+use super::in_place::FilesInPlace;
 use super::rules::Rules;
 
 /// A component of files.
@@ -60,27 +59,32 @@ impl FilesSource {
         Ok(roots)
     }
 
-    /// Refuses to read what a restore in place that was cut off left half swapped.
-    fn refuse_half(&self) -> Result<(), SourceError> {
-        for (named, _) in &self.options.roots {
-            let live = resolve(named);
-            let half = journal::read(&live)
-                .and_then(|steps| Ok(!steps.as_deref().map_or(Ok(true), journal::is_whole)?))
-                .map_err(|error| unreadable(&journal::path(&live), error))?;
-            if half {
-                return Err(SourceError::Unfit {
-                    what: format!(
-                        "a restore in place of {} was cut off between the former state and the \
-                         restored one",
-                        named.display()
-                    ),
-                    hint: format!(
-                        "run `lifeboat restore … --in-place` for {} once more: it first puts the \
-                         former state back",
-                        self.options.component
-                    ),
-                });
-            }
+    /// Settles what a restore in place that was cut off left half swapped, or refuses to read it.
+    fn settle(&self, context: &CaptureContext<'_>) -> Result<(), SourceError> {
+        let unfit = |error: EngineError| SourceError::Unfit {
+            what: format!(
+                "a restore in place was cut off between the former state and the restored one, \
+                 and the former one cannot be put back: {error}"
+            ),
+            hint: format!(
+                "stop the application, then run the same command again, or `lifeboat restore … \
+                 --in-place` for {}",
+                self.options.component
+            ),
+        };
+        let roots: Vec<_> = self
+            .options
+            .roots
+            .iter()
+            .map(|(source, tree)| recorded(&Root { source: source.clone(), tree: tree.clone() }))
+            .collect();
+        let (include, exclude) = (&self.options.include, &self.options.exclude);
+        let live = FilesInPlace::new(&roots, Arc::new(NoMonitor))
+            .and_then(|live| live.leaving_out(include, exclude));
+        // Roots that can never be replaced have nothing to be settled.
+        let Ok(live) = live else { return Ok(()) };
+        for line in live.tidy().map_err(unfit)? {
+            context.monitor.note(&line);
         }
         Ok(())
     }
@@ -111,7 +115,7 @@ impl Source for FilesSource {
         context: &CaptureContext<'_>,
     ) -> Result<Capture, SourceError> {
         let started = context.clock.wall();
-        self.refuse_half()?;
+        self.settle(context)?;
         let roots = self.roots(context)?;
         let rules = Arc::new(self.rules(&roots)?);
         let walked = session.add_paths(&WalkSpec {

@@ -21,8 +21,9 @@ use crate::nobody;
 
 /// A live application with two roots and a restored copy of both.
 struct Scene {
-    guard: TempDir,
+    base: PathBuf,
     roots: Vec<FilesRoot>,
+    _guard: Option<TempDir>,
 }
 
 const ROOTS: [&str; 2] = ["data/media", "etc"];
@@ -35,16 +36,20 @@ impl Scene {
             fill(&base.join("live").join(tree), "old");
             fill(&base.join("staging/copy").join(tree), "new");
         }
+        Scene { _guard: Some(guard), ..Scene::at(&base) }
+    }
+
+    /// The scene that somebody else made.
+    fn at(base: &Path) -> Scene {
         let root = |tree: &str| FilesRoot {
             source: base.join("live").join(tree).to_str().unwrap().to_owned(),
             tree: format!("/{tree}"),
         };
-        let roots = ROOTS.map(root).to_vec();
-        Scene { guard, roots }
+        Scene { base: base.to_owned(), roots: ROOTS.map(root).to_vec(), _guard: None }
     }
 
     fn base(&self) -> PathBuf {
-        self.guard.path().canonicalize().unwrap()
+        self.base.clone()
     }
 
     fn live(&self, tree: &str) -> PathBuf {
@@ -666,9 +671,148 @@ fn half_a_swap_is_not_captured() {
     let dead = in_place(Box::new(Dead(AtomicUsize::new(2))));
     let error = dead.swap(&kit.app("copy"), &taken.manifest, "T").unwrap_err();
     assert!(matches!(error, EngineError::Failed { .. }), "{error}");
+    assert!(in_place(Box::new(FileSystem)).unsettled().is_some());
+    let writing = File::options().append(true).open(kit.app("two/a")).unwrap();
     let error = kit.capture(kit.options(&["two"])).map(|_| ()).unwrap_err();
     assert!(matches!(error, lifeboat_recovery::ports::SourceError::Unfit { .. }), "{error}");
-    in_place(Box::new(FileSystem)).writers().unwrap();
+    drop(writing);
+    // With nobody writing the backup itself puts the former state back first.
     kit.capture(kit.options(&["one", "two"])).map(|_| ()).unwrap();
+    assert!(in_place(Box::new(FileSystem)).unsettled().is_none());
     assert!(["one", "two"].iter().all(|root| says(&kit.app(root), "old")));
+}
+
+/// Ends this process, by the signal that nothing can catch, before the n-th change, notes and syncs
+/// included.
+struct Killing(AtomicUsize, bool);
+
+impl Killing {
+    fn step(&self) {
+        use rustix::process::{Signal, getpid, kill_process};
+        if self.0.fetch_sub(1, Ordering::SeqCst) == 0 {
+            kill_process(getpid(), Signal::KILL).unwrap();
+        }
+    }
+}
+
+impl Renames for Killing {
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<bool> {
+        self.step();
+        if self.1 { FileSystem.exchange(one, other) } else { Ok(false) }
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step();
+        FileSystem.rename(from, to)
+    }
+    fn sync(&self, folder: &Path) -> io::Result<()> {
+        self.step();
+        FileSystem.sync(folder)
+    }
+    fn write_down(&self, unfinished: &Path, path: &Path, body: &[u8]) -> io::Result<()> {
+        self.step();
+        FileSystem.write_down(unfinished, path, body)
+    }
+    fn strike_out(&self, path: &Path) -> io::Result<()> {
+        self.step();
+        FileSystem.strike_out(path)
+    }
+}
+
+const KILLED: &str = "LIFEBOAT_TEST_KILLED_AT";
+const EXCLUDE: &str = "*.tmp";
+
+/// The part of the test that is killed: `swap|undo`, whether names can be exchanged, the step and
+/// the scene, in one variable.
+#[allow(clippy::disallowed_methods)] // How a test talks to itself in a child process.
+fn victim() -> Option<String> {
+    std::env::var(KILLED).ok()
+}
+
+fn be_killed(order: &str) {
+    let words: Vec<&str> = order.splitn(4, ' ').collect();
+    let [act, exchanges, step, base] = words[..] else { panic!("{order}") };
+    let scene = Scene::at(Path::new(base));
+    let killing = Killing(AtomicUsize::new(step.parse().unwrap()), exchanges == "true");
+    let in_place = scene.with(Box::new(killing)).leaving_out(&[], &[EXCLUDE.to_owned()]).unwrap();
+    if act == "swap" {
+        in_place.swap(&scene.copy(), &scene.manifest(), "T").unwrap();
+    } else {
+        in_place.undo(&ROOTS.map(|root| kept(&scene, root))).unwrap();
+    }
+}
+
+fn kept(scene: &Scene, root: &str) -> PathBuf {
+    let live = scene.live(root);
+    live.with_file_name(format!("{}.before-T", live.file_name().unwrap().to_str().unwrap()))
+}
+
+/// True if the process got through before the n-th change.
+fn run_victim(name: &str, act: &str, exchanges: bool, step: usize, scene: &Scene) -> bool {
+    let order = format!("{act} {exchanges} {step} {}", scene.base().display());
+    let done = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(KILLED, order)
+        .output()
+        .unwrap();
+    let killed = std::os::unix::process::ExitStatusExt::signal(&done.status) == Some(9);
+    assert!(killed || done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    done.status.success()
+}
+
+/// Whatever the step: the former state or the restored one, whole, in all roots; the other one is
+/// kept; what captures leave out is with the live one; and the next call can go on.
+fn sweep_with_kills(name: &str, act: &str, exchanges: bool) {
+    for step in 0..100 {
+        let scene = Scene::new();
+        let mine = ["data/media/sub/x.tmp", "etc/y.tmp"];
+        mine.iter().for_each(|path| fs::write(scene.live(path), "mine").unwrap());
+        let whole = || scene.in_place().leaving_out(&[], &[EXCLUDE.to_owned()]).unwrap();
+        if act == "undo" {
+            whole().swap(&scene.copy(), &scene.manifest(), "T").unwrap();
+        }
+        let through = run_victim(name, act, exchanges, step, &scene);
+        fs::remove_dir_all(scene.base().join("staging")).unwrap();
+        whole().tidy().unwrap();
+        let at = || format!("step {step}: {:#?}", scene.state());
+        assert!(whole().unsettled().is_none(), "{}", at());
+        let what = if says(&scene.live("etc"), "old") { "old" } else { "new" };
+        assert!(ROOTS.iter().all(|root| says(&scene.live(root), what)), "{}", at());
+        assert!(mine.iter().all(|path| scene.live(path).exists()), "{}", at());
+        let state = scene.state();
+        assert!(!state.keys().any(|path| path.contains("lifeboat-")), "{}", at());
+        assert_eq!(state.keys().filter(|path| path.ends_with(".tmp")).count(), 2, "{}", at());
+        if what == "new" {
+            assert!(ROOTS.iter().all(|root| says(&kept(&scene, root), "old")), "{}", at());
+            whole().undo(&ROOTS.map(|root| kept(&scene, root))).unwrap();
+            assert!(ROOTS.iter().all(|root| says(&scene.live(root), "old")), "{}", at());
+        } else if act == "undo" {
+            let undone =
+                |root: &&str| PathBuf::from(format!("{}.undone-T", scene.live(root).display()));
+            assert!(ROOTS.iter().all(|root| says(&undone(&root), "new")), "{}", at());
+        }
+        if through {
+            assert_eq!(what, if act == "swap" { "new" } else { "old" });
+            assert!(step > 15, "only {step} steps");
+            return;
+        }
+    }
+    panic!("it never succeeds");
+}
+
+#[test]
+fn a_process_killed_at_any_step_of_a_swap_loses_nothing() {
+    let name = "files_in_place::a_process_killed_at_any_step_of_a_swap_loses_nothing";
+    match victim() {
+        Some(order) => be_killed(&order),
+        None => [true, false].iter().for_each(|it| sweep_with_kills(name, "swap", *it)),
+    }
+}
+
+#[test]
+fn a_process_killed_at_any_step_of_an_undo_loses_nothing() {
+    let name = "files_in_place::a_process_killed_at_any_step_of_an_undo_loses_nothing";
+    match victim() {
+        Some(order) => be_killed(&order),
+        None => [true, false].iter().for_each(|it| sweep_with_kills(name, "undo", *it)),
+    }
 }
