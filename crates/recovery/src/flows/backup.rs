@@ -8,7 +8,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use lifeboat_model::manifest;
 use lifeboat_model::recipe::{self, BackupItem, BackupRecipe};
-use lifeboat_vault::{BackupOptions, BackupSummary, FileMeta, Id, SnapshotMeta};
+use lifeboat_vault::{BackupOptions, BackupSummary, FileMeta, Id, SnapshotMeta, Stage};
 use serde_json::json;
 
 use super::verify::prove_new;
@@ -228,7 +228,9 @@ fn save<'a>(
     rows: &[SnapshotRow],
 ) -> Result<Saved<'a>> {
     world.stop_if_cancelled()?;
-    let parent = parent_of(rows, &item.component).and_then(|row| row.id.parse::<Id>().ok());
+    let known = parent_of(rows, &item.component);
+    announce(world, item, known);
+    let parent = known.and_then(|row| row.id.parse::<Id>().ok());
     let options = BackupOptions { parent, ..BackupOptions::default() };
     let mut source = (world.adapters.source)(&item.component)?;
     let mut session = tier.vault.backup(options)?;
@@ -256,6 +258,14 @@ fn save<'a>(
     let parent = parent.map(|id| id.to_string());
     let vault = tier.vault.repository_id().to_owned();
     Ok(Saved { item, recipe, vault, parent, time, capture, summary, problems })
+}
+
+/// A file tree does not know its size before it was walked: about as much as the last time. A
+/// database tells it itself.
+fn announce(world: &World, item: &BackupItem, known: Option<&SnapshotRow>) {
+    if let Some(bytes) = known.and_then(|row| row.bytes).filter(|_| item.kind == "files") {
+        world.monitor.total(Stage::Backup, bytes, known.and_then(|row| row.files).unwrap_or(0));
+    }
 }
 
 impl Saved<'_> {

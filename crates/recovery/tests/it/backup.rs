@@ -49,6 +49,48 @@ fn a_run_gives_every_component_a_snapshot_of_one_run() {
     assert!(log.entries.iter().all(|e| e.operator == "olga" && e.shipped));
 }
 
+/// Totals that were announced, bytes.
+#[derive(Default)]
+struct Totals(std::sync::Mutex<Vec<u64>>);
+
+impl lifeboat_vault::Monitor for Totals {
+    fn total(&self, stage: lifeboat_vault::Stage, bytes: u64, _: u64) {
+        assert_eq!(stage, lifeboat_vault::Stage::Backup);
+        self.0.lock().unwrap().push(bytes);
+    }
+    fn advance(&self, _: lifeboat_vault::Stage, _: u64, _: u64) {}
+    fn note(&self, _: &str) {}
+}
+
+/// The time left needs a total: files are expected to be as many bytes as the last time.
+#[test]
+fn files_announce_the_size_of_their_parent() {
+    let (b, tier) = (bench(), bench().tier());
+    let announced = || {
+        let totals = Arc::new(Totals::default());
+        let mut world = b.world(&tier);
+        world.monitor = totals.clone();
+        let report = backup(&world, &all()).unwrap();
+        (report, std::mem::take(&mut *totals.0.lock().unwrap()))
+    };
+    let (first, nothing_known) = announced();
+    assert_eq!(nothing_known, Vec::<u64>::new());
+    b.pass(60);
+    let expected: Vec<u64> = first.components.iter().map(|c| listed_bytes(&b, &tier, c)).collect();
+    assert!(expected.len() == 2 && expected.iter().all(|bytes| *bytes > 0));
+    assert_eq!(announced().1, expected);
+}
+
+fn listed_bytes(
+    b: &Bench,
+    tier: &Arc<impl Backing + 'static>,
+    saved: &lifeboat_recovery::report::ComponentBackup,
+) -> u64 {
+    let listed = list(&b.world(tier), &ListRequest::default()).unwrap();
+    let row = listed.snapshots.iter().find(|s| Some(&s.snapshot) == saved.snapshot.as_ref());
+    row.unwrap().bytes.unwrap()
+}
+
 #[test]
 fn the_second_run_takes_the_first_as_parent() {
     let (b, tier) = (bench(), bench().tier());
