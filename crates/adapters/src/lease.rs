@@ -4,11 +4,29 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 /// `F_SETSIG` of Linux's `fcntl.h`: which signal tells the holder of a lease that it is wanted.
 const F_SETSIG: i32 = 10;
+
+/// The same of a name, which is not followed if it is a link. What is not there has no writer; what
+/// may not be read cannot be told of.
+pub(crate) fn path_has_writer(path: &Path) -> io::Result<Option<bool>> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOATIME;
+    let open = |flags: OFlags| {
+        File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+    };
+    // Only the owner may ask not to change the time of access.
+    match open(flags).or_else(|_| open(flags.difference(OFlags::NOATIME))) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Some(false)),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        other => has_writer(&other?),
+    }
+}
 
 /// `None` where it cannot be told: the file system has no leases (NFS, some FUSE ones), or the file
 /// belongs to somebody else and this process may not take a lease on it.
@@ -16,7 +34,7 @@ const F_SETSIG: i32 = 10;
 /// `file` must be open for reading only. The lease is given back at once; whoever opens the file
 /// for writing in that moment waits for it, and is not refused.
 #[allow(unsafe_code)] // No safe wrapper has leases.
-pub(super) fn has_writer(file: &File) -> io::Result<Option<bool>> {
+fn has_writer(file: &File) -> io::Result<Option<bool>> {
     let fd = file.as_raw_fd();
     // SAFETY: both calls take an open descriptor, which `file` keeps open, and a plain number; they
     // touch no memory of ours. SIGURG, which is ignored unless somebody asks for it, replaces the

@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod disk;
 pub mod files;
+mod lease;
 pub mod runner;
 pub mod sqlite;
 pub mod store;

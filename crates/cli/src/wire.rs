@@ -150,6 +150,10 @@ fn adapters(file: &PlanFile, clock: &Arc<dyn Clock>, monitor: &Arc<dyn Monitor>)
     let live = Arc::new(Live::of(file));
     let (for_place, clock, monitor) = (Arc::clone(&live), Arc::clone(clock), Arc::clone(monitor));
     Adapters {
+        unsettled: {
+            let live = Arc::clone(&live);
+            Arc::new(move |name| live.unsettled(name))
+        },
         source: Arc::new(move |name| live.source(name)),
         engine: Arc::new(move |_, manifest, vault, snapshot| {
             let engine: Box<dyn Engine> = match &manifest.content {
@@ -229,6 +233,22 @@ impl Live {
             other => {
                 Err(unfit(format!("components of kind {} come in a later version", other.key())))
             }
+        }
+    }
+
+    /// What a restore in place that was cut off has left. What cannot be swapped has nothing.
+    fn unsettled(&self, name: &str) -> Option<String> {
+        let monitor = Arc::new(lifeboat_vault::NoMonitor);
+        match &self.plan.component.get(name)?.kind {
+            Kind::Files(files) => {
+                let record = |(source, tree): &(PathBuf, PathBuf)| FilesRoot {
+                    source: source.to_string_lossy().into_owned(),
+                    tree: tree.to_string_lossy().into_owned(),
+                };
+                let roots: Vec<_> = self.files(name, files).roots.iter().map(record).collect();
+                FilesInPlace::new(&roots, monitor).ok()?.unsettled()
+            }
+            _ => SqliteInPlace::new(&self.database(name)?, monitor).ok()?.unsettled(),
         }
     }
 

@@ -77,6 +77,9 @@ pub type MakeEngine = dyn Fn(&str, &Manifest, &Vault, &Snapshot) -> Result<Box<d
 pub type MakeInPlace =
     dyn Fn(&str, &Manifest) -> Result<Box<dyn InPlace>, EngineError> + Send + Sync;
 
+/// Looks for what a swap that was cut off has left.
+pub type Unsettled = dyn Fn(&str) -> Option<String> + Send + Sync;
+
 /// The adapters by component name.
 #[derive(Clone)]
 pub struct Adapters {
@@ -86,6 +89,8 @@ pub struct Adapters {
     pub engine: Arc<MakeEngine>,
     /// Swaps live data; used by `restore --in-place` alone.
     pub in_place: Arc<MakeInPlace>,
+    /// What a swap that was cut off has left at a component's live data, in words; only looks.
+    pub unsettled: Arc<Unsettled>,
 }
 
 /// Everything that a flow needs.

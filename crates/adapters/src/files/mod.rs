@@ -11,7 +11,6 @@ mod exchange;
 mod holders;
 mod in_place;
 mod journal;
-mod lease;
 mod left_out;
 mod renames;
 mod rules;

@@ -1,20 +1,19 @@
 //! The proof that nobody writes to a file tree.
 //!
 //! Two witnesses: the processes that can be looked into, which gives names, and the kernel, asked
-//! of each file ([`lease`]), which sees everybody. Where the kernel cannot answer, the processes
+//! of each file ([`lease`](crate::lease)), which sees everybody. Where the kernel cannot answer, the processes
 //! must all have been looked into. It is a proof of one moment: what starts later is found by the
 //! same look after the swap.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use lifeboat_recovery::ports::{EngineError, WriterProof};
-use rustix::fs::OFlags;
 
 use super::holders::{self, Writers};
-use super::lease;
+use crate::lease;
 
 /// How many open files are named.
 const NAMED: usize = 10;
@@ -74,18 +73,7 @@ impl Look {
             self.found.push(format!("{who} has {} open for writing", path.display()));
             return Ok(());
         }
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOATIME;
-        let open = |flags: OFlags| {
-            File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)
-        };
-        // Only the owner may ask not to change the time of access.
-        let opened = open(flags).or_else(|_| open(flags.difference(OFlags::NOATIME)));
-        let answer = match opened {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => None,
-            other => lease::has_writer(&other?)?,
-        };
-        match answer {
+        match lease::path_has_writer(path)? {
             Some(true) => {
                 let who = "a process that cannot be seen here";
                 self.found.push(format!("{who} has {} open for writing", path.display()));

@@ -176,8 +176,34 @@ pub(super) fn settle(moves: &dyn Moves, names: &Names) -> io::Result<Option<Stri
         put_back(moves, names, &keep)?;
         return Ok(Some("a swap that was cut off was undone; the former state is in place".into()));
     }
-    let live = identity(&names.live);
     let mut found = None;
+    for keep in second_names(names)? {
+        drop_kept(moves, names, &keep)?;
+        found = Some("what a swap that was cut off had prepared was removed".to_owned());
+    }
+    Ok(found)
+}
+
+/// What [`settle`] would put in order, in words. Changes nothing.
+pub(super) fn unsettled(names: &Names) -> io::Result<Option<String>> {
+    let live = names.live.display();
+    if let Some(keep) = names.diverted() {
+        return Ok(Some(format!(
+            "a restore in place of {live} was cut off: the former state is whole, and {live} leads \
+             to it in {}",
+            keep.display()
+        )));
+    }
+    let prepared = names.prepared().symlink_metadata().is_ok() || !second_names(names)?.is_empty();
+    Ok(prepared.then(|| {
+        format!("a restore in place of {live} was cut off: what it had prepared is still there")
+    }))
+}
+
+/// Folders that hold nothing, or second names of the live state.
+fn second_names(names: &Names) -> io::Result<Vec<PathBuf>> {
+    let live = identity(&names.live);
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(names.folder())? {
         let entry = entry?;
         if !names.is_kept(&entry.file_name()) || !entry.file_type()?.is_dir() {
@@ -186,8 +212,7 @@ pub(super) fn settle(moves: &dyn Moves, names: &Names) -> io::Result<Option<Stri
         let kept = identity(&names.kept(&entry.path(), ""));
         let empty = std::fs::read_dir(entry.path())?.next().is_none();
         if empty || (live.is_some() && kept == live) {
-            drop_kept(moves, names, &entry.path())?;
-            found = Some("what a swap that was cut off had prepared was removed".to_owned());
+            found.push(entry.path());
         }
     }
     Ok(found)

@@ -12,12 +12,21 @@ pub(super) fn identity(path: &Path) -> Option<Identity> {
     fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// Names and process ids of all other processes that have one of `files` open or mapped.
-///
-/// A process of the files' `owner` that may not be looked into is named too: it could be the one.
-/// Processes of other users that may not be looked into are not; an exclusive lock stands for them.
-pub(super) fn find(files: &[Identity], owner: u32) -> std::io::Result<Vec<String>> {
-    let mut holders = Vec::new();
+/// What a look through the processes found.
+#[derive(Debug, Default)]
+pub(super) struct Holders {
+    /// Names and process ids of those that have one of the files open or mapped.
+    pub names: Vec<String>,
+    /// True if not every process of this machine could be looked into: of the others only the
+    /// kernel knows.
+    pub blind: bool,
+}
+
+/// Looks for all other processes that have one of `files` open or mapped.
+pub(super) fn find(files: &[Identity]) -> std::io::Result<Holders> {
+    // With `hidepid` the processes of others are not even listed.
+    let blind = !rustix::process::geteuid().is_root();
+    let mut found = Holders { names: Vec::new(), blind };
     for entry in fs::read_dir("/proc")? {
         let entry = entry?;
         let name = entry.file_name();
@@ -27,15 +36,12 @@ pub(super) fn find(files: &[Identity], owner: u32) -> std::io::Result<Vec<String
         }
         let process = entry.path();
         match has_open(&process, files) {
-            Some(true) => holders.push(describe(&process, pid)),
+            Some(true) => found.names.push(describe(&process, pid)),
             Some(false) => {}
-            None if fs::metadata(&process).is_ok_and(|found| found.uid() == owner) => {
-                holders.push(format!("{}, which may not be looked into", describe(&process, pid)));
-            }
-            None => {}
+            None => found.blind = true,
         }
     }
-    Ok(holders)
+    Ok(found)
 }
 
 /// `None` if the process may not be looked into. One that ends meanwhile has nothing open.

@@ -6,9 +6,15 @@
 //! is read, rolled back or checkpointed. After the swap the processes are looked through once more:
 //! whoever opened the old file in between has been waiting for the lock, and would write into what
 //! is kept; then everything is put back.
+//!
+//! The lock alone proves nothing of somebody who has the file open and is idle, as in
+//! rollback-journal mode. As root the processes tell; otherwise those of other users cannot be looked
+//! into, and the kernel is asked by a lease ([`lease`]), which the owner of the file may. Where it
+//! cannot answer either, nothing is proven and the swap is refused.
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lifeboat_model::manifest::Manifest;
 use lifeboat_recovery::ports::{EngineError, InPlace, WriterProof};
 use lifeboat_vault::Monitor;
-use rustix::fs::FlockOperation;
+use lifeboat_vault::meta::{Handle, read_xattrs};
+use rustix::fs::{FlockOperation, XattrFlags};
 use rustix::io::Errno;
 
 use super::exchange::{self, COMPANIONS, Names};
@@ -24,6 +31,7 @@ use super::holders::{self, Identity, identity};
 use super::judge;
 use super::moves::{FileSystem, Moves};
 use super::open::{beside, size_of};
+use crate::lease;
 
 /// A live database that may be replaced.
 pub struct SqliteInPlace {
@@ -42,7 +50,11 @@ fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> EngineError {
 impl InPlace for SqliteInPlace {
     fn writers(&self) -> Result<WriterProof, EngineError> {
         let seen = self.holders()?;
-        Ok(if seen.is_empty() { WriterProof::Stopped } else { WriterProof::Running(seen) })
+        if !seen.is_empty() {
+            return Ok(WriterProof::Running(seen));
+        }
+        self.tell_remains();
+        Ok(WriterProof::Stopped)
     }
 
     fn staging_parent(&self) -> PathBuf {
@@ -58,7 +70,8 @@ impl InPlace for SqliteInPlace {
         let staged = self.fit(copy, manifest)?;
         self.prove()?;
         self.settle()?;
-        self.dress(&staged).map_err(failed("give the copy the database's owner and mode"))?;
+        self.dress(&staged)
+            .map_err(failed("give the copy the database's owner, mode and attributes"))?;
         let keep = self.names.unused("before", &keep_as.replace('/', "_"));
         let new = identity(&staged);
         let swapped = self.replace(&keep, &staged);
@@ -103,18 +116,42 @@ impl SqliteInPlace {
         Ok(SqliteInPlace { names: Names { live }, monitor, moves, held: Mutex::new(None) })
     }
 
+    /// What a swap that was cut off has left, in words. Changes nothing.
+    pub fn unsettled(&self) -> Option<String> {
+        exchange::unsettled(&self.names).ok().flatten()
+    }
+
+    /// Puts in order what a swap that was cut off has left, if nobody has the database open, and
+    /// says what was done or why it was not. Where it was not, the name still leads to a whole state.
+    pub fn tidy(&self) -> Option<String> {
+        let left = self.unsettled()?;
+        let why = match self.holders() {
+            Ok(seen) if seen.is_empty() => match exchange::settle(&*self.moves, &self.names) {
+                Ok(done) => {
+                    self.held().take();
+                    return Some(done.unwrap_or(left));
+                }
+                Err(error) => error.to_string(),
+            },
+            Ok(seen) => format!("{} has the database open", seen.join(", ")),
+            Err(error) => error.to_string(),
+        };
+        self.held().take();
+        Some(format!("{left}; it is put in order once nobody has the database open ({why})"))
+    }
+
     /// Who has the database or its log open; nobody and an exclusive lock, if the list is empty.
     /// The lock is kept until the swap.
     fn holders(&self) -> Result<Vec<String>, EngineError> {
         let mut held = self.held();
         held.take();
+        // Before the lock: it takes a descriptor of ours that could write, and closing any other
+        // one of the same file gives it back.
+        let told = self.ask_kernel(&self.files())?;
         let locked = self.lock();
-        let mut seen = self.look(&self.files())?;
+        let mut seen = self.look(&self.files(), &told)?;
         match locked {
-            Ok(lock) if seen.is_empty() => {
-                self.tell_remains();
-                *held = lock;
-            }
+            Ok(lock) if seen.is_empty() => *held = lock,
             Ok(_) => {}
             Err(Errno::AGAIN | Errno::ACCESS) if seen.is_empty() => {
                 seen.push("a process that cannot be seen here holds a lock and".to_owned());
@@ -129,10 +166,14 @@ impl SqliteInPlace {
 
     /// The steps, and a last look at who might have slipped in; the folder of the old state.
     fn replace(&self, keep: &Path, staged: &Path) -> Result<Vec<PathBuf>, EngineError> {
-        let old = self.files();
         exchange::replace(&*self.moves, &self.names, keep, staged)
             .map_err(failed("put the copy in place"))?;
-        let seen = self.look(&old)?;
+        // Of our own descriptor the kernel would say that it could write.
+        self.held().take();
+        let old: Vec<_> =
+            [""].iter().chain(&COMPANIONS).map(|it| self.names.kept(keep, it)).collect();
+        let told = self.ask_kernel(&old)?;
+        let seen = self.look(&old, &told)?;
         if !seen.is_empty() {
             return Err(running(&seen, "opened the database during the swap, which was undone"));
         }
@@ -227,14 +268,18 @@ impl SqliteInPlace {
         Ok(staged)
     }
 
-    /// Gives the copy the live database's owner and mode, and makes its bytes durable.
+    /// Gives the copy the live database's owner, mode and attributes (its access list among them),
+    /// and makes it durable. Where there is no live database the snapshot's stay.
     fn dress(&self, staged: &Path) -> io::Result<()> {
-        if let Ok(live) = fs::metadata(&self.names.live) {
+        let live = &self.names.live;
+        if let Ok(model) = fs::metadata(live) {
             let copy = fs::metadata(staged)?;
-            if (copy.uid(), copy.gid()) != (live.uid(), live.gid()) {
-                std::os::unix::fs::chown(staged, Some(live.uid()), Some(live.gid()))?;
+            if (copy.uid(), copy.gid()) != (model.uid(), model.gid()) {
+                std::os::unix::fs::chown(staged, Some(model.uid()), Some(model.gid()))?;
             }
-            fs::set_permissions(staged, live.permissions())?;
+            // After the owner, whose change drops some of them; the mode has the last word.
+            copy_attributes(live, staged)?;
+            fs::set_permissions(staged, model.permissions())?;
         }
         File::open(staged)?.sync_all()
     }
@@ -251,20 +296,48 @@ impl SqliteInPlace {
     }
 
     /// The live files, and those to which a swap under way has led their names.
-    fn files(&self) -> Vec<Identity> {
+    fn files(&self) -> Vec<PathBuf> {
         let names = &self.names;
-        let mut paths = vec![names.live.clone()];
-        paths.extend(COMPANIONS.map(|suffix| names.companion(suffix)));
-        if let Some(keep) = names.diverted() {
-            paths.extend(COMPANIONS.map(|suffix| names.kept(&keep, suffix)));
+        let mut paths: Vec<_> = COMPANIONS.iter().map(|it| names.companion(it)).collect();
+        match names.diverted() {
+            Some(keep) => {
+                paths.extend([""].iter().chain(&COMPANIONS).map(|it| names.kept(&keep, it)));
+            }
+            None => paths.push(names.live.clone()),
         }
-        paths.iter().filter_map(|path| identity(path)).collect()
+        paths
     }
 
-    fn look(&self, files: &[Identity]) -> Result<Vec<String>, EngineError> {
-        let owner = fs::metadata(&self.names.live).or_else(|_| fs::metadata(self.names.folder()));
-        let owner = owner.map_err(failed("look at the database"))?.uid();
-        holders::find(files, owner).map_err(failed("look through the processes"))
+    /// What the kernel says of writers, whoever they are.
+    fn ask_kernel(&self, files: &[PathBuf]) -> Result<Told, EngineError> {
+        let mut told = Told::default();
+        // The index of the log is no data, and open wherever the database is.
+        for file in files.iter().filter(|file| !file.as_os_str().as_bytes().ends_with(b"-shm")) {
+            match lease::path_has_writer(file).map_err(failed("ask for writers"))? {
+                Some(true) => told.writer = true,
+                Some(false) => {}
+                None => told.untold = Some(file.clone()),
+            }
+        }
+        Ok(told)
+    }
+
+    /// Who has one of the files open; nobody is said only if that is known.
+    fn look(&self, files: &[PathBuf], told: &Told) -> Result<Vec<String>, EngineError> {
+        let files: Vec<Identity> = files.iter().filter_map(|path| identity(path)).collect();
+        let found = holders::find(&files).map_err(failed("look through the processes"))?;
+        match &told.untold {
+            _ if !found.names.is_empty() => Ok(found.names),
+            _ if told.writer => Ok(vec!["a process that cannot be seen here".to_owned()]),
+            Some(file) if found.blind => Err(EngineError::Refused {
+                what: format!(
+                    "cannot tell whether another user's process has {} open",
+                    file.display()
+                ),
+                hint: "run the same command as root".to_owned(),
+            }),
+            _ => Ok(Vec::new()),
+        }
     }
 
     fn tell_remains(&self) {
@@ -283,11 +356,37 @@ impl SqliteInPlace {
     }
 }
 
+/// What the kernel said of some files.
+#[derive(Debug, Default)]
+struct Told {
+    /// Somebody has one of them open for writing.
+    writer: bool,
+    /// One of which it did not tell: it is somebody else's, or the file system has no leases.
+    untold: Option<PathBuf>,
+}
+
 fn running(seen: &[String], what: &str) -> EngineError {
     EngineError::Refused {
         what: format!("{} {what}", seen.join(", ")),
         hint: "stop the application, then run the same command again".to_owned(),
     }
+}
+
+/// Makes the extended attributes of `to` those of `from`.
+fn copy_attributes(from: &Path, to: &Path) -> io::Result<()> {
+    let named = |name: &str, error: Errno| {
+        let source = io::Error::from(error);
+        io::Error::new(source.kind(), format!("attribute {name}: {source}"))
+    };
+    let (wanted, found) = (read_xattrs(Handle::Path(from))?, read_xattrs(Handle::Path(to))?);
+    for extra in found.iter().filter(|it| wanted.iter().all(|other| other.name != it.name)) {
+        rustix::fs::removexattr(to, extra.name.as_str()).map_err(|e| named(&extra.name, e))?;
+    }
+    for attribute in wanted.iter().filter(|it| !found.contains(it)) {
+        let (name, value) = (attribute.name.as_str(), &attribute.value);
+        rustix::fs::setxattr(to, name, value, XattrFlags::empty()).map_err(|e| named(name, e))?;
+    }
+    Ok(())
 }
 
 /// What the folder of a kept state was called after.

@@ -2,17 +2,18 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use lifeboat_model::manifest::{Content, FORMAT, Manifest, SqliteContent};
 use lifeboat_recovery::ports::{Capture, CaptureContext, Source, SourceError};
-use lifeboat_vault::{BackupSession, Chunking, FileMeta, Stage};
+use lifeboat_vault::{BackupSession, Chunking, FileMeta, NoMonitor, Stage};
 
 use super::capture::{Captured, capture};
 use super::open::{self, size_of};
 use super::unchanged::{self, Look};
-use super::{CUT_LIMIT, CaptureError, LARGE_CUT, SMALL_CUT, SqliteOptions};
+use super::{CUT_LIMIT, CaptureError, LARGE_CUT, SMALL_CUT, SqliteInPlace, SqliteOptions};
 
 /// A live SQLite database.
 #[derive(Debug, Clone)]
@@ -35,6 +36,11 @@ impl Source for SqliteSource {
         session: &mut BackupSession,
         context: &CaptureContext<'_>,
     ) -> Result<Capture, SourceError> {
+        if let Ok(live) = SqliteInPlace::new(&self.options.path, Arc::new(NoMonitor))
+            && let Some(said) = live.tidy()
+        {
+            context.monitor.note(&said);
+        }
         let tree = Path::new("/").join(self.options.path.file_name().unwrap_or_default());
         let looked = context.clock.wall();
         let before = open::examine(&self.options.path).ok().as_ref().and_then(unchanged::look);

@@ -12,6 +12,7 @@ use lifeboat_adapters::sqlite::{FileSystem, Moves, SqliteInPlace};
 use lifeboat_model::manifest::Manifest;
 use lifeboat_recovery::ports::{EngineError, InPlace, WriterProof};
 
+use crate::nobody;
 use crate::sqlite_kit::{Bench, Notes, manifest, stock};
 use crate::sqlite_refused::Other;
 
@@ -448,4 +449,112 @@ fn a_kept_folder_is_never_overwritten_and_links_are_followed() {
         "the application's own link stays"
     );
     assert_eq!(count(&link), RESTORED);
+}
+
+/// What a killed swap or undo left is put in order by whoever looks next, not only by a restore; with
+/// somebody in the database it stays, whole, and is said.
+#[test]
+fn a_swap_that_was_cut_off_is_tidied_up() {
+    let act = |scene: &Scene, in_place: &SqliteInPlace| scene.swap(in_place).is_ok();
+    sweep(Hit::Kill, act, |scene, step| {
+        let found = scene.rows();
+        if scene.in_place().unsettled().is_some() {
+            let other = Other::open(&scene.live(), "SELECT count(*) FROM t;");
+            let said = scene.in_place().tidy().expect("said");
+            assert!(said.contains("sqlite3 (process "), "step {step}: {said}");
+            assert!(scene.in_place().unsettled().is_some(), "step {step}");
+            other.kill();
+            scene.in_place().tidy().expect("said");
+        }
+        assert!(scene.in_place().unsettled().is_none(), "step {step}: {:?}", scene.names());
+        assert!(scene.live().symlink_metadata().expect("file").is_file(), "step {step}");
+        assert!(!scene.names().iter().any(|name| name.contains("lifeboat")), "step {step}");
+        assert_eq!(scene.rows(), found, "step {step}");
+    });
+}
+
+/// The restored file takes the live one's owner, group, mode, access list and attributes.
+#[test]
+fn the_live_files_metadata_is_carried_over() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let acl: Vec<u8> = [
+        (1u16, 6u16, u32::MAX),
+        (2, 4, 1000),
+        (4, 0, u32::MAX),
+        (16, 4, u32::MAX),
+        (32, 0, u32::MAX),
+    ]
+    .iter()
+    .flat_map(|(tag, rights, id)| {
+        [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat()
+    })
+    .collect();
+    let acl = [&2u32.to_le_bytes()[..], &acl].concat();
+    let set = |path: &Path, name: &str, value: &[u8]| {
+        rustix::fs::setxattr(path, name, value, rustix::fs::XattrFlags::empty()).expect("set");
+    };
+    let get = |path: &Path, name: &str| {
+        let mut value = vec![0; 256];
+        let length = rustix::fs::getxattr(path, name, &mut value[..]).ok()?;
+        Some(value[..length].to_vec())
+    };
+    let scene = Scene::new();
+    let (live, copy) = (scene.live(), scene.staged().join("app.db"));
+    set(&copy, "user.snapshot", b"of the capture");
+    std::os::unix::fs::chown(&live, Some(1234), Some(4321)).expect("run as root");
+    std::fs::set_permissions(&live, std::fs::Permissions::from_mode(0o640)).expect("mode");
+    set(&live, "user.app", b"mine");
+    set(&live, "system.posix_acl_access", &acl);
+    scene.swap(&scene.in_place()).expect("swapped");
+    let placed = std::fs::metadata(&live).expect("file");
+    assert_eq!((placed.uid(), placed.gid(), placed.mode() & 0o777), (1234, 4321, 0o640));
+    assert_eq!(get(&live, "user.app").as_deref(), Some(&b"mine"[..]));
+    assert_eq!(get(&live, "system.posix_acl_access"), Some(acl));
+    assert_eq!(get(&live, "user.snapshot"), None);
+    // Where there is no live file the snapshot's metadata stays.
+    let scene = Scene::new();
+    set(&scene.staged().join("app.db"), "user.snapshot", b"of the capture");
+    std::fs::remove_file(scene.live()).expect("remove");
+    scene.swap(&scene.in_place()).expect("swapped");
+    assert_eq!(get(&scene.live(), "user.snapshot").as_deref(), Some(&b"of the capture"[..]));
+}
+
+/// An idle writer of a rollback-journal database holds no lock, and as another user's it cannot be
+/// looked into: the kernel knows of it, or nothing is proven.
+#[test]
+fn an_idle_writer_of_another_user_is_seen_or_the_swap_is_refused() {
+    let name = "sqlite_in_place::an_idle_writer_of_another_user_is_seen_or_the_swap_is_refused";
+    let names = ["quiet", "written", "foreign"];
+    if let Some(folder) = nobody::folder() {
+        let [quiet, written, foreign] = names.map(|name| {
+            let path = folder.join(name).join("app.db");
+            SqliteInPlace::new(&path, Arc::new(Notes::default())).expect("in place").writers()
+        });
+        assert_eq!(quiet.expect("proven"), WriterProof::Stopped);
+        let WriterProof::Running(who) = written.expect("looked") else { panic!("not seen") };
+        assert!(who[0].contains("cannot be seen"), "{who:?}");
+        let refused = foreign.expect_err("not proven");
+        let EngineError::Refused { what, hint } = &refused else { panic!("{refused:?}") };
+        assert!(what.contains("another user's process") && hint.contains("root"), "{refused:?}");
+        nobody::seen();
+        return;
+    }
+    use std::os::unix::fs::PermissionsExt;
+    let open = |path: &Path| std::fs::set_permissions(path, PermissionsExt::from_mode(0o777));
+    let folder = tempfile::tempdir_in("/var/tmp").expect("folder");
+    open(folder.path()).expect("mode");
+    for name in names {
+        let home = folder.path().join(name);
+        std::fs::create_dir(&home).expect("folder");
+        open(&home).expect("mode");
+        let database = home.join("app.db");
+        drop(
+            rusqlite::Connection::open(&database).expect("open").execute_batch("CREATE TABLE t(a)"),
+        );
+        open(&database).expect("mode");
+        let owner = if name == "foreign" { 0 } else { nobody::NOBODY };
+        std::os::unix::fs::chown(&database, Some(owner), Some(owner)).expect("owner");
+    }
+    let _idle = rusqlite::Connection::open(folder.path().join("written/app.db")).expect("open");
+    nobody::run(name, folder.path());
 }

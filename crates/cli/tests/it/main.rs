@@ -5,6 +5,7 @@
 mod bad_input;
 mod commands;
 mod demo;
+mod in_place;
 mod journey;
 mod kill;
 mod kit;

@@ -111,10 +111,13 @@ pub fn status(world: &World) -> Result<StatusReport> {
         .extend(world.other_tiers.iter().map(|tier| format!("tier {tier} is not carried out yet")));
     let left_out = super::point::left_out(world, &[]);
     findings.extend(left_out.iter().map(|why| format!("{why}: it is unprotected")));
-    let components: Vec<ComponentStatus> = super::point::components(world, &[])?
-        .iter()
-        .map(|name| component(world, name, &rows, &drills, start.wall))
-        .collect();
+    let names = super::point::components(world, &[])?;
+    findings.extend(names.iter().filter_map(|name| {
+        let left = (world.adapters.unsettled)(name)?;
+        Some(format!("{left}; the next `lifeboat backup {name}` puts it in order"))
+    }));
+    let components: Vec<ComponentStatus> =
+        names.iter().map(|name| component(world, name, &rows, &drills, start.wall)).collect();
     Ok(StatusReport {
         tier: world.tier_ref(),
         tier_error: seen.tier_error,

@@ -199,6 +199,7 @@ impl Bench {
         let app = self.app();
         Adapters {
             source: Arc::new(source),
+            unsettled: Arc::new(|_| None),
             engine: Arc::new(move |_, _, _, _| {
                 Ok(Box::new(FakeEngine(live.clone(), cancel.clone())))
             }),
