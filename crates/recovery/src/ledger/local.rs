@@ -234,15 +234,40 @@ impl Local {
             (Some(head), Some(Ok(entry))) if entry.seq == head.seq => {
                 (Some(head), entry.hash() != head.hash)
             }
-            // Written, and the process died before it acknowledged.
-            (Some(head), Some(Ok(entry)))
-                if entry.seq == head.seq + 1 && entry.prev == head.hash =>
-            {
-                (Some(entry.head(entry.key.unwrap_or(head.key))), false)
+            (Some(head), Some(Ok(entry))) if entry.seq > head.seq => {
+                // Written, and the process died before it acknowledged.
+                let end = self.following(&head)?.filter(|end| end.seq == entry.seq);
+                (Some(end.unwrap_or(head)), end.is_none())
             }
             (Some(head), Some(_)) => (Some(head), true),
             (None, Some(_)) => self.last_readable()?,
         })
+    }
+
+    /// Where the lines end that stand after `head` and follow it without a gap: several, where a
+    /// process died while it took them over from a tier.
+    fn following(&self, head: &Head) -> Result<Option<Head>> {
+        let (lines, _) = self.lines()?;
+        let mut end = None;
+        for entry in lines.iter().map(|line| Entry::read(line)) {
+            let before = end.unwrap_or(*head);
+            match entry {
+                Ok(entry) if end.is_none() && entry.seq < head.seq => {}
+                Ok(entry) if end.is_none() && entry.seq == head.seq => {
+                    if entry.hash() != head.hash {
+                        return Ok(None);
+                    }
+                    end = Some(*head);
+                }
+                Ok(entry) if entry.seq == before.seq + 1 && entry.prev == before.hash => {
+                    end = Some(entry.head(entry.key.unwrap_or(before.key)));
+                }
+                // A broken line before the head is the audit's.
+                Err(_) if end.is_none() => {}
+                _ => return Ok(None),
+            }
+        }
+        Ok(end)
     }
 
     /// Without an acknowledged head (its file was lost) the last readable line is the head.

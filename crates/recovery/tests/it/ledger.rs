@@ -272,6 +272,20 @@ fn an_entry_that_was_written_and_not_acknowledged_counts() {
     assert_eq!(audit(&b, &tier).verdict, Verdict::Pass);
 }
 
+/// Two processes in a row died between writing and acknowledging; and one died while it took
+/// several entries over from a tier.
+#[test]
+fn several_entries_that_were_not_acknowledged_count() {
+    let (b, tier) = three();
+    let head = b.state().join("ledger/shop-1.head");
+    let five: Entry = Entry::read(lines(&b)[4].as_bytes()).unwrap();
+    let key = Entry::read(lines(&b)[0].as_bytes()).unwrap().key.unwrap();
+    fs::write(&head, serde_json::to_vec(&five.head(key)).unwrap()).unwrap();
+    run(&b, &tier);
+    assert_eq!(lines(&b).len(), 9, "none was written a second time");
+    assert_eq!(audit(&b, &tier).verdict, Verdict::Pass);
+}
+
 #[test]
 fn a_lost_head_file_is_no_loss() {
     let (b, tier) = three();
