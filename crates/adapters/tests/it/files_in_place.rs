@@ -788,7 +788,7 @@ fn sweep_with_kills(name: &str, act: &str, exchanges: bool) {
         } else if act == "undo" {
             let undone =
                 |root: &&str| PathBuf::from(format!("{}.undone-T", scene.live(root).display()));
-            assert!(ROOTS.iter().all(|root| says(&undone(&root), "new")), "{}", at());
+            assert!(ROOTS.iter().all(|root| says(&undone(root), "new")), "{}", at());
         }
         if through {
             assert_eq!(what, if act == "swap" { "new" } else { "old" });

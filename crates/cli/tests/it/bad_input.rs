@@ -435,7 +435,7 @@ fn a_sparse_file_larger_than_the_disk() {
 
 #[test]
 fn a_hundred_thousand_files_in_one_folder() {
-    let app = App::new();
+    let app = App::in_memory();
     let folder = app.root.join("media/many");
     fs::create_dir(&folder).unwrap();
     for number in 0..100_000u32 {

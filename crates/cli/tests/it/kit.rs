@@ -67,7 +67,19 @@ impl Ran {
 impl App {
     /// A database of 500 orders in WAL mode, ten pictures, configuration; no plan yet.
     pub fn bare() -> App {
-        let dir = tempfile::tempdir().unwrap();
+        App::bare_in(tempfile::tempdir().unwrap())
+    }
+
+    /// [`App::new`] in memory, for very many files: on a disk the test would mostly remove them.
+    pub fn in_memory() -> App {
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        let app = App::bare_in(dir.unwrap());
+        app.write_plan(&app.plan_text());
+        app
+    }
+
+    fn bare_in(dir: TempDir) -> App {
         let root = dir.path().join("app");
         for below in ["data", "media/2026", "config"] {
             fs::create_dir_all(root.join(below)).unwrap();
