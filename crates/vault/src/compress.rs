@@ -76,6 +76,11 @@ pub fn decompress_bounded(frame: &[u8], limit: usize) -> Result<Vec<u8>, Decompr
     if content.len() > limit { Err(DecompressError::Length) } else { Ok(content) }
 }
 
+/// The content of a frame as a stream. A damaged frame is an error of reading.
+pub(crate) fn reader(frame: &[u8]) -> Result<impl Read, DecompressError> {
+    zstd::stream::read::Decoder::with_buffer(frame).map_err(|_| DecompressError::Damaged)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

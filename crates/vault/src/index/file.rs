@@ -92,13 +92,17 @@ impl IndexFile {
             serde_json::from_slice(json).map_err(|error| format!("not an index: {error}"))?;
         let blobs = file.packs.iter().flat_map(|pack| &pack.blobs);
         for blob in blobs {
-            let end = blob.offset.checked_add(blob.length);
-            if end.is_none() || (blob.length as usize) < crate::crypto::OVERHEAD {
+            if !is_possible(blob.offset, blob.length) {
                 return Err(format!("blob {} has an impossible place", blob.id));
             }
         }
         Ok(file)
     }
+}
+
+/// True if a sealed blob can have this place.
+pub(super) fn is_possible(offset: u32, length: u32) -> bool {
+    offset.checked_add(length).is_some() && length as usize >= crate::crypto::OVERHEAD
 }
 
 #[cfg(test)]

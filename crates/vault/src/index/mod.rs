@@ -3,15 +3,25 @@
 //! 48 bytes a blob in one sorted array for each kind, packs in a table of their own. A directory of
 //! start positions by the first bits of the id makes a look-up a few comparisons. Blobs of this run
 //! stand in a sharded map once an index object names them.
+//!
+//! Index objects are read by several threads, each in one pass from its stream, and appended to the
+//! common arrays one by one: beside these never more than an object a thread is in memory. What
+//! several objects say of one blob in one place is kept once. An object that a readable one
+//! replaces is left out, packs that are about to be deleted too.
 
 mod added;
 mod file;
+mod loading;
 mod table;
+mod usual;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use file::{IndexBlob, IndexFile, IndexPack};
+pub(crate) use loading::{Gathered, IndexPart};
+pub(crate) use usual::{Layout, read as read_usual};
 
 use self::added::Added;
 use self::table::{Entry, Table};
@@ -56,9 +66,28 @@ pub struct Index {
 #[derive(Debug, Default)]
 pub struct IndexBuilder {
     packs: Vec<Id>,
-    pack_numbers: HashMap<Id, u32>,
+    pack_numbers: HashMap<Id, u32, BuildHasherDefault<IdHasher>>,
     distrusted: Vec<u32>,
     entries: [Vec<Entry>; 2],
+}
+
+/// Takes eight bytes of an id for its hash: ids are hashes already.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last_chunk::<8>() {
+            self.0 ^= u64::from_le_bytes(*last);
+        }
+    }
+
+    // The length of an id, which is always the same.
+    fn write_usize(&mut self, _: usize) {}
 }
 
 fn slot(kind: BlobKind) -> usize {
@@ -82,14 +111,19 @@ impl IndexBuilder {
     pub fn add_pack(&mut self, pack: &Id, blobs: impl IntoIterator<Item = PackedBlob>) {
         let number = self.number(pack);
         for blob in blobs {
-            self.entries[slot(blob.kind)].push(Entry {
-                id: blob.id,
-                pack: number,
-                offset: blob.offset,
-                length: blob.length,
-                uncompressed_length: blob.uncompressed_length,
-            });
+            self.add_blob(number, &blob);
         }
+    }
+
+    #[inline]
+    fn add_blob(&mut self, pack: u32, blob: &PackedBlob) {
+        self.entries[slot(blob.kind)].push(Entry {
+            id: blob.id,
+            pack,
+            offset: blob.offset,
+            length: blob.length,
+            uncompressed_length: blob.uncompressed_length,
+        });
     }
 
     /// Adds a pack that no index object names; its blobs can be read but count as not stored.
@@ -113,25 +147,7 @@ impl IndexBuilder {
 
     /// Takes over what another builder collected.
     pub fn merge(&mut self, other: IndexBuilder) {
-        let numbers: Vec<u32> = other.packs.iter().map(|pack| self.number(pack)).collect();
-        self.distrusted.extend(other.distrusted.iter().map(|number| numbers[*number as usize]));
-        for (mine, theirs) in self.entries.iter_mut().zip(other.entries) {
-            mine.extend(theirs.into_iter().map(|mut entry| {
-                entry.pack = numbers[entry.pack as usize];
-                entry
-            }));
-        }
-    }
-
-    /// Sorts and closes the tables, on up to `threads` threads.
-    pub fn finish(self, threads: usize) -> Index {
-        let distrusted: Vec<AtomicBool> =
-            self.packs.iter().map(|_| AtomicBool::default()).collect();
-        for number in self.distrusted {
-            distrusted[number as usize].store(true, Ordering::Relaxed);
-        }
-        let tables = self.entries.map(|entries| Table::new(entries, threads));
-        Index { packs: self.packs, distrusted, tables, added: Added::default() }
+        self.absorb(other);
     }
 }
 
@@ -142,6 +158,17 @@ impl Default for Index {
 }
 
 impl Index {
+    fn new(packs: Vec<Id>, distrusted: &[u32], entries: [Vec<Entry>; 2], threads: usize) -> Self {
+        let mut packs = packs;
+        packs.shrink_to_fit();
+        let flags: Vec<AtomicBool> = packs.iter().map(|_| AtomicBool::default()).collect();
+        for number in distrusted {
+            flags[*number as usize].store(true, Ordering::Relaxed);
+        }
+        let tables = entries.map(|entries| Table::new(entries, threads));
+        Index { packs, distrusted: flags, tables, added: Added::default() }
+    }
+
     /// True if the blob is stored in a pack that an index object names.
     pub fn contains(&self, kind: BlobKind, id: &Id) -> bool {
         self.is_loaded(kind, id) || self.added.contains(kind, id)
@@ -290,5 +317,7 @@ impl<'a> ByPack<'a> {
     }
 }
 
+#[cfg(test)]
+mod frozen;
 #[cfg(test)]
 mod tests;

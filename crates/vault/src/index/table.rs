@@ -1,10 +1,14 @@
 //! A sorted array of entries with a directory by the first bits of the id.
 
+use std::cmp::Ordering;
+use std::sync::Mutex;
+
 use crate::id::Id;
 use crate::pack::{BlobKind, PackedBlob};
+use crate::sync::lock;
 
 /// One blob: 48 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub id: Id,
     pub pack: u32,
@@ -15,7 +19,23 @@ pub(super) struct Entry {
 
 const _: () = assert!(size_of::<Entry>() == 48);
 
+/// The first eight bytes: as good as all of the id nearly always, and compared in one step.
+fn prefix(id: &Id) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *id.as_bytes();
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn order_of_ids(left: &Id, right: &Id) -> Ordering {
+    prefix(left).cmp(&prefix(right)).then_with(|| left.cmp(right))
+}
+
 impl Entry {
+    fn order(&self, other: &Entry) -> Ordering {
+        let place =
+            |entry: &Entry| (entry.pack, entry.offset, entry.length, entry.uncompressed_length);
+        order_of_ids(&self.id, &other.id).then_with(|| place(self).cmp(&place(other)))
+    }
+
     pub fn packed(&self, kind: BlobKind) -> PackedBlob {
         PackedBlob {
             kind,
@@ -40,8 +60,8 @@ impl Table {
         sort(&mut entries, threads);
         entries.dedup();
         entries.shrink_to_fit();
-        // About eight entries a bucket, up to 2^20 buckets.
-        let bits = (entries.len() / 8 + 1).ilog2().min(20);
+        // Four to eight entries a bucket, up to 2^24 buckets: at most a byte an entry.
+        let bits = (entries.len() / 4 + 1).ilog2().min(24);
         let mut starts = vec![0u32; (1 << bits) + 1];
         for entry in &entries {
             starts[bucket(&entry.id, bits) + 1] += 1;
@@ -73,7 +93,7 @@ impl Table {
         let bucket = bucket(id, self.bits);
         let first = self.starts[bucket] as usize;
         let candidates = &self.entries[first..self.starts[bucket + 1] as usize];
-        first + candidates.partition_point(|entry| entry.id < *id)
+        first + candidates.partition_point(|entry| order_of_ids(&entry.id, id).is_lt())
     }
 }
 
@@ -83,18 +103,70 @@ fn bucket(id: &Id, bits: u32) -> usize {
     first.checked_shr(32 - bits).unwrap_or(0) as usize
 }
 
-/// Sorts on several threads by cutting at the median.
+/// Below this many entries comparing is as quick as distributing.
+const FEW: usize = 1 << 9;
+
+/// Sorts in place: ids are spread evenly, so that their first two bytes cut the entries into parts
+/// of even size. The parts of the first byte are shared out to the threads.
 fn sort(entries: &mut [Entry], threads: usize) {
-    const WORTH_A_THREAD: usize = 1 << 16;
-    if threads < 2 || entries.len() < WORTH_A_THREAD {
-        entries.sort_unstable();
+    if entries.len() < FEW {
+        entries.sort_unstable_by(Entry::order);
         return;
     }
-    let middle = entries.len() / 2;
-    entries.select_nth_unstable(middle);
-    let (low, high) = entries.split_at_mut(middle);
+    let parts = Mutex::new(distribute(entries, 0).into_iter());
+    let work = || {
+        loop {
+            // Not in the condition of the loop, where the lock would be held along.
+            let part = lock(&parts).next();
+            let Some(part) = part else { return };
+            if part.len() < FEW {
+                part.sort_unstable_by(Entry::order);
+            } else {
+                for small in distribute(part, 1) {
+                    small.sort_unstable_by(Entry::order);
+                }
+            }
+        }
+    };
     std::thread::scope(|scope| {
-        scope.spawn(|| sort(low, threads / 2));
-        sort(high, threads - threads / 2);
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
     });
+}
+
+/// Brings entries into the order of one byte of their ids (an "American flag" sort) and returns
+/// the parts that have it in common.
+fn distribute(entries: &mut [Entry], byte: usize) -> Vec<&mut [Entry]> {
+    let of = |entry: &Entry| usize::from(entry.id.as_bytes()[byte]);
+    let mut counts = [0usize; 256];
+    for entry in &*entries {
+        counts[of(entry)] += 1;
+    }
+    // Where the next entry of each value goes, and where its part ends.
+    let (mut next, mut ends) = ([0usize; 256], [0usize; 256]);
+    let mut sum = 0;
+    for value in 0..256 {
+        next[value] = sum;
+        sum += counts[value];
+        ends[value] = sum;
+    }
+    for value in 0..256 {
+        while next[value] < ends[value] {
+            let found = of(&entries[next[value]]);
+            if found != value {
+                entries.swap(next[value], next[found]);
+            }
+            next[found] += 1;
+        }
+    }
+    let mut parts = Vec::with_capacity(256);
+    let mut rest = entries;
+    for count in counts {
+        let (part, others) = rest.split_at_mut(count);
+        parts.push(part);
+        rest = others;
+    }
+    parts
 }

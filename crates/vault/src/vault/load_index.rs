@@ -1,16 +1,17 @@
 //! Loading the index, and making it up from pack headers where index objects are damaged or lost.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
 
 use super::Vault;
-use super::unpacked::{Folder, Stored};
+use super::unpacked::{self, Folder, Stored};
+use crate::compress;
 use crate::error::Result;
 use crate::flaw::{Flaw, ReadFailure};
 use crate::id::Id;
-use crate::index::{Index, IndexBuilder, IndexFile};
+use crate::index::{self, Gathered, Index, IndexBuilder, IndexFile, IndexPart, Layout};
 use crate::pack::{self, PackedBlob};
 use crate::parallel;
 use crate::sync::lock;
@@ -30,15 +31,6 @@ pub(crate) struct IndexState {
 
 /// A pack and the blobs in it.
 pub(crate) type NamedPack = (Id, Vec<PackedBlob>);
-
-/// What a readable index object gave.
-struct Part {
-    id: Id,
-    builder: IndexBuilder,
-    supersedes: Vec<Id>,
-    /// Packs that it says are about to be deleted.
-    doomed: Vec<Id>,
-}
 
 impl Vault {
     /// Loads the index now instead of at the first use.
@@ -152,35 +144,26 @@ impl Vault {
     fn read_index(&self, thorough: bool) -> Result<IndexState> {
         let stored = self.list(Folder::Index)?;
         let threads = parallel::threads();
-        let parts = parallel::map(&stored, threads, |object| {
+        let gathered = Mutex::new(Gathered::default());
+        let flaws = parallel::map(&stored, threads, |object| {
             self.stop_if_cancelled()?;
-            match self.read_part(&object.id) {
-                Ok(part) => Ok(Ok(part)),
-                Err(ReadFailure::Damaged(flaw)) => Ok(Err((object.id, flaw))),
+            match self.read_index_object(&object.id) {
+                Ok(part) => {
+                    lock(&gathered).add(object.id, part);
+                    Ok(None)
+                }
+                Err(ReadFailure::Damaged(flaw)) => Ok(Some((object.id, flaw))),
                 Err(ReadFailure::Store(error)) => Err(error),
             }
         })?;
-        let (mut good, mut damaged) = (Vec::new(), Vec::new());
-        for part in parts {
-            match part {
-                Ok(part) => good.push(part),
-                Err(damage) => damaged.push(damage),
-            }
-        }
+        let damaged: Vec<(Id, Flaw)> = flaws.into_iter().flatten().collect();
         for (id, flaw) in &damaged {
             self.note(&format!("index {} is damaged: {flaw}", id.short()));
         }
-        let superseded: HashSet<Id> =
-            good.iter().flat_map(|part| part.supersedes.clone()).collect();
-        let doomed: HashSet<Id> = good.iter().flat_map(|part| part.doomed.clone()).collect();
-        let mut builder = IndexBuilder::default();
-        for part in good {
-            if !superseded.contains(&part.id) {
-                builder.merge(part.builder);
-            }
-        }
+        let gathered = std::mem::take(&mut *lock(&gathered));
         // Damage to an object that a readable one replaces takes nothing away.
-        let lost = damaged.iter().any(|(id, _)| !superseded.contains(id)) || stored.is_empty();
+        let lost = damaged.iter().any(|(id, _)| !gathered.supersedes(id)) || stored.is_empty();
+        let (mut builder, doomed) = gathered.finish();
         let rebuilt = thorough || lost;
         let unlisted = match rebuilt {
             true => self.add_unlisted_packs(&mut builder, &doomed)?,
@@ -190,13 +173,24 @@ impl Vault {
         Ok(IndexState { index, objects: stored.len(), damaged, rebuilt, unlisted })
     }
 
-    fn read_part(&self, id: &Id) -> Result<Part, ReadFailure> {
-        let json = self.load_document(Folder::Index, id)?;
+    /// One index object. Its document is never whole in memory if it has the usual layout.
+    fn read_index_object(&self, id: &Id) -> Result<IndexPart, ReadFailure> {
+        let plain = self.load_plain(Folder::Index, id)?;
+        if let Some(frame) = unpacked::compressed(&plain) {
+            let decoder = compress::reader(frame).map_err(|error| Flaw::changed(error.to_string()));
+            // A damaged frame is found again and named below.
+            if let Ok(Layout::Usual { builder, supersedes }) =
+                index::read_usual(decoder?, unpacked::DOCUMENT_LIMIT as u64)
+            {
+                return Ok(IndexPart { builder, supersedes, doomed: Vec::new() });
+            }
+        }
+        let json = unpacked::decode(&plain).map_err(Flaw::changed)?;
         let file = IndexFile::parse(&json).map_err(Flaw::changed)?;
         let mut builder = IndexBuilder::default();
         builder.add_file(&file);
         let doomed = file.packs_to_delete.iter().map(|pack| pack.id).collect();
-        Ok(Part { id: *id, builder, supersedes: file.supersedes.unwrap_or_default(), doomed })
+        Ok(IndexPart { builder, supersedes: file.supersedes.unwrap_or_default(), doomed })
     }
 
     /// Reads the headers of all packs that the builder does not name. Their blobs can be read, but

@@ -89,7 +89,7 @@ pub(crate) fn read_config(
         return Err(Flaw::empty().into());
     }
     let plain = key.open(&body).map_err(|error| Flaw::changed(error.to_string()))?;
-    let json = unpacked::decode(plain).map_err(Flaw::changed)?;
+    let json = unpacked::decode(&plain).map_err(Flaw::changed)?;
     Config::parse(&json).map_err(|error| match error {
         Error::Damaged { why, .. } => Flaw::changed(why).into(),
         error => ReadFailure::Store(error),

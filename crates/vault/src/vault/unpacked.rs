@@ -1,11 +1,13 @@
 //! Objects that hold one JSON document: keys, config, index, snapshots, locks.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::Vault;
+use super::{Vault, into_mutable};
 use crate::compress;
-use crate::crypto::Key;
+use crate::crypto::{self, Key};
 use crate::error::{Error, Result};
 use crate::flaw::{Flaw, ReadFailure};
 use crate::id::Id;
@@ -49,19 +51,25 @@ pub(crate) struct Stored {
 }
 
 /// A longer JSON document than this is taken for damage.
-const DOCUMENT_LIMIT: usize = 1 << 30;
+pub(super) const DOCUMENT_LIMIT: usize = 1 << 30;
 /// First byte of a compressed document.
 const COMPRESSED: u8 = 2;
 
 /// The JSON inside a decrypted object.
-pub(crate) fn decode(plain: Vec<u8>) -> Result<Vec<u8>, String> {
+pub(crate) fn decode(plain: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     match plain.first() {
-        Some(b'{' | b'[') => Ok(plain),
+        Some(b'{' | b'[') => Ok(plain.into()),
         Some(&COMPRESSED) => compress::decompress_bounded(&plain[1..], DOCUMENT_LIMIT)
+            .map(Cow::from)
             .map_err(|error| error.to_string()),
         Some(other) => Err(format!("unknown encoding {other}")),
         None => Err("empty".into()),
     }
+}
+
+/// The zstd frame in a decrypted object that is compressed.
+pub(super) fn compressed(plain: &[u8]) -> Option<&[u8]> {
+    plain.split_first().filter(|(first, _)| **first == COMPRESSED).map(|(_, frame)| frame)
 }
 
 /// Seals a JSON document as format 2 has it.
@@ -99,9 +107,20 @@ impl Vault {
         folder: Folder,
         id: &Id,
     ) -> std::result::Result<Vec<u8>, ReadFailure> {
-        let body = read_named(&**self.store(), folder, id)?;
-        let plain = self.key().open(&body).map_err(|error| Flaw::changed(error.to_string()))?;
-        Ok(decode(plain).map_err(Flaw::changed)?)
+        let plain = self.load_plain(folder, id)?;
+        Ok(decode(&plain).map_err(Flaw::changed)?.into_owned())
+    }
+
+    /// The decrypted bytes of an object, held against its name.
+    pub(super) fn load_plain(
+        &self,
+        folder: Folder,
+        id: &Id,
+    ) -> std::result::Result<Bytes, ReadFailure> {
+        let mut body = into_mutable(read_named(&**self.store(), folder, id)?);
+        let opened = self.key().open_in_place(&mut body);
+        let length = opened.map_err(|error| Flaw::changed(error.to_string()))?.len();
+        Ok(body.freeze().slice(crypto::IV_LENGTH..crypto::IV_LENGTH + length))
     }
 
     /// Stores a JSON document under its SHA-256.

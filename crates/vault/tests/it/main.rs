@@ -4,10 +4,12 @@
 
 mod backup;
 mod bulk;
+mod counting;
 mod crash;
 mod damage;
 mod foreign;
 mod frozen;
+mod index;
 mod interop;
 mod locks;
 mod open;
