@@ -11,8 +11,8 @@ use lifeboat_vault::{Monitor, Stage};
 pub struct Progress {
     bars: Option<MultiProgress>,
     quiet: bool,
-    stages: Mutex<[Option<ProgressBar>; 3]>,
-    items: [AtomicU64; 3],
+    stages: Mutex<[Option<ProgressBar>; 4]>,
+    items: [AtomicU64; 4],
 }
 
 impl Progress {
@@ -89,6 +89,7 @@ fn place(stage: Stage) -> usize {
         Stage::Backup => 0,
         Stage::Restore => 1,
         Stage::Check => 2,
+        Stage::Copy => 3,
     }
 }
 
@@ -97,6 +98,7 @@ fn word(stage: Stage) -> &'static str {
         Stage::Backup => "backup",
         Stage::Restore => "restore",
         Stage::Check => "verify",
+        Stage::Copy => "copy",
     }
 }
 

@@ -5,24 +5,24 @@
 //! bounded in bytes. A file that could not be read, or changed while it was read, is named in
 //! [`BackupSession::problems`]; it never vanishes silently.
 
-mod budget;
+pub(crate) mod budget;
 mod buffers;
 mod claims;
 mod engine;
 mod folder;
-mod halt;
+pub(crate) mod halt;
 mod known;
 mod large;
 mod listing;
 mod options;
-mod packer;
+pub(crate) mod packer;
 mod schedule;
-mod sealer;
+pub(crate) mod sealer;
 mod session;
 mod skeleton;
 mod small;
 mod stream;
-mod upload;
+pub(crate) mod upload;
 mod walk;
 mod window;
 mod worker;
@@ -33,3 +33,4 @@ pub use options::{
     StreamedFile, WalkSpec, WalkSummary,
 };
 pub use session::BackupSession;
+pub(crate) use session::{WRITTEN_VERSION, may_be_written, save_index};

@@ -10,10 +10,10 @@
 //! concerns. Only a store that does not answer at all ends it early, as an error.
 
 mod affected;
-mod bits;
+pub(crate) mod bits;
 mod objects;
 mod packs;
-mod trees;
+pub(crate) mod trees;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;

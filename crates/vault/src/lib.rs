@@ -8,6 +8,7 @@ pub mod chunk;
 pub mod clock;
 pub mod compress;
 pub mod config;
+mod copy;
 pub mod crypto;
 mod environment;
 mod error;
@@ -38,6 +39,10 @@ pub use check::{CheckOptions, CheckReport};
 pub use chunk::Chunking;
 pub use clock::Clock;
 pub use config::Config;
+pub use copy::{
+    CopiedSnapshot, CopyCounts, CopyOptions, CopyPlan, CopyReport, CopySession, LOST_LISTED,
+    LeftOut, LostBlob,
+};
 pub use environment::Environment;
 pub use error::{Error, LockedBy, Result};
 pub use flaw::Wrong;

@@ -12,6 +12,8 @@ pub enum Stage {
     Restore,
     /// Stored bytes read and checked.
     Check,
+    /// Stored bytes copied into another vault.
+    Copy,
 }
 
 /// Receives progress. Called from several threads; must be cheap.

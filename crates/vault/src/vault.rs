@@ -22,8 +22,8 @@ use crate::key::MasterSeed;
 use crate::lock::LockGuard;
 use crate::store::{LockStore, Store, StoreError, StoreErrorKind};
 
-pub(crate) use blobs::{into_mutable, open_blob};
-pub(crate) use load_index::IndexState;
+pub(crate) use blobs::{Opened, READ_LIMIT, into_mutable, open_blob, open_both};
+pub(crate) use load_index::{IndexState, NamedPack};
 pub(crate) use open::read_config;
 pub use snapshots::{DamagedSnapshot, SnapshotList};
 pub(crate) use unpacked::{Folder, Stored, read_named};

@@ -37,7 +37,7 @@ use crate::vault::{Folder as VaultFolder, Vault};
 /// Blobs that one index object lists at least, if there are so many: restic's own measure.
 const BLOBS_AN_INDEX: usize = 50_000;
 /// Compressed blobs came with this repository format.
-const WRITTEN_VERSION: u32 = 2;
+pub(crate) const WRITTEN_VERSION: u32 = 2;
 /// What the snapshot object names as the program that wrote it.
 const PROGRAM: &str = concat!("lifeboat ", env!("CARGO_PKG_VERSION"));
 
@@ -68,13 +68,7 @@ impl Vault {
 impl BackupSession {
     fn start(vault: &Vault, options: BackupOptions) -> Result<Self> {
         let lock = vault.lock_for_writing()?;
-        if vault.config()?.version < WRITTEN_VERSION {
-            return Err(Error::Invalid(
-                "the vault has repository format 1, which is read but not written; `restic migrate \
-                 upgrade_repo_v2` upgrades it"
-                    .to_owned(),
-            ));
-        }
+        may_be_written(vault)?;
         let parent = match &options.parent {
             Some(id) => Some((*id, vault.snapshot(id)?)),
             None => None,
@@ -334,8 +328,20 @@ fn load_tree(engine: &Engine, id: &Id) -> Result<Tree> {
     Tree::from_json(&json).map_err(|error| damaged(error.to_string()))
 }
 
+/// Refuses a format that is read only.
+pub(crate) fn may_be_written(vault: &Vault) -> Result<()> {
+    if vault.config()?.version < WRITTEN_VERSION {
+        return Err(Error::Invalid(
+            "the vault has repository format 1, which is read but not written; `restic migrate \
+             upgrade_repo_v2` upgrades it"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
 /// Writes index objects for the packs and makes their blobs known to the open vault.
-fn save_index(vault: &Vault, packs: &[StoredPack]) -> Result<()> {
+pub(crate) fn save_index(vault: &Vault, packs: &[StoredPack]) -> Result<()> {
     let mut file = IndexFile::default();
     let mut blobs = 0;
     for (at, (pack, content)) in packs.iter().enumerate() {

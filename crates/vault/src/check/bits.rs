@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[derive(Debug)]
-pub(super) struct Bits(Vec<AtomicU64>);
+pub(crate) struct Bits(Vec<AtomicU64>);
 
 impl Bits {
     pub fn new(length: usize) -> Self {

@@ -13,7 +13,7 @@ use crate::node::{NodeKind, Tree};
 use crate::pack::{BlobKind, PackedBlob};
 use crate::parallel;
 use crate::snapshot::Snapshot;
-use crate::vault::IndexState;
+use crate::vault::{IndexState, Vault};
 
 /// What the walk saw. Positions are those of the index that it was made with.
 pub(super) struct Walk {
@@ -41,10 +41,15 @@ impl Walk {
 
 /// What one tree needs.
 #[derive(Default)]
-struct Needs {
-    trees: Vec<Id>,
-    data: Vec<Id>,
+pub(crate) struct Needs {
+    /// Folders in it.
+    pub trees: Vec<Id>,
+    /// Content of its files.
+    pub data: Vec<Id>,
 }
+
+/// A tree, and what it needs or why it cannot be read.
+pub(crate) type Loaded = (Id, std::result::Result<Needs, String>);
 
 impl Check<'_> {
     pub(super) fn walk_trees(
@@ -64,7 +69,7 @@ impl Check<'_> {
         }
         while !frontier.is_empty() {
             let level = std::mem::take(&mut frontier);
-            for (id, loaded) in self.load_level(index, &level)? {
+            for (id, loaded) in load_level(self.vault, index, &level)? {
                 match loaded {
                     Ok(needs) => {
                         for tree in needs.trees {
@@ -114,49 +119,44 @@ impl Check<'_> {
             }
         }
     }
-
-    /// Loads the trees of one level, pack by pack, on several threads. A tree that cannot be read
-    /// from any pack comes back with the reason.
-    fn load_level(
-        &self,
-        index: &Index,
-        level: &[Id],
-    ) -> Result<Vec<(Id, std::result::Result<Needs, String>)>> {
-        let mut by_pack: BTreeMap<Id, Vec<PackedBlob>> = BTreeMap::new();
-        for id in level {
-            if let Some(place) = index.lookup(BlobKind::Tree, id) {
-                by_pack.entry(place.pack).or_default().push(PackedBlob {
-                    kind: BlobKind::Tree,
-                    id: *id,
-                    offset: place.offset,
-                    length: place.length,
-                    uncompressed_length: place.uncompressed_length,
-                });
-            }
-        }
-        // Small portions, so that one large pack does not keep a single thread busy.
-        let portions: Vec<(Id, &[PackedBlob])> = by_pack
-            .iter()
-            .flat_map(|(pack, blobs)| blobs.chunks(256).map(|portion| (*pack, portion)))
-            .collect();
-        let loaded = parallel::map(&portions, parallel::io_threads(), |(pack, blobs)| {
-            let mut results = Vec::with_capacity(blobs.len());
-            self.vault.load_blobs_of_pack(pack, blobs, |blob, content| {
-                let needs = match content {
-                    Ok(json) => parse(&json),
-                    Err(Error::Damaged { why, .. }) => Err(why),
-                    Err(error) => return Err(error),
-                };
-                let needs = needs.map_err(|why| format!("tree blob {}: {why}", blob.id.short()));
-                results.push((blob.id, needs));
-                Ok(())
-            })?;
-            Ok(results)
-        })?;
-        Ok(loaded.into_iter().flatten().collect())
-    }
 }
 
+/// Loads the trees of one level, pack by pack, on several threads. A tree that cannot be read
+/// from any pack comes back with the reason.
+pub(crate) fn load_level(vault: &Vault, index: &Index, level: &[Id]) -> Result<Vec<Loaded>> {
+    let mut by_pack: BTreeMap<Id, Vec<PackedBlob>> = BTreeMap::new();
+    for id in level {
+        if let Some(place) = index.lookup(BlobKind::Tree, id) {
+            by_pack.entry(place.pack).or_default().push(PackedBlob {
+                kind: BlobKind::Tree,
+                id: *id,
+                offset: place.offset,
+                length: place.length,
+                uncompressed_length: place.uncompressed_length,
+            });
+        }
+    }
+    // Small portions, so that one large pack does not keep a single thread busy.
+    let portions: Vec<(Id, &[PackedBlob])> = by_pack
+        .iter()
+        .flat_map(|(pack, blobs)| blobs.chunks(256).map(|portion| (*pack, portion)))
+        .collect();
+    let loaded = parallel::map(&portions, parallel::io_threads(), |(pack, blobs)| {
+        let mut results = Vec::with_capacity(blobs.len());
+        vault.load_blobs_of_pack(pack, blobs, |blob, content| {
+            let needs = match content {
+                Ok(json) => parse(&json),
+                Err(Error::Damaged { why, .. }) => Err(why),
+                Err(error) => return Err(error),
+            };
+            let needs = needs.map_err(|why| format!("tree blob {}: {why}", blob.id.short()));
+            results.push((blob.id, needs));
+            Ok(())
+        })?;
+        Ok(results)
+    })?;
+    Ok(loaded.into_iter().flatten().collect())
+}
 fn parse(json: &Bytes) -> std::result::Result<Needs, String> {
     let tree = Tree::from_json(json).map_err(|error| format!("not a tree: {error}"))?;
     let mut needs = Needs::default();

@@ -15,27 +15,51 @@ use crate::store::Store;
 /// Holes up to this many bytes between wanted blobs are read along.
 const GAP_LIMIT: u64 = 64 << 10;
 /// One read is at most this long, unless a single blob is longer.
-const READ_LIMIT: u64 = 8 << 20;
+pub(crate) const READ_LIMIT: u64 = 8 << 20;
 
-/// Opens a sealed blob and proves that it is the one: the content's SHA-256 is its id.
+/// A blob that was proved to be the one, as it is and as it was packed.
+#[derive(Debug, Clone)]
+pub(crate) struct Opened {
+    /// The content, whose SHA-256 is the blob's id.
+    pub content: Bytes,
+    /// What was sealed: the content, or the content compressed.
+    pub payload: Bytes,
+    /// Bytes of the content if the payload is compressed, else 0.
+    pub uncompressed_length: u32,
+}
+
+/// How a sealed blob is opened: by key, id and uncompressed length.
+type Open<T> = fn(&Key, &Id, u32, BytesMut) -> std::result::Result<T, String>;
+
+/// The content of a sealed blob, see [`open_both`].
 pub(crate) fn open_blob(
     key: &Key,
     id: &Id,
     uncompressed_length: u32,
-    mut sealed: BytesMut,
+    sealed: BytesMut,
 ) -> std::result::Result<Bytes, String> {
+    open_both(key, id, uncompressed_length, sealed).map(|opened| opened.content)
+}
+
+/// Opens a sealed blob and proves that it is the one: the content's SHA-256 is its id.
+pub(crate) fn open_both(
+    key: &Key,
+    id: &Id,
+    uncompressed_length: u32,
+    mut sealed: BytesMut,
+) -> std::result::Result<Opened, String> {
     let length = key.open_in_place(&mut sealed).map_err(|error| error.to_string())?.len();
-    let plain = sealed.freeze().slice(crypto::IV_LENGTH..crypto::IV_LENGTH + length);
-    let content = match uncompressed_length {
-        0 => plain,
-        length => compress::decompress_exact(&plain, length as usize)
+    let payload = sealed.freeze().slice(crypto::IV_LENGTH..crypto::IV_LENGTH + length);
+    let content: Bytes = match uncompressed_length {
+        0 => payload.clone(),
+        length => compress::decompress_exact(&payload, length as usize)
             .map_err(|error| error.to_string())?
             .into(),
     };
     if Id::of(&content) != *id {
         return Err("its content has another SHA-256".into());
     }
-    Ok(content)
+    Ok(Opened { content, payload, uncompressed_length })
 }
 
 /// Bytes that can be changed in place, without a copy where the store gave them away.
@@ -48,10 +72,14 @@ impl Vault {
     /// that hold it are tried; if the index does not know it, the index is read again, at last from
     /// the packs' own headers.
     pub fn load_blob(&self, kind: BlobKind, id: &Id) -> Result<Bytes> {
+        self.load_blob_as(kind, id, open_blob)
+    }
+
+    fn load_blob_as<T>(&self, kind: BlobKind, id: &Id, open: Open<T>) -> Result<T> {
         let locations = self.locate(kind, id)?;
         let mut failure = None;
         for location in &locations {
-            match self.read_blob(kind, id, location) {
+            match self.read_blob(kind, id, location, open) {
                 Err(error @ Error::Damaged { .. }) => failure = failure.or(Some(error)),
                 result => return result,
             }
@@ -78,12 +106,18 @@ impl Vault {
         Ok(self.reload_index(&state, true)?.index.locations(kind, id))
     }
 
-    fn read_blob(&self, kind: BlobKind, id: &Id, location: &Location) -> Result<Bytes> {
+    fn read_blob<T>(
+        &self,
+        kind: BlobKind,
+        id: &Id,
+        location: &Location,
+        open: Open<T>,
+    ) -> Result<T> {
         let object = || format!("{kind} blob {} in pack {}", id.short(), location.pack.short());
         let (offset, length) = (u64::from(location.offset), u64::from(location.length));
         let sealed = read_range(&**self.store(), &location.pack, offset, length)
             .map_err(|failure| failure.into_error(object()))?;
-        open_blob(self.key(), id, location.uncompressed_length, into_mutable(sealed))
+        open(self.key(), id, location.uncompressed_length, into_mutable(sealed))
             .map_err(|why| Error::damaged(object(), why))
     }
 
@@ -95,7 +129,18 @@ impl Vault {
         &self,
         pack: &Id,
         blobs: &[PackedBlob],
-        mut visit: impl FnMut(&PackedBlob, Result<Bytes>) -> Result<()>,
+        visit: impl FnMut(&PackedBlob, Result<Bytes>) -> Result<()>,
+    ) -> Result<()> {
+        self.load_blobs_of_pack_as(pack, blobs, open_blob, visit)
+    }
+
+    /// The same, opened in another way.
+    pub(crate) fn load_blobs_of_pack_as<T>(
+        &self,
+        pack: &Id,
+        blobs: &[PackedBlob],
+        open: Open<T>,
+        mut visit: impl FnMut(&PackedBlob, Result<T>) -> Result<()>,
     ) -> Result<()> {
         let mut blobs = blobs.to_vec();
         blobs.sort_unstable_by_key(|blob| blob.offset);
@@ -113,15 +158,14 @@ impl Vault {
                         drop(rest.split_to(skip as usize));
                         let sealed = rest.split_to(blob.length as usize);
                         at = u64::from(blob.offset) + u64::from(blob.length);
-                        let opened =
-                            open_blob(self.key(), &blob.id, blob.uncompressed_length, sealed)
-                                .or_else(|_| self.load_blob(blob.kind, &blob.id));
+                        let opened = open(self.key(), &blob.id, blob.uncompressed_length, sealed)
+                            .or_else(|_| self.load_blob_as(blob.kind, &blob.id, open));
                         visit(blob, opened)?;
                     }
                 }
                 Err(ReadFailure::Damaged(_)) => {
                     for blob in group {
-                        visit(blob, self.load_blob(blob.kind, &blob.id))?;
+                        visit(blob, self.load_blob_as(blob.kind, &blob.id, open))?;
                     }
                 }
                 Err(ReadFailure::Store(error)) => return Err(error),

@@ -1,0 +1,242 @@
+//! Blobs on their way: read, proved, sealed anew or taken over pack by pack, and stored.
+//!
+//! Two budgets bound the memory: one for what was read and not yet packed, one for packs. Whoever
+//! reads may wait for a pack, whoever packs waits for an upload, and an upload waits for nobody.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::{Bytes, BytesMut};
+
+use super::plan::Portion;
+use super::{CopyCounts, CopyOptions};
+use crate::backup::budget::{ByteBudget, Permit};
+use crate::backup::halt::{Halt, Watch};
+use crate::backup::packer::Packer;
+use crate::backup::sealer::Sealer;
+use crate::backup::upload::{FullPack, Uploads};
+use crate::crypto::OVERHEAD;
+use crate::error::{Error, Result};
+use crate::flaw::ReadFailure;
+use crate::id::Id;
+use crate::index::Index;
+use crate::monitor::Stage;
+use crate::pack::{self, BlobKind, PackedBlob};
+use crate::parallel;
+use crate::sync::lock;
+use crate::vault::{NamedPack, Opened, READ_LIMIT, Vault, open_both};
+
+/// Data packs that are open at a time.
+const SPREAD: usize = 2;
+/// Packs that wait for their upload beside the open ones, at least.
+const IN_FLIGHT: usize = 1;
+
+/// A blob that cannot be read, and why.
+pub(super) type Lost = ((BlobKind, Id), String);
+
+/// What one portion came to.
+pub(super) struct Shipped {
+    /// Packs in the destination that no index object names yet.
+    pub stored: Vec<NamedPack>,
+    pub lost: Vec<Lost>,
+    pub counts: CopyCounts,
+}
+
+/// One portion on its way.
+struct Shipment<'a> {
+    source: &'a Vault,
+    destination: &'a Vault,
+    index: &'a Index,
+    portion: &'a Portion,
+    level: i32,
+    /// One master key for both: sealed bytes mean the same in both.
+    same_key: bool,
+    /// The source comes from days without compression.
+    compress: bool,
+    halt: Arc<Halt>,
+    reads: ByteBudget,
+    packer: Packer,
+    uploads: Uploads,
+    lost: Mutex<Vec<Lost>>,
+    blobs: AtomicU64,
+    bytes: AtomicU64,
+    whole: AtomicU64,
+}
+
+/// Carries all that is wanted over; on return it is stored, or named as lost.
+pub(super) fn ship(
+    source: &Vault,
+    destination: &Vault,
+    index: &Index,
+    portion: &Portion,
+    options: &CopyOptions,
+) -> Result<Shipped> {
+    let least = (Packer::open_packs(SPREAD) + IN_FLIGHT) * Packer::pack_cost(options.pack_bytes);
+    let packs = least.max(options.budget_bytes / 2);
+    let budget = ByteBudget::new(packs);
+    let halt = Arc::new(Halt::new(destination.environment().cancel.clone(), budget.clone()));
+    let (store, threads) = (Arc::clone(destination.store()), options.uploads);
+    let shipment = Shipment {
+        source,
+        destination,
+        index,
+        portion,
+        level: options.level,
+        same_key: source.master_fingerprint() == destination.master_fingerprint(),
+        compress: source
+            .config()
+            .is_ok_and(|config| config.version < crate::backup::WRITTEN_VERSION),
+        reads: ByteBudget::new(options.budget_bytes.saturating_sub(packs).max(1)),
+        packer: Packer::new(options.pack_bytes, SPREAD, budget, Arc::clone(&halt)),
+        uploads: Uploads::start(store, Arc::clone(&halt), options.read_back, threads)?,
+        halt,
+        lost: Mutex::default(),
+        blobs: AtomicU64::new(0),
+        bytes: AtomicU64::new(0),
+        whole: AtomicU64::new(0),
+    };
+    shipment.run(match options.workers {
+        0 => parallel::threads(),
+        workers => workers,
+    })
+}
+
+impl Shipment<'_> {
+    fn run(self, workers: usize) -> Result<Shipped> {
+        let order = self.index.by_pack();
+        let packs: Vec<usize> = self.portion.packs.iter().copied().collect();
+        let moved = parallel::map(&packs, workers, |number| {
+            let _watch = Watch(&self.halt);
+            self.halt.check()?;
+            let moved = self.pack(*number, &order.blobs(*number));
+            moved.inspect_err(|_| self.reads.close()).map_err(|error| {
+                self.halt.fail(error);
+                Error::Cancelled
+            })
+        });
+        // The first failure of any thread is the reason, not the stopping that follows from it.
+        moved.or_else(|error| self.halt.outcome().and(Err(error)))?;
+        if let Err(error) = self.packer.flush(&self.uploads, self.destination.key()) {
+            self.halt.fail(error);
+        }
+        self.uploads.settle()?;
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let (stored, bytes_stored) = self.uploads.stored(|packs, bytes| (packs.to_vec(), bytes));
+        let counts = CopyCounts {
+            blobs: get(&self.blobs),
+            bytes: get(&self.bytes),
+            packs: stored.len() as u64,
+            packs_whole: get(&self.whole),
+            bytes_stored,
+        };
+        Ok(Shipped { stored, lost: std::mem::take(&mut *lock(&self.lost)), counts })
+    }
+
+    fn pack(&self, number: usize, blobs: &[PackedBlob]) -> Result<()> {
+        let pack = self.index.packs()[number];
+        let wanted = self.portion.wanted(self.index, number, blobs);
+        let one_kind = wanted.iter().all(|blob| blob.kind == wanted[0].kind);
+        if self.same_key
+            && one_kind
+            && wanted.len() == blobs.len()
+            && self.take_over(&pack, blobs)?
+        {
+            self.done(blobs);
+            self.whole.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
+        self.seal_anew(&pack, &wanted)
+    }
+
+    /// The pack as it is, if it is whole: its name is its SHA-256, its header says what the index
+    /// says, and each blob is the one that it is named by. False leaves it to the slower way, which
+    /// finds what is wrong and where else it lies.
+    fn take_over(&self, pack: &Id, blobs: &[PackedBlob]) -> Result<bool> {
+        let size = pack::pack_size(blobs);
+        let permit = self.reads.acquire(cost(blobs, size)).ok_or(Error::Cancelled)?;
+        let body = match self.source.store().get(&pack::pack_key(pack)).map_err(ReadFailure::from) {
+            Ok(body) => body,
+            Err(ReadFailure::Damaged(_)) => return Ok(false),
+            Err(ReadFailure::Store(error)) => return Err(error),
+        };
+        if body.len() as u64 != size || Id::of(&body) != *pack {
+            return Ok(false);
+        }
+        match pack::open_header(self.source.key(), &body, size) {
+            Ok(Some(found)) if found == blobs => {}
+            _ => return Ok(false),
+        }
+        for blob in blobs {
+            self.halt.check()?;
+            let (start, end) = (blob.offset as usize, (blob.offset + blob.length) as usize);
+            let sealed = BytesMut::from(&body[start..end]);
+            if open_both(self.source.key(), &blob.id, blob.uncompressed_length, sealed).is_err() {
+                return Ok(false);
+            }
+        }
+        let body = Bytes::from_owner(Held { body, _permit: permit });
+        self.uploads.send(FullPack { id: *pack, body, blobs: blobs.to_vec() })?;
+        Ok(true)
+    }
+
+    /// Blob by blob into packs of the destination's own.
+    fn seal_anew(&self, pack: &Id, blobs: &[PackedBlob]) -> Result<()> {
+        let stretch = blobs.iter().map(|blob| u64::from(blob.length)).sum::<u64>().min(READ_LIMIT);
+        // Read, and beside it the payload of one blob and its content.
+        let _permit = self.reads.acquire(2 * cost(blobs, stretch)).ok_or(Error::Cancelled)?;
+        let mut sealer = if self.compress { Some(Sealer::new(self.level)?) } else { None };
+        self.source.load_blobs_of_pack_as(pack, blobs, open_both, |blob, opened| {
+            self.halt.check()?;
+            match opened {
+                Ok(opened) => {
+                    self.put(sealer.as_mut(), blob, &opened)?;
+                    self.done(std::slice::from_ref(blob));
+                    Ok(())
+                }
+                Err(error @ Error::Damaged { .. }) => {
+                    lock(&self.lost).push(((blob.kind, blob.id), error.to_string()));
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn put(&self, sealer: Option<&mut Sealer>, blob: &PackedBlob, opened: &Opened) -> Result<()> {
+        let (payload, uncompressed) = match sealer {
+            Some(sealer) if opened.uncompressed_length == 0 => {
+                sealer.pack(blob.kind, &opened.content)?
+            }
+            _ => (&opened.payload[..], opened.uncompressed_length as usize),
+        };
+        let (key, name) = (self.destination.key(), (blob.kind, blob.id));
+        self.packer.add(&self.uploads, key, name, payload, uncompressed).map(drop)
+    }
+
+    fn done(&self, blobs: &[PackedBlob]) {
+        let bytes = blobs.iter().map(|blob| u64::from(blob.length)).sum();
+        self.blobs.fetch_add(blobs.len() as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let monitor = &self.destination.environment().monitor;
+        monitor.advance(Stage::Copy, bytes, blobs.len() as u64);
+    }
+}
+
+/// Bytes in memory for a stretch of a pack and the largest of its blobs beside it.
+fn cost(blobs: &[PackedBlob], stretch: u64) -> usize {
+    let largest = |blob: &PackedBlob| u64::from(blob.content_length()) + OVERHEAD as u64;
+    let largest = blobs.iter().map(largest).max().unwrap_or(0);
+    usize::try_from(stretch.saturating_add(largest)).unwrap_or(usize::MAX)
+}
+
+/// Bytes that count against a budget until they are stored.
+struct Held {
+    body: Bytes,
+    _permit: Permit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
