@@ -10,6 +10,43 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+/// What mends it where neither the kernel nor the list of processes can tell of writers.
+pub(crate) const HINT: &str = "run the same command as root on the machine itself (in a container it \
+                               needs the capability LEASE), or restore with `--to` and move it by hand";
+
+/// Inode of the first space of process numbers (`PROC_PID_INIT_INO` of Linux): who is in another,
+/// a container's say, sees its own processes only.
+const FIRST_SPACE: u64 = 0xEFFF_FFFC;
+
+/// File systems that other machines write to as well (`statfs(2)`): NFS, SMB, CIFS, SMB2, FUSE, 9P,
+/// CephFS, AFS, GFS2, OCFS2.
+const SHARED: [u64; 10] = [
+    0x6969,
+    0x517B,
+    0xFF53_4D42,
+    0xFE53_4D42,
+    0x6573_5546,
+    0x0102_1997,
+    0x00C3_6400,
+    0x5346_414F,
+    0x0116_1970,
+    0x7461_636F,
+];
+
+/// True if every process of this machine can be looked into.
+pub(crate) fn sees_all_processes() -> bool {
+    let space = std::fs::metadata("/proc/self/ns/pid");
+    rustix::process::geteuid().is_root()
+        && space.is_ok_and(|found| std::os::unix::fs::MetadataExt::ino(&found) == FIRST_SPACE)
+}
+
+/// True if processes of other machines may write to the file as well.
+pub(crate) fn is_shared(path: &Path) -> bool {
+    // Which file system it is cannot be told: then it may be any.
+    rustix::fs::statfs(path)
+        .map_or(true, |found| SHARED.contains(&(found.f_type as u64 & 0xFFFF_FFFF)))
+}
+
 /// `F_SETSIG` of Linux's `fcntl.h`: which signal tells the holder of a lease that it is wanted.
 const F_SETSIG: i32 = 10;
 

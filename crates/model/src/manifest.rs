@@ -102,6 +102,8 @@ pub struct SqliteContent {
 pub struct Seen {
     /// When the content was last really read.
     pub read: Timestamp,
+    /// The boot in which it was read: a power cut may lose times and keep content.
+    pub boot: String,
     /// The database's file.
     pub file: FileState,
     /// Its `-wal`; absent where there is none or an empty one.

@@ -34,29 +34,26 @@ fn here() -> Option<String> {
     Some(format!("{}/{space}", boot.trim()))
 }
 
-fn boot(place: Option<&str>) -> Option<&str> {
-    place.and_then(|place| place.split('/').next())
-}
-
 /// What became of the process `pid` of this host that was born as `birth` (if its lock says so).
 pub(crate) fn holder(pid: i64, born: Option<&str>) -> Holder {
     let number = i32::try_from(pid).ok().filter(|number| *number > 0).and_then(Pid::from_raw);
     let Some(number) = number else { return Holder::Unseen };
     let place = born.and_then(|born| born.rsplit_once('/')).map(|(place, _)| place);
-    let elsewhere = place.is_some() && here().is_some_and(|here| place != Some(here.as_str()));
-    if elsewhere && boot(place) == boot(here().as_deref()) {
-        return Holder::Unseen; // Numbers of another space, a container's say, mean nothing here.
+    if place.is_some() && here().is_some_and(|here| place != Some(here.as_str())) {
+        // Another boot, another machine of the same name, another space of process numbers (a
+        // container's): the number means nothing here.
+        return Holder::Unseen;
     }
     // Anything but a clear "no such process" counts as existing.
     if test_kill_process(number) == Err(Errno::SRCH) {
         return Holder::Gone;
     }
-    if elsewhere {
-        return Holder::Unseen; // Another boot, or another machine of the same name.
-    }
     match (born, u32::try_from(pid).ok().and_then(birth)) {
         (Some(then), Some(now)) if then != now => Holder::Gone,
-        _ => Holder::Lives,
+        (Some(_), _) => Holder::Lives,
+        // restic's locks do not say: the number may be another process's by now. A living restic
+        // makes its lock new every five minutes.
+        (None, _) => Holder::Unseen,
     }
 }
 
@@ -70,7 +67,7 @@ mod tests {
         let born = birth(pid).expect("/proc tells");
         assert_eq!(born, birth(pid).unwrap(), "the same at every look");
         assert_eq!(holder(i64::from(pid), Some(&born)), Holder::Lives);
-        assert_eq!(holder(i64::from(pid), None), Holder::Lives);
+        assert_eq!(holder(i64::from(pid), None), Holder::Unseen, "the number may be anybody's");
         let (place, _) = born.rsplit_once('/').unwrap();
         assert_eq!(holder(i64::from(pid), Some(&format!("{place}/1"))), Holder::Gone);
         let (boot, _) = place.split_once('/').unwrap();

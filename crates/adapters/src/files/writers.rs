@@ -35,10 +35,10 @@ pub(super) fn prove(roots: &[PathBuf]) -> Result<WriterProof, EngineError> {
         Look { found, .. } if !found.is_empty() => Ok(WriterProof::Running(found)),
         Look { untold: Some(path), .. } => Err(EngineError::Refused {
             what: format!(
-                "cannot tell whether another user's process writes to {}",
+                "cannot tell whether a process that is not seen here writes to {}",
                 path.display()
             ),
-            hint: "run the same command as root".to_owned(),
+            hint: lease::HINT.to_owned(),
         }),
         Look { .. } => Ok(WriterProof::Stopped),
     }
@@ -78,7 +78,9 @@ impl Look {
                 let who = "a process that cannot be seen here";
                 self.found.push(format!("{who} has {} open for writing", path.display()));
             }
-            None if self.writers.blind => self.untold = Some(path.to_owned()),
+            None if self.writers.blind || lease::is_shared(path) => {
+                self.untold = Some(path.to_owned())
+            }
             Some(false) | None => {}
         }
         Ok(())

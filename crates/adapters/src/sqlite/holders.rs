@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::lease;
+
 /// Device and inode of a file.
 pub(super) type Identity = (u64, u64);
 
@@ -24,8 +26,8 @@ pub(super) struct Holders {
 
 /// Looks for all other processes that have one of `files` open or mapped.
 pub(super) fn find(files: &[Identity]) -> std::io::Result<Holders> {
-    // With `hidepid` the processes of others are not even listed.
-    let blind = !rustix::process::geteuid().is_root();
+    // With `hidepid` the processes of others are not even listed, nor are those outside a container.
+    let blind = !lease::sees_all_processes();
     let mut found = Holders { names: Vec::new(), blind };
     for entry in fs::read_dir("/proc")? {
         let entry = entry?;

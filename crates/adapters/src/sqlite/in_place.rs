@@ -329,12 +329,12 @@ impl SqliteInPlace {
         match &told.untold {
             _ if !found.names.is_empty() => Ok(found.names),
             _ if told.writer => Ok(vec!["a process that cannot be seen here".to_owned()]),
-            Some(file) if found.blind => Err(EngineError::Refused {
+            Some(file) if found.blind || lease::is_shared(file) => Err(EngineError::Refused {
                 what: format!(
-                    "cannot tell whether another user's process has {} open",
+                    "cannot tell whether a process that is not seen here has {} open",
                     file.display()
                 ),
-                hint: "run the same command as root".to_owned(),
+                hint: lease::HINT.to_owned(),
             }),
             _ => Ok(Vec::new()),
         }

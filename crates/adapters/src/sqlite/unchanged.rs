@@ -1,11 +1,13 @@
 //! Tells that a database was not written to since an earlier capture read it, so that it need not
 //! be read again.
 //!
-//! SQLite writes its files through the file system, never through a mapping, so every commit moves
+//! SQLite writes its files through the file system, not through a mapping (unless somebody builds it
+//! with `SQLITE_MMAP_READWRITE`), so every commit moves
 //! the times of the file or of its `-wal`. Inode, size and both times of the two must be as they
 //! were before *and* after the earlier reading, and that reading must have begun well after the
 //! last change, because time stamps move in steps. A rollback journal that stands beside the file
-//! means a writer under way: then the database is read. And once a day it is read whatever its
+//! means a writer under way: then the database is read. So it is after a boot, because a power cut
+//! may keep content and lose the times that go with it. And once a day it is read whatever its
 //! times say: trust in them is for hours, not for ever.
 
 use std::os::unix::fs::MetadataExt;
@@ -46,6 +48,12 @@ pub(super) fn look(live: &Live) -> Option<Look> {
     Some(Look { file, log })
 }
 
+/// Which boot this is; `None` where the system does not say.
+fn boot() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned())
+}
+
 fn state(path: &Path) -> std::io::Result<FileState> {
     let found = std::fs::metadata(path)?;
     let nanoseconds = |seconds: i64, rest: i64| -> String {
@@ -78,7 +86,8 @@ impl Look {
             && earlier(&self.file.ctime)
             && self.log.as_ref().is_none_or(|log| earlier(&log.mtime));
         let newest_of = newest.map(|newest| (newest.table.clone(), newest.column.clone()));
-        all.then_some(Seen { read: began, file: self.file, log: self.log, newest_of })
+        let boot = boot().filter(|_| all)?;
+        Some(Seen { read: began, boot, file: self.file, log: self.log, newest_of })
     }
 }
 
@@ -99,7 +108,8 @@ pub(super) fn since_parent(
     let Content::Sqlite(content) = parent.content else { return None };
     let seen = content.seen.as_ref()?;
     let newest = options.newest_change.as_ref();
-    let same = seen.file == look.file
+    let same = boot().as_ref() == Some(&seen.boot)
+        && seen.file == look.file
         && seen.log == look.log
         && seen.newest_of == newest.map(|newest| (newest.table.clone(), newest.column.clone()))
         && content.source == std::path::absolute(&options.path).ok()?.display().to_string();

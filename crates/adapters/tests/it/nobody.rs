@@ -28,15 +28,26 @@ pub fn run(name: &str, folder: &Path) {
     let program = folder.join("program");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
-    let done = Command::new(&program)
+    again(Command::new(&program).uid(NOBODY).gid(NOBODY), name, folder);
+}
+
+/// Runs the test `name` as root of a container: processes outside are not seen, and leases on the
+/// files of others are not to be had.
+pub fn run_in_container(name: &str, folder: &Path) {
+    let program = std::env::current_exe().unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "setpriv", "--bounding-set=-lease"]);
+    again(command.arg(program), name, folder);
+}
+
+fn again(command: &mut Command, name: &str, folder: &Path) {
+    let done = command
         .args(["--exact", name, "--nocapture"])
         .env(VARIABLE, folder)
         .env("TMPDIR", "/var/tmp")
         .current_dir("/")
-        .uid(NOBODY)
-        .gid(NOBODY)
         .output()
-        .expect("this test drops its rights; run it as root");
+        .expect("run this test as root, with util-linux (apt-get install util-linux)");
     let said = String::from_utf8_lossy(&done.stdout);
     let erred = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success() && said.contains(SEEN), "{said}\n{erred}");

@@ -535,7 +535,7 @@ fn an_idle_writer_of_another_user_is_seen_or_the_swap_is_refused() {
         assert!(who[0].contains("cannot be seen"), "{who:?}");
         let refused = foreign.expect_err("not proven");
         let EngineError::Refused { what, hint } = &refused else { panic!("{refused:?}") };
-        assert!(what.contains("another user's process") && hint.contains("root"), "{refused:?}");
+        assert!(what.contains("cannot tell") && hint.contains("root"), "{refused:?}");
         nobody::seen();
         return;
     }
@@ -557,4 +557,24 @@ fn an_idle_writer_of_another_user_is_seen_or_the_swap_is_refused() {
     }
     let _idle = rusqlite::Connection::open(folder.path().join("written/app.db")).expect("open");
     nobody::run(name, folder.path());
+}
+
+/// Root of a container sees its own processes only; without leases nothing is proven then.
+#[test]
+fn from_a_container_a_writer_outside_is_not_taken_for_stopped() {
+    let name = "sqlite_in_place::from_a_container_a_writer_outside_is_not_taken_for_stopped";
+    if let Some(folder) = nobody::folder() {
+        let place = SqliteInPlace::new(&folder.join("app.db"), Arc::new(Notes::default()));
+        let refused = place.expect("in place").writers().expect_err("not proven");
+        let EngineError::Refused { what, hint } = &refused else { panic!("{refused:?}") };
+        assert!(what.contains("cannot tell") && hint.contains("container"), "{refused:?}");
+        nobody::seen();
+        return;
+    }
+    let folder = tempfile::tempdir_in("/var/tmp").expect("folder");
+    let database = folder.path().join("app.db");
+    let idle = rusqlite::Connection::open(&database).expect("open");
+    idle.execute_batch("CREATE TABLE t(a)").expect("table");
+    std::os::unix::fs::chown(&database, Some(nobody::NOBODY), None).expect("owner");
+    nobody::run_in_container(name, folder.path());
 }

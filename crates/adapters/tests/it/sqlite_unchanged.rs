@@ -93,7 +93,8 @@ fn an_unchanged_database_is_taken_over_and_a_commit_is_seen() {
         let live = case.bench.open(&format!("PRAGMA journal_mode={mode}; {ROWS}"));
         case.later(10);
         let first = case.backup();
-        assert!(first.seen.is_some(), "{mode}");
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("boot");
+        assert_eq!(first.seen.as_ref().map(|seen| seen.boot.as_str()), Some(boot.trim()), "{mode}");
         let second = case.backup();
         assert_eq!(second.method, "unchanged", "{mode}");
         assert_eq!(second.tables, first.tables);
