@@ -1,8 +1,9 @@
 //! Which snapshot is restored, and why that one: never by a name, never by a listing's order.
 //!
-//! The order of backups is the ledger's sequence; wall times may have been set back in between,
-//! and where the two disagree the choice says so. A snapshot that the ledger does not know is
-//! foreign and never chosen unless it is named.
+//! The order of one host's backups is its ledger's sequence; wall times may have been set back in
+//! between, and where the two disagree the choice says so. Between hosts there is no such order: this
+//! host's own snapshots come before those of others, and a choice that this decides says so. A
+//! snapshot that no ledger knows is foreign and never chosen unless it is named.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -21,8 +22,13 @@ pub struct Candidate {
     /// Why it cannot be read though the ledger records it: missing, damaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<String>,
-    /// Sequence number of the ledger entry that records it; `None` if none does: it is foreign.
+    /// Its place in the order of restore points, the newest highest: the sequence number of the
+    /// ledger entry that records it, or its place among several ledgers. `None` if none records it:
+    /// it is foreign.
     pub seq: Option<u64>,
+    /// The other host that took it; `None` if it is this host's own, or foreign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<String>,
     /// Highest level at which it was verified, 1 to 5.
     pub verified_level: Option<u8>,
     /// Its last verification failed.
@@ -37,6 +43,15 @@ impl Candidate {
     /// The ledger does not know it.
     pub fn foreign(&self) -> bool {
         self.seq.is_none()
+    }
+
+    /// Whether it was made after another one, as far as that can be told: by the ledger where one
+    /// host made both, by the clock where not.
+    fn newer_than(&self, other: &Candidate) -> bool {
+        match self.elsewhere == other.elsewhere {
+            true => self.seq > other.seq,
+            false => self.time > other.time,
+        }
     }
 
     fn short(&self) -> &str {
@@ -237,7 +252,7 @@ fn state_warnings(chosen: &Candidate) -> Vec<String> {
 fn warnings(chosen: &Candidate, newest_first: &[&Candidate], wanted: &Wanted) -> Vec<String> {
     let mut warnings = state_warnings(chosen);
     // An older point is taken only when that is said.
-    for lost in newest_first.iter().filter(|c| c.lost.is_some() && c.seq > chosen.seq) {
+    for lost in newest_first.iter().filter(|c| c.lost.is_some() && c.newer_than(chosen)) {
         let why = lost.lost.as_deref().unwrap_or_default();
         warnings.push(format!("snapshot {} of {} is newer, and {why}", lost.short(), lost.time));
     }
@@ -250,6 +265,9 @@ fn warnings(chosen: &Candidate, newest_first: &[&Candidate], wanted: &Wanted) ->
             None => "there is no older whole one".to_owned(),
         });
     }
+    warnings.extend(other_hosts(chosen, newest_first, wanted));
+    // Of two hosts nothing but the clocks tells which came first.
+    let known = known.filter(|c| c.elsewhere == chosen.elsewhere);
     // Made before the chosen one, yet dated after it: a clock was set back in between.
     let earlier_but_later_dated =
         known.clone().find(|c| c.seq < chosen.seq && c.time > chosen.time);
@@ -268,4 +286,25 @@ fn warnings(chosen: &Candidate, newest_first: &[&Candidate], wanted: &Wanted) ->
         ));
     }
     warnings
+}
+
+/// What is said where several hosts took snapshots of one component.
+fn other_hosts(chosen: &Candidate, newest_first: &[&Candidate], wanted: &Wanted) -> Option<String> {
+    if let Some(host) = &chosen.elsewhere {
+        return Some(format!(
+            "this snapshot was taken on host {host}: there is none of this host that fits"
+        ));
+    }
+    let newer = newest_first
+        .iter()
+        .filter(|c| c.elsewhere.is_some() && c.newer_than(chosen))
+        .filter(|c| unfit(c, wanted, false).is_none())
+        .max_by_key(|c| c.time)?;
+    Some(format!(
+        "host {} took a newer one, {} of {}; this host's own newest was chosen: name that one by its \
+         id if it is meant",
+        newer.elsewhere.as_deref().unwrap_or_default(),
+        newer.short(),
+        newer.time,
+    ))
 }

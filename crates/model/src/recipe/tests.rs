@@ -43,6 +43,7 @@ fn candidate(seq: u64, time: i64) -> Candidate {
         read_until: Some(at(time)),
         lost: None,
         seq: Some(seq),
+        elsewhere: None,
         verified_level: Some(4),
         verification_failed: false,
         partial: false,

@@ -16,7 +16,7 @@ use lifeboat_model::verdict::Verdict;
 use rusqlite::{Connection, ErrorCode, params};
 
 pub use rows::{DrillRow, SnapshotRow};
-pub use sync::{as_it_is, note_facts, up_to_date};
+pub use sync::{as_it_is, host_of, note_facts, up_to_date};
 
 use crate::error::{Error, Result};
 use crate::facts::{DrillFact, Fact, Level, SnapshotFact, VerifiedFact};

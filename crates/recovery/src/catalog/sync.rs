@@ -16,6 +16,14 @@ use crate::tier::OpenTier;
 /// The catalog's file in the state folder.
 const FILE: &str = "catalog.db";
 
+/// Ends the name under which the tier's part of a chain is applied whose later part is local.
+const IN_TIER: &str = " in the tier";
+
+/// The host that the name of an applied chain is of.
+pub fn host_of(name: &str) -> &str {
+    name.strip_suffix(IN_TIER).unwrap_or(name)
+}
+
 /// Opens the catalog (in memory where no trace may be left) and brings it up to date.
 pub fn up_to_date(world: &World, tier: &OpenTier, keep: bool) -> Result<(Catalog, Vec<String>)> {
     let mut notes = Vec::new();
@@ -219,7 +227,7 @@ fn apply_chain(
     let local = host == world.host && catalog.applied(&host)?.is_some();
     let base = if local { Local::new(&world.state, &host).base()? } else { None };
     let before = base.map(|base| base.seq);
-    let label = if local { format!("{host} in the tier") } else { host };
+    let label = if local { format!("{host}{IN_TIER}") } else { host };
     let applied = catalog.applied(&label)?.map_or(0, |(seq, _)| seq);
     let newer = |entry: &&Entry| entry.seq > applied && before.is_none_or(|to| entry.seq <= to);
     let newer: Vec<Entry> = entries.iter().filter(newer).cloned().collect();

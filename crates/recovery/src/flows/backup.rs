@@ -65,7 +65,7 @@ pub fn plan_backup(world: &World, request: &BackupRequest) -> Result<PlannedBack
         .map(|item| PlannedComponent {
             component: item.component.clone(),
             kind: item.kind.clone(),
-            parent: parent_of(&rows, &item.component).map(|row| row.id.clone()),
+            parent: parent_of(&rows, &item.component, &world.host).map(|row| row.id.clone()),
             roots: item.roots.clone(),
             exclude: item.exclude.clone(),
             tags: item.tags.iter().filter(|tag| !tag.starts_with("run=")).cloned().collect(),
@@ -129,7 +129,7 @@ fn execute(
     let catalog = session.catalog(tier)?;
     let rows = catalog.snapshots()?;
     let mut warnings = said_aloud(world, recipe);
-    warnings.extend(clock_set_back(session.start.wall, &rows));
+    warnings.extend(clock_set_back(session.start.wall, &rows, &world.host));
     let mut components = Vec::new();
     let mut interrupted = false;
     for item in &recipe.items {
@@ -188,8 +188,9 @@ fn summary(report: &BackupReport) -> Vec<serde_json::Value> {
 }
 
 /// A clock that was set back is said: restore points are chosen by the ledger's order.
-fn clock_set_back(now: Timestamp, rows: &[SnapshotRow]) -> Option<String> {
-    let newest = rows.iter().filter(|row| !row.foreign()).map(|row| row.time).max()?;
+fn clock_set_back(now: Timestamp, rows: &[SnapshotRow], own: &str) -> Option<String> {
+    let own = rows.iter().filter(|row| point::taker(row) == Some(own));
+    let newest = own.map(|row| row.time).max()?;
     (now < newest).then(|| {
         format!(
             "the clock shows {now}, the newest snapshot was taken at {newest}: was the clock set \
@@ -200,8 +201,8 @@ fn clock_set_back(now: Timestamp, rows: &[SnapshotRow]) -> Option<String> {
 
 /// The newest snapshot of a component that may lend its unchanged files: known to the ledger, and
 /// never found damaged.
-fn parent_of<'a>(rows: &'a [SnapshotRow], component: &str) -> Option<&'a SnapshotRow> {
-    let newest = point::candidates(rows, component)
+fn parent_of<'a>(rows: &'a [SnapshotRow], component: &str, own: &str) -> Option<&'a SnapshotRow> {
+    let newest = point::candidates(rows, component, own)
         .into_iter()
         .filter(|c| c.seq.is_some() && !c.verification_failed)
         .max_by_key(|c| c.seq)?;
@@ -228,7 +229,7 @@ fn save<'a>(
     rows: &[SnapshotRow],
 ) -> Result<Saved<'a>> {
     world.stop_if_cancelled()?;
-    let known = parent_of(rows, &item.component);
+    let known = parent_of(rows, &item.component, &world.host);
     announce(world, item, known);
     let parent = known.and_then(|row| row.id.parse::<Id>().ok());
     let options = BackupOptions { parent, ..BackupOptions::default() };

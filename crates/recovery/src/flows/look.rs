@@ -6,7 +6,7 @@ use lifeboat_model::objective::{Circumstances, resolve};
 use lifeboat_model::recipe::{Candidate, RecipeError};
 use lifeboat_model::verdict::Verdict;
 
-use super::point::{choose, newest_whole};
+use super::point::{candidates, choose, newest_whole};
 use super::{At, ListRequest};
 use crate::catalog::{self, Catalog, DrillRow, SnapshotRow};
 use crate::env::World;
@@ -178,7 +178,7 @@ fn component(
     let plan = &world.plan;
     let objectives = resolve(plan, name, Circumstances::default());
     let point = |verified_only| {
-        let chosen = choose(rows, name, &At::Newest, verified_only).ok()?.chosen;
+        let chosen = choose(rows, name, &world.host, &At::Newest, verified_only).ok()?.chosen;
         let row = rows.iter().find(|row| row.id == chosen.snapshot)?;
         Some(NewestPoint {
             snapshot: row.id.clone(),
@@ -217,13 +217,15 @@ fn component(
             .filter(|r| r.component.as_deref() == Some(name) && r.lost.is_none())
             .count() as u64,
     };
-    let whole = newest_whole(rows, name, &At::Newest);
-    judge(&mut status, rows, whole.as_ref());
+    let known = candidates(rows, name, &world.host);
+    let last = known.iter().filter(|c| !c.foreign()).max_by_key(|c| c.seq);
+    let whole = newest_whole(rows, name, &world.host, &At::Newest);
+    judge(&mut status, last, whole.as_ref());
     status
 }
 
 /// The state, and every reason for it; the worst decides.
-fn judge(status: &mut ComponentStatus, rows: &[SnapshotRow], whole: Option<&Candidate>) {
+fn judge(status: &mut ComponentStatus, last: Option<&Candidate>, whole: Option<&Candidate>) {
     let mut found: Vec<(ComponentState, String)> = Vec::new();
     let mut add = |state, why: String| found.push((state, why));
     match &status.newest {
@@ -263,15 +265,10 @@ fn judge(status: &mut ComponentStatus, rows: &[SnapshotRow], whole: Option<&Cand
             add(ComponentState::ObjectiveMissed, why);
         }
     }
-    let newest = rows
-        .iter()
-        .filter(|row| row.component.as_deref() == Some(status.component.as_str()))
-        .filter(|row| !row.foreign())
-        .max_by_key(|row| (row.ledger.as_ref().map(|(_, seq)| *seq), row.time));
-    if let Some((row, why)) = newest.and_then(|row| Some((row, row.lost.as_ref()?))) {
-        let id = row.id.get(..8).unwrap_or_default();
+    if let Some((one, why)) = last.and_then(|last| Some((last, last.lost.as_ref()?))) {
+        let id = one.snapshot.get(..8).unwrap_or_default();
         add(ComponentState::Failing, format!("the newest snapshot {id} is lost: {why}"));
-    } else if newest.is_some_and(|row| row.failed.is_some()) {
+    } else if last.is_some_and(|last| last.verification_failed) {
         add(ComponentState::Failing, "the newest snapshot failed its verification".to_owned());
     }
     let drilled = status.last_drill.as_ref().is_some_and(|d| d.verdict == Verdict::Pass);

@@ -1,5 +1,6 @@
 //! From the catalog to a restore recipe: which snapshot of each component, and why.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use lifeboat_model::recipe::{
@@ -9,40 +10,32 @@ use lifeboat_model::recipe::{
 use lifeboat_vault::Id;
 
 use super::At;
-use crate::catalog::{Catalog, SnapshotRow};
+use crate::catalog::{self, Catalog, SnapshotRow};
 use crate::env::World;
 use crate::error::{Error, Result};
 use crate::facts::Level;
 use crate::prove::{Subject, partial, read_manifest};
 use crate::tier::OpenTier;
 
-/// The snapshots of a component as the choice sees them.
-pub fn candidates(rows: &[SnapshotRow], component: &str) -> Vec<Candidate> {
-    let mut rows: Vec<&SnapshotRow> =
+/// The snapshots of a component as the choice sees them on host `own`. Where one ledger records all,
+/// its numbers are the order; where there are several, they are merged and numbered through.
+pub fn candidates(rows: &[SnapshotRow], component: &str, own: &str) -> Vec<Candidate> {
+    let rows: Vec<&SnapshotRow> =
         rows.iter().filter(|row| row.component.as_deref() == Some(component)).collect();
-    // Numbers of one chain are an order; chains of several hosts come in the order of their first
-    // snapshot, and are numbered through.
-    let mut chains: Vec<(&str, jiff::Timestamp)> = Vec::new();
-    for row in &rows {
-        if let Some((host, _)) = &row.ledger {
-            match chains.iter_mut().find(|(name, _)| name == host) {
-                Some((_, first)) => *first = (*first).min(row.time),
-                None => chains.push((host, row.time)),
-            }
-        }
-    }
-    chains.sort_by_key(|(host, first)| (*first, *host));
-    let rank = |host: &str| chains.iter().position(|(name, _)| *name == host);
-    rows.sort_by_key(|row| row.ledger.as_ref().map(|(host, seq)| (rank(host), *seq, row.time)));
-    let many = chains.len() > 1;
+    let ordered = oldest_first(&rows, own);
+    let many = ordered.windows(2).any(|pair| taker(pair[0]) != taker(pair[1]));
+    let place = |row: &SnapshotRow| ordered.iter().position(|one| one.id == row.id);
     rows.iter()
-        .zip(1u64..)
-        .map(|(row, place)| Candidate {
+        .map(|row| Candidate {
             snapshot: row.id.clone(),
             time: row.time,
             read_until: row.read_until,
             lost: row.lost.clone(),
-            seq: row.ledger.as_ref().map(|(_, seq)| if many { place } else { *seq }),
+            seq: row.ledger.as_ref().and_then(|(_, seq)| match many {
+                true => Some(place(row)? as u64 + 1),
+                false => Some(*seq),
+            }),
+            elsewhere: taker(row).filter(|host| *host != own).map(str::to_owned),
             // Proven means restored and equal to its manifest.
             verified_level: (row.level == Some(Level::V4)).then_some(4),
             verification_failed: row.failed.is_some(),
@@ -52,14 +45,44 @@ pub fn candidates(rows: &[SnapshotRow], component: &str) -> Vec<Candidate> {
         .collect()
 }
 
-/// Chooses the restore point of one component.
+/// The host whose ledger records a snapshot.
+pub fn taker(row: &SnapshotRow) -> Option<&str> {
+    let (name, _) = row.ledger.as_ref()?;
+    Some(catalog::host_of(name))
+}
+
+/// Recorded snapshots, the newest last. Numbers are an order inside one host's ledger only: the
+/// ledgers of other hosts are merged by the times of their newest, and all of this host's own stand
+/// after them. A second host with the same plan has data of its own.
+fn oldest_first<'a>(rows: &[&'a SnapshotRow], own: &str) -> Vec<&'a SnapshotRow> {
+    let mut chains: BTreeMap<&str, Vec<&SnapshotRow>> = BTreeMap::new();
+    for row in rows {
+        if let Some(host) = taker(row) {
+            chains.entry(host).or_default().push(row);
+        }
+    }
+    for chain in chains.values_mut() {
+        chain.sort_by_key(|row| (row.ledger.as_ref().map(|(_, seq)| *seq), row.time));
+    }
+    let mut newest_first: Vec<&SnapshotRow> = Vec::new();
+    newest_first.extend(chains.remove(own).unwrap_or_default().into_iter().rev());
+    while let Some(chain) = chains.values_mut().max_by_key(|c| c.last().map(|row| row.time)) {
+        let Some(row) = chain.pop() else { break };
+        newest_first.push(row);
+    }
+    newest_first.reverse();
+    newest_first
+}
+
+/// Chooses the restore point of one component on host `own`.
 pub fn choose(
     rows: &[SnapshotRow],
     component: &str,
+    own: &str,
     at: &At,
     verified_only: bool,
 ) -> Result<Choice> {
-    let candidates = candidates(rows, component);
+    let candidates = candidates(rows, component, own);
     choose_restore_point(&candidates, &wanted(at), verified_only).map_err(|source| {
         // The id may be right, and the component wrong: said, because it is easily mended.
         if let (PointError::Unknown(prefix), Some(other)) = (&source, owner(rows, at)) {
@@ -81,8 +104,13 @@ fn wanted(at: &At) -> Wanted {
 }
 
 /// The whole snapshot that would be chosen if there were no partial ones.
-pub fn newest_whole(rows: &[SnapshotRow], component: &str, at: &At) -> Option<Candidate> {
-    let mut whole = candidates(rows, component);
+pub fn newest_whole(
+    rows: &[SnapshotRow],
+    component: &str,
+    own: &str,
+    at: &At,
+) -> Option<Candidate> {
+    let mut whole = candidates(rows, component, own);
     whole.retain(|candidate| !candidate.partial);
     choose_restore_point(&whole, &wanted(at), false).ok().map(|choice| choice.chosen)
 }
@@ -110,7 +138,7 @@ pub fn recipe_for(
     let rows = catalog.points()?;
     let (mut requests, mut pointless) = (Vec::new(), Pointless::new());
     for component in components {
-        match choose(&rows, component, at, verified_only) {
+        match choose(&rows, component, &world.host, at, verified_only) {
             Ok(choice) => requests.push(recipe::RestoreRequest {
                 component: component.clone(),
                 choice,

@@ -159,7 +159,7 @@ fn choose(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<String>> {
     let of = |component: &str, all: bool| -> Vec<String> {
-        let mut known = candidates(rows, component);
+        let mut known = candidates(rows, component, &world.host);
         known.sort_by_key(|candidate| std::cmp::Reverse((candidate.seq, candidate.time)));
         let count = if all { usize::MAX } else { 1 };
         known.into_iter().map(|candidate| candidate.snapshot).take(count).collect()

@@ -9,7 +9,7 @@ use lifeboat_model::verdict::Verdict;
 use lifeboat_recovery::Error;
 use lifeboat_recovery::flows::{
     At, BackupRequest, Destination, ListRequest, RestoreRequest, VerifyRequest, audit_log, backup,
-    list, plan_restore, restore, verify,
+    list, plan_backup, plan_restore, restore, status, verify,
 };
 use lifeboat_recovery::report::RestoreReport;
 use lifeboat_testkit::MemoryStore;
@@ -439,4 +439,52 @@ fn a_bare_machine_restores_from_the_tier_alone() {
     let report = run(&bare, &tier, &every(target.clone()));
     assert_eq!(report.exit(), Exit::Done, "{report:#?}");
     assert_eq!(tree(&target.join("media")), b.live().data["media"]);
+}
+
+/// Two hosts of one plan and tier: their ledgers' numbers are no common order, and their data is
+/// not each other's.
+#[test]
+fn each_host_gets_its_own_newest_and_a_new_one_gets_the_newest_of_all() {
+    let (b, tier) = saved();
+    let mut other = bench();
+    other.host = "shop-2".into();
+    other.pass(600);
+    other.set("media", "a.jpg", "theirs");
+    backup(&other.world(&tier), &BackupRequest::default()).unwrap();
+    b.pass(1200);
+    b.set("media", "a.jpg", "ours, newer");
+    let newest = backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    assert!(!newest.warnings.iter().any(|w| w.contains("set back")), "{:?}", newest.warnings);
+    let id = newest.components.iter().find(|c| c.component == "media").unwrap().snapshot.clone();
+    b.pass(60);
+
+    let report = run(&b, &tier, &one("media", to(&b, "ours")));
+    let came = &report.components[0];
+    assert_eq!(came.snapshot, id, "{report:#?}");
+    assert_eq!(fs::read(to(&b, "ours").join("a.jpg")).unwrap(), b"ours, newer");
+    assert_eq!(report.warnings, Vec::<String>::new());
+    let seen = status(&b.world(&tier)).unwrap();
+    let media = seen.components.iter().find(|c| c.component == "media").unwrap();
+    assert_eq!(media.newest.as_ref().map(|point| point.snapshot.clone()), id);
+    let next = plan_backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    let media = next.components.iter().find(|c| c.component == "media").unwrap();
+    assert_eq!(media.parent, id);
+
+    // The other host has its own, older one; that there is a newer one is said.
+    other.pass(3600);
+    let report = run(&other, &tier, &one("media", to(&other, "theirs")));
+    assert_eq!(fs::read(to(&other, "theirs").join("a.jpg")).unwrap(), b"theirs");
+    let said =
+        |report: &RestoreReport, what: &str| report.warnings.iter().any(|w| w.contains(what));
+    assert!(said(&report, "host shop-1 took a newer one"), "{:?}", report.warnings);
+    assert!(!said(&report, "set back"), "{:?}", report.warnings);
+
+    // A host that has none of its own takes the newest of all, and says whose it is.
+    let mut third = bench();
+    third.host = "shop-3".into();
+    third.pass(7200);
+    let report = run(&third, &tier, &one("media", to(&third, "any")));
+    assert_eq!(report.components[0].snapshot, id);
+    assert!(said(&report, "was taken on host shop-1"), "{:?}", report.warnings);
+    assert!(!said(&report, "set back"), "{:?}", report.warnings);
 }

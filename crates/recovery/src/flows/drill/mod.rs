@@ -173,7 +173,7 @@ fn decide(
     let rows = catalog.points()?;
     let (mut requests, mut failures) = (Vec::new(), Vec::new());
     for component in &asked.components {
-        match choose(&rows, component, &request.at, false) {
+        match choose(&rows, component, &world.host, &request.at, false) {
             Ok(choice) => requests.push(recipe::RestoreRequest {
                 component: component.clone(),
                 choice,

@@ -67,7 +67,7 @@ pub fn plan_restore(world: &World, request: &RestoreRequest) -> Result<PlannedRe
     let mut warnings = warnings;
     warnings.extend(pointless.iter().map(|(name, e)| format!("{name}: {}", Failure::of(e).line())));
     let rows = catalog.snapshots()?;
-    refuse_partial(&tier, &recipe, &asked, &rows)?;
+    refuse_partial(world, &tier, &recipe, &asked, &rows)?;
     let (mut planned, mut needed) = (Vec::new(), 0);
     for item in &recipe.items {
         let subject = chosen(&tier, item)?;
@@ -166,6 +166,7 @@ fn decide(
 /// In place of live data a partial snapshot would take away what it lacks: only one that was named
 /// by its id goes there.
 fn refuse_partial(
+    world: &World,
     tier: &OpenTier,
     recipe: &RestoreRecipe,
     asked: &Asked<'_>,
@@ -185,7 +186,7 @@ fn refuse_partial(
         };
         let Some(found) = found else { continue };
         let short = |id: &str| id.get(..8).unwrap_or(id).to_owned();
-        let whole = match newest_whole(rows, name, at) {
+        let whole = match newest_whole(rows, name, &world.host, at) {
             Some(whole) => format!(
                 "the newest whole one is of {}: `--at {}`",
                 whole.time,
@@ -213,7 +214,7 @@ fn execute(
     let catalog = session.catalog(tier)?;
     let rows = catalog.snapshots()?;
     let (recipe, pointless) = decide(world, &catalog, asked)?;
-    refuse_partial(tier, &recipe, asked, &rows)?;
+    refuse_partial(world, tier, &recipe, asked, &rows)?;
     let _lock = tier.vault.lock_for_reading()?;
     let job = Job { world, tier, rows: &rows, start: session.start, request: asked.request };
     let done = match &asked.binding {
