@@ -55,6 +55,7 @@ pub fn build_with(
     let world = World {
         revision: plan.revision(),
         plan_folder: file.folder.clone(),
+        plan_file: file.folder.join(file.path.file_name().unwrap_or_default()),
         state: State::new(plan.state(&file.folder)),
         monitor: Arc::clone(&monitor),
         cancel: hands.cancel.clone(),

@@ -100,6 +100,8 @@ pub struct World {
     pub plan: Arc<Plan>,
     /// The folder of the plan file, against which its paths are resolved.
     pub plan_folder: PathBuf,
+    /// The plan file, absolute: a plan that is renamed in it stays the same plan.
+    pub plan_file: PathBuf,
     /// The plan's revision: the hash of its canonical form.
     pub revision: String,
     /// The local state folder, `.lifeboat/`.

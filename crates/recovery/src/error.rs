@@ -82,6 +82,14 @@ pub enum Error {
         /// How that is known.
         why: String,
     },
+    /// The vault, or the state folder, is one of another plan.
+    #[error("tier {tier} holds the vault of another plan: {why}")]
+    OtherPlan {
+        /// The tier.
+        tier: String,
+        /// How that is known.
+        why: String,
+    },
     /// The tier holds other things.
     #[error("tier {tier} is not empty and holds no vault")]
     NotAVault {
@@ -280,6 +288,7 @@ impl Error {
             Error::Refused { .. } | Error::OtherVault { .. } | Error::NotAVault { .. } => {
                 Exit::Refused
             }
+            Error::OtherPlan { .. } => Exit::Refused,
             Error::NoRoom { .. } | Error::WritersRunning { .. } | Error::Held { .. } => {
                 Exit::Refused
             }
@@ -325,6 +334,12 @@ impl Error {
             ),
             Error::OtherVault { .. } => {
                 "give this plan a tier of its own, or use the other plan".to_owned()
+            }
+            Error::OtherPlan { .. } => {
+                "give this plan a tier and a `plan.state` of its own, or use the other plan; a plan \
+                 that was renamed is known by its file: back up once under its last name from this \
+                 file, then change the name in it"
+                    .to_owned()
             }
             Error::NotAVault { found, place, .. } => {
                 format!("{place} holds {}; give the tier an empty folder", found.join(", "))

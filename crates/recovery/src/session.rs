@@ -15,7 +15,6 @@ use crate::ledger::{Action, Detail, Ledger};
 use crate::report::{Failure, Head, seconds};
 use crate::staging;
 use crate::stand_in::StandIn;
-use crate::state::StateError;
 use crate::tier::{Access, OpenTier};
 
 /// When something began, by both clocks.
@@ -105,13 +104,15 @@ pub fn within<T>(
     body: impl FnOnce(&mut Session<'_>, &OpenTier) -> Result<Ended<T>>,
     report_warnings: impl FnOnce(&mut T, Vec<String>),
 ) -> Result<T> {
-    if let Some(why) = world.state.unwritable()? {
-        return match opening.changes_nothing {
-            true => unrecorded(world, opening, &why, body, report_warnings),
-            false => Err(why.into()),
-        };
-    }
-    let (mut session, tier) = begin(world, opening)?;
+    let (mut session, tier) = match record(world, opening) {
+        Ok(begun) => begun,
+        Err(error) => {
+            return match unrecordable(&error).filter(|_| opening.changes_nothing) {
+                Some(why) => unrecorded(world, opening, &why, body, report_warnings),
+                None => Err(error),
+            };
+        }
+    };
     let result = body(&mut session, &tier);
     let Session { recording, mut warnings, .. } = session;
     let (outcome, detail, facts) = match &result {
@@ -132,23 +133,45 @@ pub fn within<T>(
     Ok(ended.report)
 }
 
-/// Runs a flow that changes nothing where the state folder cannot be written, on a rescue medium
-/// say: on a copy of the state that is removed at the end. No entry is written anywhere, and that is
-/// said.
+/// Begins what is recorded, if it can be, and belongs here.
+fn record<'w>(world: &'w World, opening: &Opening<'_>) -> Result<(Session<'w>, OpenTier)> {
+    if let Some(why) = world.state.unwritable()? {
+        return Err(why.into());
+    }
+    if let Some(why) = world.state_of_other_plan()? {
+        return Err(world.of_other_plan(&why));
+    }
+    begin(world, opening)
+}
+
+/// Why a flow that changes nothing runs all the same where it cannot be recorded.
+fn unrecordable(error: &Error) -> Option<String> {
+    match error {
+        Error::OtherPlan { .. } => Some(error.to_string()),
+        Error::State(why) if why.forbids_writing() => {
+            Some(format!("the state folder cannot be written ({why}: {})", why.source))
+        }
+        // The tier's own errors are of another kind.
+        Error::Io { path, source, .. } if crate::state::forbids_writing(source) => {
+            Some(format!("{} cannot be written ({source})", path.display()))
+        }
+        _ => None,
+    }
+}
+
+/// Runs a flow that changes nothing where it is not to be recorded, on a rescue medium say: on a
+/// copy of the state that is removed at the end. No entry is written anywhere, and that is said.
 fn unrecorded<T>(
     world: &World,
     opening: &Opening<'_>,
-    why: &StateError,
+    why: &str,
     body: impl FnOnce(&mut Session<'_>, &OpenTier) -> Result<Ended<T>>,
     report_warnings: impl FnOnce(&mut T, Vec<String>),
 ) -> Result<T> {
     let start = world.start();
     let stand_in = StandIn::of(&world.state)?;
     let world = &World { state: stand_in.state().clone(), ..world.clone() };
-    let warnings = vec![format!(
-        "this {} is not recorded in the ledger: the state folder cannot be written ({why}: {})",
-        opening.action, why.source
-    )];
+    let warnings = vec![format!("this {} is not recorded in the ledger: {why}", opening.action)];
     let none = || Error::NoVault { tier: world.tier.name.clone() };
     let tier = world.open_tier(opening.access)?.ok_or_else(none)?;
     let mut session = Session { world, start, warnings, recording: None };
@@ -186,6 +209,8 @@ fn begin<'w>(world: &'w World, opening: &Opening<'_>) -> Result<(Session<'w>, Op
     let mut warnings = Vec::new();
     let existing = match world.open_tier(opening.access) {
         Ok(existing) => existing,
+        // Not a word of another plan stands in this one's ledger.
+        Err(error @ Error::OtherPlan { .. }) => return Err(error),
         Err(error) => {
             if Ledger::is_local(world) {
                 let mut ledger = Ledger::open(world, None, &mut warnings)?;
@@ -196,7 +221,11 @@ fn begin<'w>(world: &'w World, opening: &Opening<'_>) -> Result<(Session<'w>, Op
             return Err(error);
         }
     };
+    if let Some(why) = existing.as_ref().and_then(|tier| tier.other_plan.as_ref()) {
+        return Err(world.of_other_plan(why));
+    }
     let mut ledger = Ledger::open(world, existing.as_ref(), &mut warnings)?;
+    world.state.remember_plan(world.plan.header.name.as_str(), &world.plan_file)?;
     let action = begin_action(&mut ledger, opening)?;
     let tier = match existing {
         Some(tier) => tier,

@@ -25,7 +25,9 @@ impl StandIn {
         let folder = std::env::temp_dir().join(format!("lifeboat-unrecorded-{tail}"));
         DirBuilder::new().mode(0o700).create(&folder).map_err(Error::io("create", &folder))?;
         let stand_in = StandIn { state: State::new(folder) };
-        copy(&state.path("tiers.json"), &stand_in.state.path("tiers.json"))?;
+        for name in ["tiers.json", "plan.json"] {
+            copy(&state.path(name), &stand_in.state.path(name))?;
+        }
         let ledger = stand_in.state.make("ledger")?;
         for path in files_in(&state.path("ledger"))? {
             if path.extension().is_none_or(|kind| kind != "lock") {

@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+/// Which plan's state this is.
+const PLAN: &str = "plan.json";
+
 /// A failed access to the state folder.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {verb} {}", path.display())]
@@ -24,6 +27,19 @@ pub struct StateError {
     /// The cause.
     #[source]
     pub source: io::Error,
+}
+
+impl StateError {
+    /// True where owner, mode, file system or a full disk forbid writing.
+    pub fn forbids_writing(&self) -> bool {
+        forbids_writing(&self.source)
+    }
+}
+
+/// True where owner, mode, file system or a full disk forbid writing.
+pub(crate) fn forbids_writing(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | StorageFull | QuotaExceeded)
 }
 
 /// Adds verb and path to an I/O error.
@@ -53,6 +69,17 @@ pub struct KnownTier {
     /// SHA-256 of the identity of that recipient as the tier has it, sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
+}
+
+/// The plan whose state this is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownPlan {
+    /// Number of the file's format.
+    pub format: u32,
+    /// The plan's name.
+    pub name: String,
+    /// Its file, absolute.
+    pub file: PathBuf,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -116,6 +143,28 @@ impl State {
     /// What is known of a tier.
     pub fn known_tier(&self, name: &str) -> Result<Option<KnownTier>, StateError> {
         Ok(self.tiers()?.tiers.remove(name))
+    }
+
+    /// The plan whose state this is, as far as that can be read: a file that cannot is made anew.
+    pub fn known_plan(&self) -> Result<Option<KnownPlan>, StateError> {
+        let body = read_optional(&self.path(PLAN))?;
+        Ok(body.and_then(|body| serde_json::from_slice(&body).ok()))
+    }
+
+    /// Remembers it.
+    pub fn remember_plan(&self, name: &str, file: &Path) -> Result<(), StateError> {
+        let now = KnownPlan { format: 1, name: name.to_owned(), file: file.to_owned() };
+        if self.known_plan()?.as_ref() == Some(&now) {
+            return Ok(());
+        }
+        self.make("")?;
+        let path = self.path(PLAN);
+        let body = serde_json::to_vec_pretty(&now).map_err(|e| StateError {
+            verb: "write",
+            path: path.clone(),
+            source: e.into(),
+        })?;
+        replace(&path, &body)
     }
 
     /// Remembers a tier.

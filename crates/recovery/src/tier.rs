@@ -1,7 +1,9 @@
 //! Opening a tier: what is there is compared with what is known before anything is written.
 //!
 //! - A vault is known there and none is found: an unmounted disk. Unreachable, nothing written.
-//! - Another vault than the known one, or one whose ledgers name another plan: refused.
+//! - Another vault than the known one: refused.
+//! - One of another plan, by the state folder or by the ledgers in the tier: refused where anything
+//!   would be changed, said where something is only read.
 //! - Other things and no vault: refused.
 //! - Nothing, and nothing known: a backup makes the vault; everything else says that there is none.
 
@@ -13,7 +15,7 @@ use lifeboat_vault::{Store, StoreErrorKind, Vault};
 
 use crate::env::World;
 use crate::error::{Error, Result};
-use crate::ledger::remote;
+use crate::ledger::trust;
 use crate::ports::Presence;
 use crate::read_only::ReadOnly;
 use crate::report::{Failure, TierRef};
@@ -42,6 +44,8 @@ pub struct OpenTier {
     pub vault: Vault,
     /// What seals and opens ledger objects, or why there is nothing to do so.
     pub sealer: Result<Sealer, Failure>,
+    /// Why this is the vault of another plan: it may be read, and nothing more.
+    pub other_plan: Option<String>,
 }
 
 impl World {
@@ -75,8 +79,13 @@ impl World {
             _ => opened.store,
         };
         let sealer = self.sealer(&*store, access, known.as_ref());
-        if known.is_none() {
-            self.is_this_plans(&*store, &sealer)?;
+        let other_plan = self.other_plan(&*store, &sealer, known.as_ref())?;
+        if let Some(why) = &other_plan {
+            if access == Access::Make {
+                return Err(self.of_other_plan(why));
+            }
+            let sealer = sealer.map_err(|error| Failure::of(&error));
+            return Ok(Some(OpenTier { store, vault, sealer, other_plan }));
         }
         self.opened(store, vault, sealer, known, access).map(Some)
     }
@@ -133,7 +142,7 @@ impl World {
         if access != Access::Read {
             self.remember(&vault, known, sealer.as_ref().ok())?;
         }
-        Ok(OpenTier { store, vault, sealer })
+        Ok(OpenTier { store, vault, sealer, other_plan: None })
     }
 
     /// True if there is nothing and nothing is known to be there.
@@ -171,20 +180,56 @@ impl World {
         Ok(())
     }
 
-    /// Without local state the ledgers in the tier say whose it is. A tier without any, or whose
-    /// ledgers cannot be opened here, is taken as it is: the key opened the vault.
-    fn is_this_plans(&self, store: &dyn Store, sealer: &Result<Sealer>) -> Result<()> {
-        let Ok(sealer) = sealer else { return Ok(()) };
-        if !sealer.opens() {
-            return Ok(());
+    /// The error that this vault is another plan's.
+    pub(crate) fn of_other_plan(&self, why: &str) -> Error {
+        Error::OtherPlan { tier: self.tier.name.clone(), why: why.to_owned() }
+    }
+
+    /// Why the state folder is that of another plan. One that was renamed in its file, or whose old
+    /// file is gone, is the same.
+    pub(crate) fn state_of_other_plan(&self) -> Result<Option<String>> {
+        let Some(known) = self.state.known_plan()? else { return Ok(None) };
+        let same = known.name == self.plan.header.name.as_str() || known.file == self.plan_file;
+        Ok((!same && known.file.exists()).then(|| {
+            format!("the state folder is that of plan {} ({})", known.name, known.file.display())
+        }))
+    }
+
+    /// Why this is the vault of another plan. What the state folder does not know the ledgers in the
+    /// tier say.
+    fn other_plan(
+        &self,
+        store: &dyn Store,
+        sealer: &Result<Sealer>,
+        known: Option<&KnownTier>,
+    ) -> Result<Option<String>> {
+        if let Some(why) = self.state_of_other_plan()? {
+            return Ok(Some(why));
         }
-        let plans = remote::plans(store, sealer)?;
+        if known.is_some() && self.state.known_plan()?.is_some() {
+            return Ok(None);
+        }
+        self.ledgers_of_other_plan(store, sealer)
+    }
+
+    /// A plan keeps every name that a believed entry gives it: it may have been renamed since. A tier
+    /// without a ledger, or whose ledgers cannot be opened here, is taken as it is: the key opened
+    /// the vault.
+    fn ledgers_of_other_plan(
+        &self,
+        store: &dyn Store,
+        sealer: &Result<Sealer>,
+    ) -> Result<Option<String>> {
+        let Ok(sealer) = sealer else { return Ok(None) };
+        if !sealer.opens() {
+            return Ok(None);
+        }
+        let plans = trust::plans(self, store, sealer)?;
         let ours = self.plan.header.name.as_str();
         if plans.is_empty() || plans.iter().any(|plan| plan == ours) {
-            return Ok(());
+            return Ok(None);
         }
-        let why = format!("its ledger names {}", plans.join(", "));
-        Err(Error::OtherVault { tier: self.tier.name.clone(), why })
+        Ok(Some(format!("its ledger names {}", plans.join(", "))))
     }
 
     /// The plan's recipient, or the identity in the tier; first use makes one. The one that is known

@@ -34,6 +34,11 @@ pub fn up_to_date(world: &World, tier: &OpenTier, keep: bool) -> Result<(Catalog
     } else {
         Catalog::in_memory()?
     };
+    if let Some(why) = &tier.other_plan {
+        notes.push(format!(
+            "this is the vault of another plan ({why}): it is read, and a backup into it is refused"
+        ));
+    }
     let list = tier.vault.list_snapshots()?;
     let mut damaged = Vec::new();
     for snapshot in list.damaged {

@@ -54,6 +54,9 @@ pub fn plan_backup(world: &World, request: &BackupRequest) -> Result<PlannedBack
     let start = world.start();
     let recipe = decide(world, request, "RUN")?;
     let tier = world.open_tier_to_look()?;
+    if let Some(why) = tier.as_ref().and_then(|tier| tier.other_plan.as_ref()) {
+        return Err(world.of_other_plan(why));
+    }
     let catalog = match &tier {
         Some(tier) => Some(crate::catalog::up_to_date(world, tier, false)?.0),
         None => None,

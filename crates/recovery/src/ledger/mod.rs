@@ -124,10 +124,15 @@ impl Ledger {
         let (lines, _) = self.local.lines()?;
         let last = lines.iter().rev().find_map(|line| Entry::read(line).ok()?.plan);
         let Some(before) = last.filter(|before| *before != self.plan) else { return Ok(()) };
-        let detail = Detail::from([
+        let mut detail = Detail::from([
             ("from".to_owned(), json!(before.revision)),
             ("to".to_owned(), json!(self.plan.revision)),
         ]);
+        if before.name != self.plan.name {
+            detail.insert("renamed_from".to_owned(), json!(before.name));
+            self.notes
+                .push(format!("the plan was renamed from {} to {}", before.name, self.plan.name));
+        }
         let object = self.plan.name.clone();
         self.note("configuration", &object, "changed", detail)?;
         Ok(())

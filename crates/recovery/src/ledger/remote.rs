@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use lifeboat_model::chain::{Checkpoint, Entry, Hash, Signed};
+use lifeboat_model::chain::{Checkpoint, Hash, Signed};
 use lifeboat_vault::{Store, StoreErrorKind};
 
 use crate::error::{Error, Result};
@@ -219,19 +219,4 @@ pub fn put(store: &dyn Store, sealer: &Sealer, key: &str, plain: &[u8]) -> Resul
         },
         Err(error) => Err(error.into()),
     }
-}
-
-/// The plans that the chains in the tier name, each once.
-pub fn plans(store: &dyn Store, sealer: &Sealer) -> Result<Vec<String>> {
-    let mut plans = Vec::new();
-    for name in hosts(store)? {
-        let Some((from, to)) = ranges_of(store, &name)?.into_iter().next() else { continue };
-        let key = format!("{FOLDER}/{name}/{ENTRIES}/{from:020}-{to:020}{LINES}");
-        let Ok(body) = opened(store, sealer, &key)? else { continue };
-        let first = body.split(|b| *b == b'\n').find_map(|line| Entry::read(line).ok());
-        plans.extend(first.and_then(|entry| entry.plan).map(|plan| plan.name));
-    }
-    plans.sort();
-    plans.dedup();
-    Ok(plans)
 }

@@ -11,9 +11,12 @@ use std::fs;
 
 use lifeboat_model::chain::{Entry, Hash, PublicKey, Signer};
 
-use super::{keys, signer};
+use lifeboat_vault::Store;
+
+use super::{keys, remote, signer};
 use crate::env::World;
 use crate::error::{Error, Result};
+use crate::seal::Sealer;
 
 /// The keys that a chain's entries are believed by.
 #[derive(Debug, Default)]
@@ -92,6 +95,25 @@ pub fn tell<'a>(entries: &'a [Entry], trusted: &[PublicKey]) -> Told<'a> {
         told.believed.push(entry);
     }
     told
+}
+
+/// The names that believed entries of the chains in the tier give their plan, each once; where no
+/// entry is believed, those that the first entries give.
+pub fn plans(world: &World, store: &dyn Store, sealer: &Sealer) -> Result<Vec<String>> {
+    let (mut believed, mut first) = (Vec::new(), Vec::new());
+    for name in remote::hosts(store)? {
+        let lines = remote::lines(store, sealer, &name)?.lines;
+        let entries: Vec<Entry> = lines.iter().filter_map(|line| Entry::read(line).ok()).collect();
+        let Some(host) = entries.first().map(|entry| entry.host.clone()) else { continue };
+        let plan_of = |entry: &Entry| entry.plan.as_ref().map(|plan| plan.name.clone());
+        let trusted = of(world, &host, &entries)?;
+        believed.extend(tell(&entries, &trusted.keys).believed.into_iter().filter_map(plan_of));
+        first.extend(entries.first().and_then(plan_of));
+    }
+    let mut plans = if believed.is_empty() { first } else { believed };
+    plans.sort();
+    plans.dedup();
+    Ok(plans)
 }
 
 /// The sentence about entries that are not believed.

@@ -1,10 +1,13 @@
 //! Backup: what gets a snapshot, what is said, and what an unfit place leads to.
 
+use std::fs;
+
 use lifeboat_model::exit::Exit;
 use lifeboat_model::verdict::Verdict;
 use lifeboat_recovery::Error;
 use lifeboat_recovery::flows::{
-    BackupRequest, ListRequest, audit_log, backup, list, plan_backup, status,
+    At, BackupRequest, Destination, ListRequest, RestoreRequest, audit_log, backup, list,
+    plan_backup, restore, status,
 };
 use lifeboat_recovery::report::ComponentOutcome;
 use lifeboat_testkit::{Fault, FaultyStore, MemoryStore, Verb};
@@ -316,4 +319,91 @@ fn a_tier_that_refuses_access_is_unreachable_exit_8() {
     let error = backup(&b.world(&tier), &all()).unwrap_err();
     assert_eq!(error.exit(), Exit::Unreachable);
     assert!(error.hint().unwrap().contains("owner and mode"));
+}
+
+fn renamed(b: &mut Bench, from: &str, to: &str) {
+    b.plan = b.plan.replace(&format!("name = \"{from}\""), &format!("name = \"{to}\""));
+}
+
+/// The name in the plan is the plan's to change: every machine that has the new one goes on.
+#[test]
+fn a_renamed_plan_keeps_its_vault_on_a_bare_machine_too() {
+    let (mut b, tier) = (bench(), bench().tier());
+    fs::create_dir_all(b.app()).unwrap();
+    fs::write(b.app().join("lifeboat.toml"), "the plan").unwrap();
+    run(&b, &tier);
+    renamed(&mut b, "Shop", "Store");
+    let report = run(&b, &tier);
+    assert!(
+        report.warnings.iter().any(|w| w.contains("renamed from Shop to Store")),
+        "{report:#?}"
+    );
+    assert!(!run(&b, &tier).warnings.iter().any(|w| w.contains("renamed")), "said once");
+
+    fs::remove_dir_all(b.state()).unwrap();
+    let listed = list(&b.world(&tier), &ListRequest::default()).unwrap();
+    assert_eq!(listed.snapshots.len(), 6);
+    assert!(!listed.warnings.iter().any(|w| w.contains("another plan")), "{:?}", listed.warnings);
+    assert_eq!(run(&b, &tier).exit(), Exit::Done);
+}
+
+/// A second plan in the same folder shares the state folder unless it says otherwise: it gets no
+/// vault by that.
+#[test]
+fn a_second_plan_file_does_not_back_up_into_the_first_ones_vault_exit_4() {
+    let (mut b, tier) = (bench(), bench().tier());
+    fs::create_dir_all(b.app()).unwrap();
+    fs::write(b.app().join("lifeboat.toml"), "the plan").unwrap();
+    run(&b, &tier);
+    let (keys, local) = (tier.keys(""), tree(&b.state()));
+    renamed(&mut b, "Shop", "Blog");
+    b.plan_file = "blog.toml".into();
+    for error in [
+        backup(&b.world(&tier), &all()).unwrap_err(),
+        plan_backup(&b.world(&tier), &all()).unwrap_err(),
+    ] {
+        assert_eq!(error.exit(), Exit::Refused, "{error:?}");
+        assert!(error.to_string().contains("Shop"), "{error}");
+        assert!(error.hint().unwrap().contains("plan.state"), "{:?}", error.hint());
+    }
+    *b.mounted.lock().unwrap() = false;
+    assert_eq!(backup(&b.world(&tier), &all()).unwrap_err().exit(), Exit::Refused);
+    *b.mounted.lock().unwrap() = true;
+    assert_eq!((tier.keys(""), tree(&b.state())), (keys.clone(), local.clone()), "nothing changed");
+
+    // What only reads says so and reads; nothing of it is recorded.
+    let listed = list(&b.world(&tier), &ListRequest::default()).unwrap();
+    assert_eq!(listed.snapshots.len(), 2);
+    assert!(listed.warnings.iter().any(|w| w.contains("another plan")), "{:?}", listed.warnings);
+    let to = b.folder.path().join("out");
+    let report = restore(&b.world(&tier), &restore_to("media", to.clone())).unwrap();
+    assert_eq!(report.exit(), Exit::Done, "{report:#?}");
+    assert!(report.warnings.iter().any(|w| w.contains("not recorded")), "{:?}", report.warnings);
+    assert!(to.join("a.jpg").exists());
+    let ledger = |tree: &std::collections::BTreeMap<String, Vec<u8>>| {
+        tree.iter().filter(|(name, _)| name.ends_with(".jsonl")).map(|e| e.1.clone()).next()
+    };
+    assert_eq!((tier.keys(""), ledger(&tree(&b.state()))), (keys, ledger(&local)));
+    // On a bare machine the ledger in the tier tells, and a restore does not change that.
+    fs::remove_dir_all(b.state()).unwrap();
+    let to = b.folder.path().join("bare");
+    let report = restore(&b.world(&tier), &restore_to("media", to)).unwrap();
+    assert!(report.warnings.iter().any(|w| w.contains("another plan")), "{:?}", report.warnings);
+    assert_eq!(backup(&b.world(&tier), &all()).unwrap_err().exit(), Exit::Refused);
+
+    // The first plan moved to another file and keeps its name: the same plan.
+    renamed(&mut b, "Blog", "Shop");
+    assert_eq!(run(&b, &tier).exit(), Exit::Done);
+}
+
+fn restore_to(component: &str, target: std::path::PathBuf) -> RestoreRequest {
+    RestoreRequest {
+        components: vec![component.to_owned()],
+        all: false,
+        at: At::Newest,
+        verified_only: false,
+        to: Destination::Folder(target),
+        path: None,
+        keep_failed: false,
+    }
 }

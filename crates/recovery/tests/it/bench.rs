@@ -90,6 +90,8 @@ pub struct Bench {
     pub clock: Arc<SimClock>,
     pub live: Arc<Mutex<Live>>,
     pub plan: String,
+    /// The plan file's name.
+    pub plan_file: String,
     pub host: String,
     pub key: Option<String>,
     pub mounted: Arc<Mutex<bool>>,
@@ -115,6 +117,7 @@ pub fn bench() -> Bench {
         clock: Arc::new(SimClock::at(noon())),
         live: Arc::new(Mutex::new(live)),
         plan: PLAN.to_owned(),
+        plan_file: "lifeboat.toml".to_owned(),
         host: "shop-1".to_owned(),
         key: Some(KEY.to_owned()),
         mounted: Arc::new(Mutex::new(true)),
@@ -160,6 +163,7 @@ impl Bench {
         World {
             revision: plan.revision(),
             plan_folder: self.app(),
+            plan_file: self.app().join(&self.plan_file),
             state: State::new(plan.state(&self.app())),
             plan: Arc::new(plan),
             clock: self.clock.clone(),

@@ -62,6 +62,9 @@ pub fn plan_restore(world: &World, request: &RestoreRequest) -> Result<PlannedRe
     let start = world.start();
     let asked = check(world, request)?;
     let tier = world.read_tier()?;
+    if let (Some(why), Binding::InPlace) = (&tier.other_plan, &asked.binding) {
+        return Err(world.of_other_plan(why));
+    }
     let (catalog, warnings) = crate::catalog::up_to_date(world, &tier, false)?;
     let (recipe, pointless) = decide(world, &catalog, &asked)?;
     let mut warnings = warnings;
