@@ -1,6 +1,6 @@
 //! Bringing the catalog up to date: what the vault lists, and what the ledgers know about it.
 
-use lifeboat_model::chain::{Entry, FaultKind, Link, PublicKey, verify};
+use lifeboat_model::chain::{Entry, Link, PublicKey, verify};
 use lifeboat_vault::Store;
 
 use super::{Catalog, Listed};
@@ -208,12 +208,7 @@ fn apply_chain(
     let Some(host) = entries.first().map(|entry| entry.host.clone()) else { return Ok(()) };
     let trusted = trust::of(world, &host, &entries)?;
     let report = verify(CHAIN, &links, &trusted.keys, &checkpoints);
-    let sound = report
-        .faults
-        .iter()
-        .all(|fault| matches!(fault.kind, FaultKind::ForeignKey(_) | FaultKind::BadCheckpoint));
-    let one_host = entries.iter().all(|entry| remote::safe_name(&entry.host) == name);
-    if !sound || !one_host || !fetched.unreadable.is_empty() {
+    if !trust::sound(&report, &entries, &fetched, name) {
         notes.push(format!(
             "the ledger of {name} in the tier does not verify; what it says of snapshots is not \
              believed"

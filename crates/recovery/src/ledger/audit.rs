@@ -14,7 +14,7 @@ use lifeboat_model::verdict::Verdict;
 use lifeboat_vault::Store;
 
 use super::remote::safe_name;
-use super::{CHAIN, Local, audit_evidence, remote, trust};
+use super::{CHAIN, Local, audit_branch, audit_evidence, remote, trust};
 use crate::env::World;
 use crate::error::{Error, Result};
 use crate::flows::AuditRequest;
@@ -111,6 +111,9 @@ pub fn audit_verify(world: &World, request: &AuditRequest) -> Result<AuditVerify
         findings.extend(against_tier(world, &gathered.local, &there.lines));
         findings.extend(shorter_than_shipped(world, host, &gathered, &there)?);
     }
+    let links = if from_tier { &there.links } else { &here };
+    let own_state = !from_tier && host == world.host;
+    findings.extend(audit_branch::explain(world, links, own_state, tier));
     let answered = gathered.anchor.error.is_none();
     let evidence =
         audit_evidence::compare(world, host, &here, answered.then_some(&there), &trusted);

@@ -15,10 +15,13 @@ use lifeboat_model::chain::{Draft, Entry, Head, Signer, seal};
 
 use super::remote::safe_name;
 use crate::error::{Error, Result};
-use crate::state::{FileLock, State, read_optional, replace};
+use crate::state::{FileLock, State, create_new, read_optional, replace};
 
 /// How much of the file's end is read at first, bytes.
 const TAIL: u64 = 256 * 1024;
+
+/// Between the host's name and the end of a branch, in the name of its file.
+const BRANCH: &str = ".branch-";
 
 /// The files of one host's chain.
 #[derive(Debug, Clone)]
@@ -167,6 +170,57 @@ impl Local {
         Ok(true)
     }
 
+    /// Goes on with another chain, whose end is `end`; the lines `branch`, which end at `from` and
+    /// are not in it, are kept in a file of their own, which is on stable storage first.
+    pub fn set_aside(
+        &self,
+        branch: &[Vec<u8>],
+        from: &Head,
+        chain: &[Vec<u8>],
+        end: &Head,
+    ) -> Result<()> {
+        let _lock = self.lock()?;
+        let body = |lines: &[Vec<u8>]| -> Vec<u8> {
+            lines.iter().flat_map(|line| line.iter().copied().chain([b'\n'])).collect()
+        };
+        // One that a crash left has the same lines: its name is their end.
+        create_new(&self.branch_file(from), &body(branch))?;
+        replace(&self.file(), &body(chain))?;
+        self.acknowledge(end)
+    }
+
+    /// The branches that were set aside: name and content.
+    pub fn branches(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let folder = self.state.path("ledger");
+        let begin = format!("{}{BRANCH}", self.name);
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
+            let name = entry.map_err(Error::io("read", &folder))?.file_name();
+            let Some(name) = name.to_str().filter(|n| n.starts_with(&begin)) else { continue };
+            if name.ends_with(".jsonl")
+                && let Some(body) = read_optional(&folder.join(name))?
+            {
+                found.push((name.to_owned(), body));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn branch_file(&self, head: &Head) -> PathBuf {
+        self.state.path(format!("ledger/{}{BRANCH}{}-{}.jsonl", self.name, head.seq, head.hash))
+    }
+
+    /// True if the acknowledged head was set aside with its branch, and a crash came before the new
+    /// one was acknowledged.
+    fn is_aside(&self, head: &Head) -> Result<bool> {
+        let Some(body) = read_optional(&self.branch_file(head))? else { return Ok(false) };
+        let mut lines = body.split(|b| *b == b'\n').rev().filter(|line| !line.is_empty());
+        let same = |line: &[u8]| Entry::read(line).is_ok_and(|entry| entry.hash() == head.hash);
+        let (here, _) = self.lines()?;
+        Ok(lines.next().is_some_and(same) && !here.iter().any(|line| same(line)))
+    }
+
     fn lock(&self) -> Result<FileLock> {
         self.state.make("ledger")?;
         Ok(FileLock::exclusive(&self.state.path(format!("ledger/{}.lock", self.name)))?)
@@ -227,6 +281,11 @@ impl Local {
         acknowledged: Option<Head>,
         last: Option<std::result::Result<Entry, lifeboat_model::chain::ChainError>>,
     ) -> Result<(Option<Head>, bool)> {
+        if let Some(head) = &acknowledged
+            && self.is_aside(head)?
+        {
+            return self.last_readable();
+        }
         Ok(match (acknowledged, last) {
             (None, None) => (None, false),
             // Nothing was written yet after entries that only the tier has.

@@ -5,7 +5,9 @@
 //! chain is copied to the tier after each action; a host that lost its state continues it.
 
 pub mod audit;
+mod audit_branch;
 mod audit_evidence;
+mod branch;
 pub mod evidence;
 pub(crate) mod keys;
 mod local;
@@ -35,6 +37,9 @@ use crate::tier::OpenTier;
 
 /// The name of the chain.
 pub const CHAIN: &str = "ledger";
+
+/// Outcome of the note that the chain goes on from the tier's, after the local one was lost.
+const CONTINUED: &str = "continued from the tier";
 
 /// Further facts of an entry.
 pub type Detail = BTreeMap<String, Value>;
@@ -111,6 +116,7 @@ impl Ledger {
         } else {
             ledger.begin(world, tier)?;
         }
+        ledger.name_branches(world)?;
         drop(gate);
         ledger.close_interrupted()?;
         ledger.notice_new_plan()?;
@@ -226,6 +232,7 @@ impl Ledger {
                 self.note(CHAIN, &object, "begun", Detail::new())?;
             }
             Found::Closed(base) => self.say_closed(&object, base, &own)?,
+            Found::Unsound(base) => self.say_unsound(&object, base, &own)?,
             Found::Taken(taken) => self.say_taken(&object, taken, &own)?,
         }
         Ok(())
@@ -241,7 +248,7 @@ impl Ledger {
         if let Some((from, to, _)) = taken.refused {
             detail.insert("refused".to_owned(), json!([from, to]));
         }
-        self.note(CHAIN, object, "continued from the tier", detail)?;
+        self.note(CHAIN, object, CONTINUED, detail)?;
         self.notes.push(format!(
             "the local ledger was lost; it was continued from the tier after entry {}, signed with \
              a new key {}",
@@ -260,11 +267,27 @@ impl Ledger {
             ("key".to_owned(), json!(own.fingerprint())),
             ("opened".to_owned(), json!(false)),
         ]);
-        self.note(CHAIN, object, "continued from the tier", detail)?;
+        self.note(CHAIN, object, CONTINUED, detail)?;
         self.notes.push(format!(
             "the local ledger was lost; without the identity the tier's cannot be opened here, so \
              it was continued unseen after entry {}, which its newest checkpoint names; run \
              `lifeboat audit verify` where the identity is",
+            base.seq
+        ));
+        Ok(())
+    }
+
+    fn say_unsound(&mut self, object: &str, base: Head, own: &PublicKey) -> Result<()> {
+        let detail = Detail::from([
+            ("entries".to_owned(), json!(base.seq)),
+            ("key".to_owned(), json!(own.fingerprint())),
+            ("verified".to_owned(), json!(false)),
+        ]);
+        self.note(CHAIN, object, CONTINUED, detail)?;
+        self.notes.push(format!(
+            "the local ledger was lost, and the one in the tier does not verify: it is continued \
+             after entry {}, and what it says is not believed; `lifeboat audit verify` names what \
+             is wrong",
             base.seq
         ));
         Ok(())
@@ -288,12 +311,17 @@ impl Ledger {
             fetched.lines.iter().filter_map(|line| Entry::read(line).ok()).collect();
         let trusted = trust::of(world, &self.host, &entries)?;
         let report = verify(CHAIN, &links, &trusted.keys, &anchors);
-        if !report.faults.is_empty() || !fetched.unreadable.is_empty() {
-            self.notes.push(
-                "the ledger in the tier does not verify; `lifeboat audit verify` names what is \
-                 wrong"
-                    .to_owned(),
-            );
+        if !trust::sound(&report, &entries, &fetched, &name) {
+            let last = ranges.iter().map(|(_, to)| *to).max().unwrap_or(0);
+            let head = anchors.last().map(|c| (c.document.seq, c.document.head));
+            let end = report.head.map(|head| (head.seq, head.hash));
+            let Some((seq, hash)) = end.into_iter().chain(head).max_by_key(|(seq, _)| *seq) else {
+                return self.go_on_unseen(&*tier.store, &ranges).map(Found::Unsound);
+            };
+            // After everything that is there, whatever it is worth. The next entry names its key.
+            let head = Head { seq: seq.max(last), hash, key: PublicKey([0; 32]) };
+            self.local.begin_after(&head)?;
+            return Ok(Found::Unsound(head));
         }
         let told = trust::tell(&entries, &trusted.keys);
         self.notes.extend(told.refused.map(|refused| trust::refusal(&self.host, refused)));
@@ -364,7 +392,13 @@ impl Ledger {
                     && (Some(e.seq) == left.seq || e.detail.get("id") == Some(&json!(left.id)))
             });
             // Without an entry the process died before it began anything.
-            let Some(entry) = started else { return Ok(()) };
+            let Some(entry) = started else {
+                // Or its entry stands in a branch that was set aside.
+                return match left.facts.is_empty() {
+                    true => Ok(()),
+                    false => self.keep_facts_of(left),
+                };
+            };
             let closed = lines.iter().rev().filter_map(|line| Entry::read(line).ok());
             if closed.take_while(|e| e.seq > entry.seq).any(|e| e.of == Some(entry.seq)) {
                 return Ok(());
@@ -373,6 +407,15 @@ impl Ledger {
             add_facts(&mut detail, &left.facts)?;
             self.interrupted(entry.seq, &entry.action, &entry.object, detail)
         })
+    }
+
+    /// What was already true of an action whose entry is not in the chain.
+    fn keep_facts_of(&mut self, left: &Left) -> Result<()> {
+        let mut detail = Detail::from([("id".to_owned(), json!(left.id))]);
+        add_facts(&mut detail, &left.facts)?;
+        let object = self.plan.name.clone();
+        self.note(CHAIN, &object, "facts of an interrupted action", detail)?;
+        Ok(())
     }
 
     fn interrupted(&mut self, seq: u64, action: &str, object: &str, detail: Detail) -> Result<()> {
@@ -401,6 +444,8 @@ enum Found {
     Nothing,
     /// It ends there, and cannot be opened.
     Closed(Head),
+    /// It ends there, and does not hold together.
+    Unsound(Head),
     Taken(Taken),
 }
 

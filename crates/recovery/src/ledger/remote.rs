@@ -129,6 +129,15 @@ pub fn lines(store: &dyn Store, sealer: &Sealer, name: &str) -> Result<Fetched> 
     Ok(fetched)
 }
 
+/// The lines of a host's newest object; none if it cannot be opened.
+pub fn last_lines(store: &dyn Store, sealer: &Sealer, host: &str) -> Result<Vec<Vec<u8>>> {
+    let Some((from, to)) = ranges(store, host)?.into_iter().max_by_key(|(_, to)| *to) else {
+        return Ok(Vec::new());
+    };
+    let body = opened(store, sealer, &entries_key(host, from, to))?.unwrap_or_default();
+    Ok(body.split(|b| *b == b'\n').map(<[u8]>::to_vec).collect())
+}
+
 /// All checkpoints of a chain that can be read, oldest first, and those that cannot.
 pub fn checkpoints(
     store: &dyn Store,

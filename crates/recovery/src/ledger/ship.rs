@@ -1,6 +1,6 @@
 //! Bringing the chain to the tier, and what the tier has back.
 
-use lifeboat_model::chain::{Checkpoint, Document, Entry, Head, Signed};
+use lifeboat_model::chain::{Checkpoint, Document, Entry, Head, PublicKey, Signed};
 use serde_json::json;
 
 use super::{CHAIN, Detail, Ledger, evidence, remote};
@@ -43,6 +43,12 @@ impl Ledger {
                 "the ledger in the tier ended at entry {known} and now ends at {shipped_to}: \
                  entries were removed there, or it is another place; they are shipped again"
             ));
+        }
+        // On top of entries that are not ours nothing would ever verify again.
+        if self.agrees(&*tier.store, sealer, shipped_to)? == Some(false) {
+            let (from, to) = there.last().copied().unwrap_or_default();
+            let key = remote::entries_key(&self.host, from, to);
+            return Err(Error::Diverged { key });
         }
         let mut last: Option<Entry> = None;
         for run in runs_after(&lines, shipped_to) {
@@ -91,18 +97,21 @@ impl Ledger {
     }
 
     /// Takes over what the tier has beyond the local chain, if it goes on from our head: a state
-    /// folder that was set back. Called before anything is appended.
+    /// folder that was set back. Where entries were written here since then, they are set aside.
+    /// Called before anything is appended.
     pub(super) fn catch_up(&mut self, tier: &OpenTier) -> Result<()> {
         let Ok(sealer) = &tier.sealer else { return Ok(()) };
         // The tier first: what another process ships meanwhile, it has appended here before.
         let there = remote::ranges(&*tier.store, &self.host)?;
         let shipped_to = there.iter().map(|(_, to)| *to).max().unwrap_or(0);
         let Some(head) = self.local.end()? else { return Ok(()) };
-        if shipped_to <= head.seq || !sealer.opens() {
+        let parted =
+            shipped_to <= head.seq && self.agrees(&*tier.store, sealer, shipped_to)? == Some(false);
+        if !sealer.opens() || (shipped_to <= head.seq && !parted) {
             return Ok(());
         }
         let fetched = remote::lines(&*tier.store, sealer, &remote::safe_name(&self.host))?;
-        match following(&fetched.lines, &head) {
+        match following(&fetched.lines, &head, &[]).filter(|_| !parted) {
             Some((lines, end)) => {
                 if !self.local.take_over(&lines, Some(&head), &end)? {
                     return Ok(());
@@ -119,18 +128,19 @@ impl Ledger {
                     head.seq, end.seq
                 ));
             }
-            None => self.notes.push(format!(
-                "the ledger in the tier (up to entry {shipped_to}) does not go on from the local \
-                 one (up to {}); `lifeboat audit verify` compares them",
-                head.seq
-            )),
+            None => self.rejoin(&head, &fetched.lines)?,
         }
         Ok(())
     }
 }
 
-/// The lines after `head`, if each follows the one before and is signed by a key of the chain.
-fn following(lines: &[Vec<u8>], head: &Head) -> Option<(Vec<Vec<u8>>, Head)> {
+/// The lines after `head`, if each follows the one before and is signed by a key of the chain, or
+/// one that this host accepted.
+pub(super) fn following(
+    lines: &[Vec<u8>],
+    head: &Head,
+    accepted: &[PublicKey],
+) -> Option<(Vec<Vec<u8>>, Head)> {
     let mut end = *head;
     let mut taken = Vec::new();
     let mut next = Some(head.key);
@@ -141,7 +151,7 @@ fn following(lines: &[Vec<u8>], head: &Head) -> Option<(Vec<Vec<u8>>, Head)> {
             Err(_) => return None,
         };
         let key = entry.key.unwrap_or(end.key);
-        let announced = key == end.key || Some(key) == next;
+        let announced = key == end.key || Some(key) == next || accepted.contains(&key);
         let follows = entry.seq == end.seq + 1 && entry.prev == end.hash;
         if !(announced && follows && entry.signed_by(&key)) {
             return None;

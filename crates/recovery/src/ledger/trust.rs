@@ -9,10 +9,11 @@
 
 use std::fs;
 
-use lifeboat_model::chain::{Entry, Hash, PublicKey, Signer};
+use lifeboat_model::chain::{Entry, FaultKind, Hash, PublicKey, Report, Signer};
 
 use lifeboat_vault::Store;
 
+use super::remote::Fetched;
 use super::{keys, remote, signer};
 use crate::env::World;
 use crate::error::{Error, Result};
@@ -72,6 +73,14 @@ pub fn own(world: &World, entries: &[Entry]) -> Result<Vec<PublicKey>> {
     let mut keys = known(world, &world.host, named)?;
     keys.extend(signer::existing(&world.state)?.map(|signer| signer.public_key()));
     Ok(keys)
+}
+
+/// True if a chain from a tier holds together, but for entries of keys that are not trusted.
+pub fn sound(report: &Report, entries: &[Entry], fetched: &Fetched, name: &str) -> bool {
+    let faults = &mut report.faults.iter();
+    faults.all(|fault| matches!(fault.kind, FaultKind::ForeignKey(_) | FaultKind::BadCheckpoint))
+        && entries.iter().all(|entry| remote::safe_name(&entry.host) == name)
+        && fetched.unreadable.is_empty()
 }
 
 /// Tells entries of trusted keys from others. A key that a believed entry announces is trusted

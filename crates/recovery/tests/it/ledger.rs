@@ -554,3 +554,146 @@ fn secrets_and_modes() {
         assert!(body.starts_with(b"age-encryption.org/v1"), "{object} is not sealed");
     }
 }
+
+/// Everything in the state folder but the catalog, as it is now.
+fn saved_state(b: &Bench) -> Vec<(PathBuf, Vec<u8>)> {
+    let names = ["shop-1.jsonl", "shop-1.head", "shop-1.shipped"];
+    let paths = names.map(|name| b.state().join("ledger").join(name));
+    paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+fn set_back(saved: &[(PathBuf, Vec<u8>)]) {
+    for (path, body) in saved {
+        fs::write(path, body).unwrap();
+    }
+}
+
+/// The state folder is set back, the tier is away for an attempt, and comes back: both went on from
+/// entry 5.
+fn parted() -> (Bench, Arc<MemoryStore>) {
+    let b = bench();
+    let tier = b.tier();
+    run(&b, &tier);
+    run(&b, &tier);
+    let older = saved_state(&b);
+    run(&b, &tier);
+    set_back(&older);
+    *b.mounted.lock().unwrap() = false;
+    b.pass(60);
+    backup(&b.world(&tier), &BackupRequest::default()).unwrap_err();
+    *b.mounted.lock().unwrap() = true;
+    assert_eq!(lines(&b).len(), 7, "5, and the attempt");
+    (b, tier)
+}
+
+fn branch_of(b: &Bench) -> PathBuf {
+    let files = fs::read_dir(b.state().join("ledger")).unwrap().map(|e| e.unwrap().path());
+    let mut found: Vec<PathBuf> =
+        files.filter(|path| path.to_string_lossy().contains(".branch-")).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+/// Else no entry would ever verify again, and the snapshots in between would be foreign for ever.
+#[test]
+fn a_chain_that_parted_from_the_tiers_is_put_together_and_explained_once() {
+    let (b, tier) = parted();
+    let ours = lines(&b)[5..].join("\n") + "\n";
+    b.pass(60);
+    let report = backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    assert!(report.warnings.iter().any(|w| w.contains("set aside")), "{:?}", report.warnings);
+    let listed = list(&b.world(&tier), &ListRequest::default()).unwrap();
+    assert_eq!(listed.snapshots.len(), 8);
+    assert!(listed.snapshots.iter().all(|s| !s.foreign), "{listed:#?}");
+
+    // 7 of the tier, the note, started, done; the branch is kept, and explained by an entry.
+    let seen = audit(&b, &tier);
+    assert_eq!((seen.verdict, seen.entries, seen.anchored_to), (Verdict::Pass, 10, Some(10)));
+    assert_eq!(kinds(&seen), [FindingKind::Note], "{:#?}", seen.findings);
+    assert_eq!(seen.findings.len(), 1);
+    assert_eq!(fs::read_to_string(branch_of(&b)).unwrap(), ours);
+    b.pass(60);
+    let report = backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    assert!(!report.warnings.iter().any(|w| w.contains("set aside")), "said once");
+    assert_eq!(audit(&b, &tier).verdict, Verdict::Pass);
+
+    // It hides nothing: a branch that is changed or gone is a fault.
+    let file = branch_of(&b);
+    fs::write(&file, ours.replace("olga", "anna")).unwrap();
+    assert!(kinds(&audit(&b, &tier)).contains(&FindingKind::Edited));
+    fs::remove_file(&file).unwrap();
+    assert!(kinds(&audit(&b, &tier)).contains(&FindingKind::Removed));
+    // A state folder that was lost takes it along, and says that it was lost.
+    fs::remove_dir_all(b.state()).unwrap();
+    run(&b, &tier);
+    assert_eq!(audit(&b, &tier).verdict, Verdict::Pass, "{:#?}", audit(&b, &tier).findings);
+}
+
+/// The process dies between any two of the steps.
+#[test]
+fn putting_it_together_survives_a_crash() {
+    // The branch was written, and the chain replaced; the head was not.
+    let (b, tier) = parted();
+    let before = fs::read(b.state().join("ledger/shop-1.head")).unwrap();
+    let ours = lines(&b)[5..].join("\n") + "\n";
+    let head = Entry::read(lines(&b)[6].as_bytes()).unwrap();
+    let name = format!("shop-1.branch-7-{}.jsonl", head.hash());
+    let kept = lines(&b)[..5].to_vec();
+    run(&b, &tier);
+    let all = lines(&b);
+    write(&b, &[kept, all[5..7].to_vec()].concat());
+    fs::write(b.state().join("ledger/shop-1.head"), before).unwrap();
+    assert_eq!(fs::read_to_string(b.state().join("ledger").join(name)).unwrap(), ours);
+    // What the tier got after that is taken over again.
+    run(&b, &tier);
+    let seen = audit(&b, &tier);
+    assert_eq!(seen.verdict, Verdict::Pass, "{seen:#?}");
+    assert_eq!(kinds(&seen), [FindingKind::Note]);
+}
+
+/// Whoever can write to the tier, and cannot sign, does not make this host set anything aside.
+#[test]
+fn a_tier_that_parted_without_our_signature_is_left_alone() {
+    let (b, tier) = three();
+    let seal = sealer(&tier);
+    let last = tier.keys("ledger/shop-1/entries").pop().unwrap();
+    for key in tier.keys("ledger/shop-1/checkpoints").split_off(2) {
+        tier.tamper(&key, |_| None);
+    }
+    tier.tamper(&last, |body| {
+        let plain = String::from_utf8(seal.open(&body).unwrap()).unwrap();
+        Some(seal.seal(plain.replace("olga", "anna").as_bytes()).unwrap())
+    });
+    let (before, shipped) = (lines(&b), tier.keys("ledger/shop-1/entries"));
+    b.pass(60);
+    let report = backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    assert_eq!(report.exit(), Exit::Done);
+    assert!(report.warnings.iter().any(|w| w.contains("does not go on")), "{:?}", report.warnings);
+    assert_eq!(lines(&b)[..7], before[..]);
+    assert_eq!(tier.keys("ledger/shop-1/entries"), shipped, "nothing on top of it");
+    assert_eq!(audit(&b, &tier).verdict, Verdict::Fail);
+}
+
+/// What `list` does not believe on a new machine, a backup does not take over.
+#[test]
+fn a_chain_that_does_not_hold_together_is_not_taken_over() {
+    let (b, tier) = three();
+    let keys = tier.keys("ledger/shop-1/entries");
+    tier.tamper(&keys[1], |_| None);
+    fs::remove_dir_all(b.state()).unwrap();
+    let foreign = || {
+        let listed = list(&b.world(&tier), &ListRequest::default()).unwrap();
+        listed.snapshots.iter().filter(|s| s.foreign).count()
+    };
+    assert_eq!(foreign(), 6);
+    b.pass(60);
+    let report = backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    assert_eq!(report.exit(), Exit::Done);
+    assert!(report.warnings.iter().any(|w| w.contains("not believed")), "{:?}", report.warnings);
+    assert_eq!(foreign(), 6, "still not believed, and the new ones are ours");
+    assert_eq!(lines(&b).len(), 3, "the note, started, done");
+    let seen = audit(&b, &tier);
+    assert_eq!(seen.verdict, Verdict::Fail);
+    assert!(kinds(&seen).contains(&FindingKind::Removed), "{:#?}", seen.findings);
+    run(&b, &tier);
+}
