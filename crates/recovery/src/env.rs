@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lifeboat_model::manifest::Manifest;
-use lifeboat_model::plan::Plan;
+use lifeboat_model::plan::{Plan, SecretSource};
 use lifeboat_vault::{Cancel, Clock, Environment, KeyStrength, Monitor, Password, Snapshot, Vault};
 use zeroize::Zeroizing;
 
@@ -154,6 +154,13 @@ impl World {
     /// The vault key, or the error that there is none.
     pub fn key(&self) -> Result<&VaultKey> {
         self.key.as_ref().ok_or(Error::NoKey)
+    }
+
+    /// The vault key's file, if it lies in the state folder: losing that folder loses the key too.
+    pub fn key_in_state(&self) -> Option<PathBuf> {
+        let SecretSource::File(written) = self.plan.key.vault() else { return None };
+        let path = self.plan.path(&self.plan_folder, written);
+        path.starts_with(self.state.folder()).then_some(path)
     }
 
     /// An error once somebody asked to stop.

@@ -330,7 +330,7 @@ impl Error {
             Error::NoSnapshot { .. } => "`lifeboat list` shows the snapshots".to_owned(),
             Error::Unmounted { place, .. } => format!(
                 "mount the disk of {place}; if the vault is gone for good, remove \
-                 `tiers.json` from the state folder and back up anew"
+                 `tiers.json` (and `tiers.json.damaged`) from the state folder and back up anew"
             ),
             Error::OtherVault { .. } => {
                 "give this plan a tier of its own, or use the other plan".to_owned()

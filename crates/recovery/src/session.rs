@@ -61,6 +61,8 @@ pub struct Session<'w> {
     pub start: Start,
     /// What should be looked at, for the report.
     pub warnings: Vec<String>,
+    /// What cannot be recorded is said, and stops nothing.
+    changes_nothing: bool,
     recording: Option<Recording>,
 }
 
@@ -122,7 +124,14 @@ pub fn within<T>(
     let mut finished = Ok(());
     if let Some(Recording { mut ledger, action }) = recording {
         finished = ledger.finish(action, outcome, detail, &facts).map(drop);
-        if finished.is_ok() {
+        if let Err(error) = &finished
+            && opening.changes_nothing
+            && error.forbids_writing()
+        {
+            let (what, why) = (opening.action, Failure::of(error).line());
+            warnings.push(format!("the end of this {what} is not recorded in the ledger: {why}"));
+            finished = Ok(());
+        } else if finished.is_ok() {
             warnings.extend(ledger.ship_or_say(world, &tier));
             warnings.extend(catalog::note_facts(world, &ledger));
         }
@@ -148,12 +157,8 @@ fn record<'w>(world: &'w World, opening: &Opening<'_>) -> Result<(Session<'w>, O
 fn unrecordable(error: &Error) -> Option<String> {
     match error {
         Error::OtherPlan { .. } => Some(error.to_string()),
-        Error::State(why) if why.forbids_writing() => {
-            Some(format!("the state folder cannot be written ({why}: {})", why.source))
-        }
-        // The tier's own errors are of another kind.
-        Error::Io { path, source, .. } if crate::state::forbids_writing(source) => {
-            Some(format!("{} cannot be written ({source})", path.display()))
+        _ if error.forbids_writing() => {
+            Some(format!("the state folder cannot be written ({})", Failure::of(error).line()))
         }
         _ => None,
     }
@@ -174,7 +179,7 @@ fn unrecorded<T>(
     let warnings = vec![format!("this {} is not recorded in the ledger: {why}", opening.action)];
     let none = || Error::NoVault { tier: world.tier.name.clone() };
     let tier = world.open_tier(opening.access)?.ok_or_else(none)?;
-    let mut session = Session { world, start, warnings, recording: None };
+    let mut session = Session { world, start, warnings, changes_nothing: true, recording: None };
     let result = body(&mut session, &tier);
     let mut warnings = session.warnings;
     if let Err(error) = stand_in.remove() {
@@ -206,7 +211,7 @@ fn outcome_of(exit: Exit) -> &'static str {
 /// attempt on a tier that cannot be opened is recorded where there is a ledger to record it in.
 fn begin<'w>(world: &'w World, opening: &Opening<'_>) -> Result<(Session<'w>, OpenTier)> {
     let start = world.start();
-    let mut warnings = Vec::new();
+    let mut warnings = world.state.set_aside_unreadable()?;
     let existing = match world.open_tier(opening.access) {
         Ok(existing) => existing,
         // Not a word of another plan stands in this one's ledger.
@@ -246,7 +251,8 @@ fn begin<'w>(world: &'w World, opening: &Opening<'_>) -> Result<(Session<'w>, Op
         Err(error) => warnings.push(Failure::of(&error).line()),
     }
     let recording = Some(Recording { ledger, action });
-    Ok((Session { world, start, warnings, recording }, tier))
+    let changes_nothing = opening.changes_nothing;
+    Ok((Session { world, start, warnings, changes_nothing, recording }, tier))
 }
 
 fn begin_action(ledger: &mut Ledger, opening: &Opening<'_>) -> Result<Action> {
@@ -263,9 +269,14 @@ impl Session<'_> {
 
     /// Keeps facts, on stable storage at once, for the entry that closes this run.
     pub fn record(&mut self, facts: &[Fact]) -> Result<()> {
-        match &mut self.recording {
-            Some(recording) => recording.action.keep(facts),
-            None => Ok(()),
+        let Some(recording) = &mut self.recording else { return Ok(()) };
+        match recording.action.keep(facts) {
+            // They stand in the entry at the end too, if that can be written.
+            Err(error) if self.changes_nothing && error.forbids_writing() => {
+                self.warnings.push(Failure::of(&error).line());
+                Ok(())
+            }
+            kept => kept,
         }
     }
 

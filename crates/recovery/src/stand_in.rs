@@ -22,8 +22,19 @@ impl StandIn {
     /// A copy of `state` in the system's folder for temporary files.
     pub fn of(state: &State) -> Result<StandIn> {
         let tail = hex::encode(random::<8>()?);
-        let folder = std::env::temp_dir().join(format!("lifeboat-unrecorded-{tail}"));
-        DirBuilder::new().mode(0o700).create(&folder).map_err(Error::io("create", &folder))?;
+        let name = format!("lifeboat-unrecorded-{tail}");
+        // The state's disk may be full, and the system's folder on it.
+        StandIn::in_folder(state, &std::env::temp_dir().join(&name)).or_else(|error| {
+            let memory = Path::new("/dev/shm");
+            match error.forbids_writing() && memory.is_dir() {
+                true => StandIn::in_folder(state, &memory.join(&name)),
+                false => Err(error),
+            }
+        })
+    }
+
+    fn in_folder(state: &State, folder: &Path) -> Result<StandIn> {
+        DirBuilder::new().mode(0o700).create(folder).map_err(Error::io("create", folder))?;
         let stand_in = StandIn { state: State::new(folder) };
         for name in ["tiers.json", "plan.json"] {
             copy(&state.path(name), &stand_in.state.path(name))?;

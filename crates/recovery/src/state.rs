@@ -1,7 +1,8 @@
 //! The local state folder `.lifeboat/` (mode 0700) and what keeps processes apart in it.
 //!
-//! Nothing here is the truth: losing the folder loses no data. It is made at the first write, so
-//! that a dry run leaves no trace.
+//! Nothing here is the truth but `vault.key`, where `init` put one: without a second copy of that key
+//! losing the folder loses every backup, and `status` says so. Losing the rest loses no data. The
+//! folder is made at the first write, so that a dry run leaves no trace.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -12,6 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+
+/// What is known of the tiers.
+const TIERS: &str = "tiers.json";
+
+/// Ends the name of a file that was set aside.
+const DAMAGED: &str = ".damaged";
 
 /// Which plan's state this is.
 const PLAN: &str = "plan.json";
@@ -40,6 +47,19 @@ impl StateError {
 pub(crate) fn forbids_writing(error: &io::Error) -> bool {
     use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | StorageFull | QuotaExceeded)
+}
+
+impl crate::error::Error {
+    /// True where owner, mode, file system or a full disk keep the state folder from being written.
+    pub(crate) fn forbids_writing(&self) -> bool {
+        use crate::error::Error;
+        match self {
+            Error::State(why) => why.forbids_writing(),
+            Error::Io { source, .. } => forbids_writing(source),
+            Error::Catalog(error) => crate::catalog::forbids_writing(error),
+            _ => false,
+        }
+    }
 }
 
 /// Adds verb and path to an I/O error.
@@ -140,6 +160,56 @@ impl State {
         Ok(None)
     }
 
+    /// Files that cannot be understood, and are passed over until they are set aside.
+    pub fn unreadable(&self) -> Result<Vec<PathBuf>, StateError> {
+        let mut found = Vec::new();
+        let mut look = |path: PathBuf, fine: fn(&[u8]) -> bool| -> Result<(), StateError> {
+            if read_optional(&path)?.is_some_and(|body| !fine(&body)) {
+                found.push(path);
+            }
+            Ok(())
+        };
+        look(self.path(TIERS), |body| serde_json::from_slice::<Tiers>(body).is_ok())?;
+        look(self.path(PLAN), |body| serde_json::from_slice::<KnownPlan>(body).is_ok())?;
+        let folder = self.path("ledger");
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
+            Err(e) => return Err(at("read", &folder)(e)),
+        };
+        for entry in entries {
+            let path = entry.map_err(at("read", &folder))?.path();
+            if path.extension().is_some_and(|kind| kind == "keys") {
+                look(path, crate::ledger::keys::is_readable)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Sets such files aside, so that they are made anew; a sentence for each. What cannot be read
+    /// must not stop a backup.
+    pub fn set_aside_unreadable(&self) -> Result<Vec<String>, StateError> {
+        let mut notes = Vec::new();
+        for path in self.unreadable()? {
+            let mut aside = path.clone().into_os_string();
+            aside.push(DAMAGED);
+            let aside = PathBuf::from(aside);
+            fs::rename(&path, &aside).map_err(at("set aside", &path))?;
+            notes.push(format!(
+                "{} could not be read; it was set aside as {} and is made anew",
+                path.display(),
+                aside.display()
+            ));
+        }
+        Ok(notes)
+    }
+
+    /// True if what was known of the tiers was lost: a place that looks new may be an unmounted one.
+    pub fn tiers_were_lost(&self) -> Result<bool, StateError> {
+        let path = self.path(TIERS);
+        Ok(self.path(format!("{TIERS}{DAMAGED}")).exists() || self.unreadable()?.contains(&path))
+    }
+
     /// What is known of a tier.
     pub fn known_tier(&self, name: &str) -> Result<Option<KnownTier>, StateError> {
         Ok(self.tiers()?.tiers.remove(name))
@@ -177,7 +247,7 @@ impl State {
         }
         tiers.format = 1;
         tiers.tiers.insert(name.to_owned(), known.clone());
-        let path = self.path("tiers.json");
+        let path = self.path(TIERS);
         let body = serde_json::to_vec_pretty(&tiers).map_err(|e| StateError {
             verb: "write",
             path: path.clone(),
@@ -187,15 +257,9 @@ impl State {
     }
 
     fn tiers(&self) -> Result<Tiers, StateError> {
-        let path = self.path("tiers.json");
-        match read_optional(&path)? {
-            None => Ok(Tiers::default()),
-            Some(body) => serde_json::from_slice(&body).map_err(|e| StateError {
-                verb: "read",
-                path,
-                source: e.into(),
-            }),
-        }
+        // What cannot be understood is passed over, and said where it is set aside.
+        let body = read_optional(&self.path(TIERS))?;
+        Ok(body.and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default())
     }
 }
 
@@ -283,7 +347,7 @@ impl FileLock {
         FileLock::try_on(lock_file(path)?, path)
     }
 
-    /// Takes the lock of an existing folder if it is free.
+    /// Takes the lock of an existing folder or file if it is free; writes nothing.
     pub fn try_folder(path: &Path) -> Result<Option<FileLock>, StateError> {
         FileLock::try_on(File::open(path).map_err(at("open", path))?, path)
     }

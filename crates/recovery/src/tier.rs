@@ -149,12 +149,14 @@ impl World {
     pub fn nothing_there(&self, known: Option<&KnownTier>) -> Result<bool> {
         let tier = || self.tier.name.clone();
         let place = || self.tier.url.clone();
+        // What was known may be lost: then nothing says that the place is new.
+        let known = known.is_some() || self.state.tiers_were_lost()?;
         match (self.tier.place.look()?, known) {
             (Presence::Vault, _) => Ok(false),
             (Presence::Other(names), _) if names.iter().any(|name| name == "vault") => Ok(false),
-            (_, Some(_)) => Err(Error::Unmounted { tier: tier(), place: place() }),
-            (Presence::Absent | Presence::Empty, None) => Ok(true),
-            (Presence::Other(names), None) => {
+            (_, true) => Err(Error::Unmounted { tier: tier(), place: place() }),
+            (Presence::Absent | Presence::Empty, false) => Ok(true),
+            (Presence::Other(names), false) => {
                 if names.iter().all(|name| OURS.contains(&name.as_str())) {
                     Ok(true)
                 } else {

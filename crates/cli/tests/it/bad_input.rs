@@ -505,6 +505,9 @@ fn a_state_folder_that_cannot_be_written_stops_what_changes_things_only() {
     let ran = run(&["verify", "--json"]).ends(0);
     assert_eq!(ran.json()["verdict"], "pass", "{}", ran.out);
     assert!(ran.out.contains("is not recorded in the ledger"), "{}", ran.out);
+    for args in [&["status"][..], &["list"], &["drill", "list"]] {
+        run(args).ends(0);
+    }
     for args in [
         &["backup"][..],
         &["drill", "run"],
@@ -516,4 +519,39 @@ fn a_state_folder_that_cannot_be_written_stops_what_changes_things_only() {
     assert_eq!(contents(&state), before);
     let left: Vec<_> = fs::read_dir(&free).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["back"], "the copy of the state is gone");
+}
+
+/// The disk of the state folder is full: what only looks, and a restore on another disk, go on.
+#[test]
+fn a_full_state_disk_stops_no_look_and_no_restore_beside() {
+    let app = App::new();
+    app.run(&["backup"]).ends(0);
+    let target = app.dir.path().join("back");
+    let state = app.root.join(".lifeboat");
+    let before = contents(&state);
+    let run = |args: &[&str]| {
+        let command = app.command(args);
+        // A mount of its own, gone with the process: a small disk that is full.
+        let script = "set -e; mount -t tmpfs -o size=4m none \"$0\"; cp -a \"$1/.\" \"$0\"; \
+                      cat /dev/zero > \"$0/filler\" 2>/dev/null || true; shift; exec \"$@\"";
+        let mut wrapped = Command::new("unshare");
+        wrapped.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+        wrapped.arg(&state).arg(app.dir.path().join("copy"));
+        wrapped.arg(command.get_program()).args(command.get_args()).current_dir(&app.root);
+        for (name, value) in command.get_envs().filter_map(|(n, v)| Some((n, v?))) {
+            wrapped.env(name, value);
+        }
+        Ran::of(wrapped.output().expect("unshare is needed: apt-get install util-linux"))
+    };
+    let copied = Command::new("cp").arg("-a").arg(&state).arg(app.dir.path().join("copy")).status();
+    assert!(copied.unwrap().success());
+    for args in [&["status"][..], &["list"], &["drill", "list"]] {
+        run(args).ends(0);
+    }
+    let ran = run(&["restore", "orders", "--to", target.to_str().unwrap()]).ends(0);
+    let said = format!("{}{}", ran.out, ran.err);
+    assert!(said.contains("not recorded in the ledger"), "{said}");
+    assert_eq!(count_orders(&target.join("orders.db")), 500);
+    assert_ne!(run(&["backup"]).code, 0, "a backup that cannot be recorded is none");
+    assert_eq!(contents(&state), before, "the mount was its own");
 }

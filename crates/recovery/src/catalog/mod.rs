@@ -82,6 +82,21 @@ pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
     )
 }
 
+/// True if the catalog cannot be written where it lies.
+pub(crate) fn forbids_writing(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::PermissionDenied
+                | ErrorCode::ReadOnly
+                | ErrorCode::CannotOpen
+                | ErrorCode::AuthorizationForStatementDenied
+                | ErrorCode::SystemIoFailure
+        )
+    )
+}
+
 /// What mends a catalog that cannot be used.
 pub(crate) fn hint(error: &rusqlite::Error) -> Option<String> {
     let hint = match error.sqlite_error_code()? {

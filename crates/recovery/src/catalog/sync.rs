@@ -1,11 +1,13 @@
 //! Bringing the catalog up to date: what the vault lists, and what the ledgers know about it.
 
+use std::path::PathBuf;
+
 use lifeboat_model::chain::{Entry, Link, PublicKey, verify};
 use lifeboat_vault::Store;
 
 use super::{Catalog, Listed};
 use crate::env::World;
-use crate::error::{Result, ends_run};
+use crate::error::{Error, Result, ends_run};
 use crate::facts::facts_of;
 use crate::ledger::{CHAIN, Ledger, Local, keys, remote, trust};
 use crate::prove::read_manifest;
@@ -24,16 +26,50 @@ pub fn host_of(name: &str) -> &str {
     name.strip_suffix(IN_TIER).unwrap_or(name)
 }
 
-/// Opens the catalog (in memory where no trace may be left) and brings it up to date.
+/// Opens the catalog (in memory where no trace may be left, or none can) and brings it up to date.
 pub fn up_to_date(world: &World, tier: &OpenTier, keep: bool) -> Result<(Catalog, Vec<String>)> {
-    let mut notes = Vec::new();
-    let mut catalog = if keep {
-        let (catalog, note) = Catalog::open(&world.state.make("")?.join(FILE))?;
-        notes.extend(note);
-        catalog
-    } else {
-        Catalog::in_memory()?
+    let mut notes = passed_over(world)?;
+    if keep {
+        let opened = world.state.make("").map_err(Error::from);
+        let opened = opened.and_then(|folder| Catalog::open(&folder.join(FILE)));
+        match opened.and_then(|(catalog, note)| refresh(world, tier, catalog, true, note)) {
+            Ok((catalog, more)) => {
+                notes.extend(more);
+                return Ok((catalog, notes));
+            }
+            Err(error) if error.forbids_writing() => notes.push(in_memory_instead(&error)),
+            Err(error) => return Err(error),
+        }
+    }
+    let (catalog, more) = refresh(world, tier, Catalog::in_memory()?, false, None)?;
+    notes.extend(more);
+    Ok((catalog, notes))
+}
+
+fn in_memory_instead(error: &Error) -> String {
+    let why = Failure::of(error).line();
+    format!("the catalog cannot be kept in the state folder, it was made in memory: {why}")
+}
+
+/// Files of the state folder that cannot be read: what they say is passed over.
+fn passed_over(world: &World) -> Result<Vec<String>> {
+    let said = |path: PathBuf| {
+        format!(
+            "{} cannot be read and is passed over; the next backup sets it aside",
+            path.display()
+        )
     };
+    Ok(world.state.unreadable()?.into_iter().map(said).collect())
+}
+
+fn refresh(
+    world: &World,
+    tier: &OpenTier,
+    mut catalog: Catalog,
+    keep: bool,
+    note: Option<String>,
+) -> Result<(Catalog, Vec<String>)> {
+    let mut notes = Vec::from_iter(note);
     if let Some(why) = &tier.other_plan {
         notes.push(format!(
             "this is the vault of another plan ({why}): it is read, and a backup into it is refused"
@@ -95,12 +131,17 @@ fn fill_read_until(tier: &OpenTier, catalog: &mut Catalog) -> Result<()> {
 /// The catalog as it is, for when the tier does not answer.
 pub fn as_it_is(world: &World) -> Result<Catalog> {
     let path = world.state.path(FILE);
-    if path.exists() {
-        let (mut catalog, _) = Catalog::open(&path)?;
+    if !path.exists() {
+        return Catalog::in_memory();
+    }
+    let known = |mut catalog: Catalog| {
         apply_local(world, &mut catalog)?;
         Ok(catalog)
-    } else {
-        Catalog::in_memory()
+    };
+    match Catalog::open(&path).and_then(|(catalog, _)| known(catalog)) {
+        // The ledger knows what it recorded; what the vault listed last stays in the file.
+        Err(error) if error.forbids_writing() => known(Catalog::in_memory()?),
+        opened => opened,
     }
 }
 

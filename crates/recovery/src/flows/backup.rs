@@ -111,6 +111,9 @@ pub fn run_id(now: Timestamp) -> Result<String> {
 
 /// Two runs never work on one component at a time.
 pub(super) fn lock_components(world: &World, names: &[impl AsRef<str>]) -> Result<Vec<FileLock>> {
+    if let Some(why) = world.state.unwritable()? {
+        return Err(why.into());
+    }
     let folder = world.state.make("locks")?;
     let mut locks = Vec::new();
     for name in names.iter().map(AsRef::as_ref) {

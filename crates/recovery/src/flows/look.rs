@@ -107,6 +107,13 @@ pub fn status(world: &World) -> Result<StatusReport> {
     if !torn.is_empty() {
         findings.push("the ledger's last line was torn by a crash".to_owned());
     }
+    findings.extend(world.key_in_state().map(|path| {
+        format!(
+            "the vault key lies in the state folder ({}): without a second copy of it elsewhere, \
+             losing that folder loses every backup",
+            path.display()
+        )
+    }));
     findings
         .extend(world.other_tiers.iter().map(|tier| format!("tier {tier} is not carried out yet")));
     let left_out = super::point::left_out(world, &[]);

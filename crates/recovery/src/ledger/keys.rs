@@ -22,10 +22,14 @@ fn path(state: &State, host: &str) -> std::path::PathBuf {
 pub fn accepted(state: &State, host: &str) -> Result<Vec<PublicKey>> {
     let path = path(state, host);
     let Some(body) = read_optional(&path)? else { return Ok(Vec::new()) };
-    let keys: Keys = serde_json::from_slice(&body).map_err(|e| {
-        Error::State(crate::state::StateError { verb: "read", path, source: e.into() })
-    })?;
+    // What cannot be understood is passed over: the state folder sets it aside and says so.
+    let keys: Keys = serde_json::from_slice(&body).unwrap_or_default();
     Ok(keys.keys)
+}
+
+/// True for the content of a file of accepted keys.
+pub fn is_readable(body: &[u8]) -> bool {
+    serde_json::from_slice::<Keys>(body).is_ok()
 }
 
 /// Accepts further keys.

@@ -112,7 +112,7 @@ impl Ledger {
             if let Some(tier) = tier {
                 ledger.catch_up(tier)?;
             }
-            ledger.notice_new_key()?;
+            ledger.notice_new_key(world)?;
         } else {
             ledger.begin(world, tier)?;
         }
@@ -365,11 +365,18 @@ impl Ledger {
     }
 
     /// A key file that was lost and made anew: said in the chain, which the new key signs.
-    fn notice_new_key(&mut self) -> Result<()> {
+    fn notice_new_key(&mut self, world: &World) -> Result<()> {
         let own = self.signer.public_key();
         let accepted = keys::accepted(&self.state, &self.host)?;
         if accepted.contains(&own) {
             return Ok(());
+        }
+        let (lines, _) = self.local.lines()?;
+        let entries: Vec<Entry> = lines.iter().filter_map(|line| Entry::read(line).ok()).collect();
+        if entries.iter().rev().any(|entry| entry.signed_by(&own)) {
+            // The list of keys was lost, not the key.
+            let vouched = trust::vouched(world, &entries, &own);
+            return keys::accept(&self.state, &self.host, &vouched);
         }
         keys::accept(&self.state, &self.host, &[own])?;
         let detail = Detail::from([("key".to_owned(), json!(own.fingerprint()))]);

@@ -111,7 +111,8 @@ pub fn sweep(state: &State, mut close: impl FnMut(&Left) -> Result<()>) -> Resul
 pub fn living(state: &State) -> Result<Vec<Left>> {
     let mut living = Vec::new();
     for (left, lock, _) in records(state)? {
-        if lock.exists() && FileLock::try_exclusive(&lock)?.is_none() {
+        // Only looked at: the folder may be one that cannot be written.
+        if lock.exists() && FileLock::try_folder(&lock)?.is_none() {
             living.push(left);
         }
     }

@@ -83,6 +83,26 @@ pub fn sound(report: &Report, entries: &[Entry], fetched: &Fetched, name: &str) 
         && fetched.unreadable.is_empty()
 }
 
+/// The keys that this host's own chain vouches for by the key that it signs with: that key, the first
+/// one unless the plan names others, and those that it noted as believed when it went on from a tier.
+pub fn vouched(world: &World, entries: &[Entry], own: &PublicKey) -> Vec<PublicKey> {
+    let mut keys = vec![*own];
+    if world.plan.key.signers.is_empty() {
+        keys.extend(entries.iter().find_map(|entry| entry.key));
+    }
+    let noted = entries.iter().filter(|e| e.detail.contains_key("believed") && e.signed_by(own));
+    let prints: Vec<&str> = noted
+        .filter_map(|entry| entry.detail.get("believed")?.as_array())
+        .flatten()
+        .filter_map(|print| print.as_str())
+        .collect();
+    let named = entries.iter().flat_map(|entry| [entry.key, entry.next_key]).flatten();
+    keys.extend(named.filter(|key| prints.contains(&key.fingerprint().as_str())));
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
 /// Tells entries of trusted keys from others. A key that a believed entry announces is trusted
 /// from there on.
 pub fn tell<'a>(entries: &'a [Entry], trusted: &[PublicKey]) -> Told<'a> {

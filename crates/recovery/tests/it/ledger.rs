@@ -697,3 +697,54 @@ fn a_chain_that_does_not_hold_together_is_not_taken_over() {
     assert!(kinds(&seen).contains(&FindingKind::Removed), "{:#?}", seen.findings);
     run(&b, &tier);
 }
+
+/// A list of keys that is empty, or gone, is no change of the key; and no reason not to back up.
+#[test]
+fn a_lost_or_empty_list_of_keys_stops_nothing_and_alarms_nobody() {
+    let (b, tier) = three();
+    let keys = b.state().join("ledger/shop-1.keys");
+    for damage in [true, false] {
+        match damage {
+            true => fs::write(&keys, b"").unwrap(),
+            false => fs::remove_file(&keys).unwrap(),
+        }
+        let looked = status(&b.world(&tier)).unwrap();
+        assert_eq!(looked.findings.iter().any(|f| f.contains("passed over")), damage);
+        b.pass(60);
+        let report = backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+        assert_eq!(report.exit(), Exit::Done);
+        let said = |what: &str| report.warnings.iter().any(|w| w.contains(what));
+        assert!(!said("signing key changed"), "{:?}", report.warnings);
+        assert_eq!(said("set aside"), damage, "{:?}", report.warnings);
+        assert_eq!(audit(&b, &tier).verdict, Verdict::Pass);
+        let listed = list(&b.world(&tier), &ListRequest::default()).unwrap();
+        assert!(listed.snapshots.iter().all(|s| !s.foreign));
+    }
+    // Another key than the one that signed is said, with or without the list.
+    fs::remove_file(&keys).unwrap();
+    fs::remove_file(b.state().join("sign.key")).unwrap();
+    b.pass(60);
+    let report = backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    assert!(report.warnings.iter().any(|w| w.contains("signing key changed")), "{report:#?}");
+}
+
+/// What is known of the tiers cannot be read: a backup goes on in the vault that is there, and makes
+/// none where a disk is not mounted.
+#[test]
+fn a_broken_list_of_tiers_stops_nothing_and_makes_no_second_vault() {
+    let (b, tier) = three();
+    fs::write(b.state().join("tiers.json"), b"{").unwrap();
+    *b.mounted.lock().unwrap() = false;
+    for _ in 0..2 {
+        let error = backup(&b.world(&tier), &BackupRequest::default()).unwrap_err();
+        assert_eq!(error.exit(), Exit::Unreachable, "{error:?}");
+    }
+    *b.mounted.lock().unwrap() = true;
+    fs::write(b.state().join("tiers.json"), b"{").unwrap();
+    b.pass(60);
+    let report = backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    assert_eq!(report.exit(), Exit::Done);
+    assert!(report.warnings.iter().any(|w| w.contains("tiers.json")), "{:?}", report.warnings);
+    run(&b, &tier);
+    assert_eq!(audit(&b, &tier).verdict, Verdict::Pass);
+}

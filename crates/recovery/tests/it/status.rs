@@ -149,3 +149,15 @@ fn an_interruption_is_answered_by_a_run_with_problems() {
     assert_eq!(report.exit(), Exit::Problems);
     assert!(see(&b, &tier).interrupted.is_empty(), "{:#?}", see(&b, &tier).interrupted);
 }
+
+/// The one thing in the state folder that no tier can give back.
+#[test]
+fn a_vault_key_in_the_state_folder_is_said() {
+    let (mut b, tier) = (bench(), bench().tier());
+    let said = |b: &Bench| see(b, &tier).findings.iter().any(|f| f.contains("vault key lies in"));
+    assert!(!said(&b));
+    b.plan = b.plan.replace("[tier.local]", "[key]\nvault_file = \"vault.key\"\n[tier.local]");
+    assert!(!said(&b));
+    b.plan = b.plan.replace("\"vault.key\"", "\".lifeboat/vault.key\"");
+    assert!(said(&b));
+}

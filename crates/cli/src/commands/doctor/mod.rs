@@ -104,7 +104,17 @@ fn plan(wired: &Wired) -> Vec<Finding> {
 
 fn key(wired: &Wired) -> Vec<Finding> {
     match &wired.no_key {
-        None => vec![Finding::fine("key", "the vault key is there")],
+        None => {
+            let fine = Finding::fine("key", "the vault key is there");
+            vec![match wired.world.key_in_state() {
+                Some(path) => fine.why(format!(
+                    "it lies in the state folder ({}): keep a second copy elsewhere, without it \
+                     losing that folder loses every backup",
+                    path.display()
+                )),
+                None => fine,
+            }]
+        }
         Some(fault) => {
             let mut finding = Finding::critical("key", fault.message.clone())
                 .why("without it no copy can be made or read");
