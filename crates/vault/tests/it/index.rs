@@ -10,7 +10,7 @@ const RESIDENT: usize = 64;
 
 fn blob(number: u64) -> PackedBlob {
     PackedBlob {
-        kind: if number % 10 == 0 { BlobKind::Tree } else { BlobKind::Data },
+        kind: if number.is_multiple_of(10) { BlobKind::Tree } else { BlobKind::Data },
         id: Id::of(&number.to_le_bytes()),
         offset: number as u32 % 20 * 1000,
         length: 1000,
