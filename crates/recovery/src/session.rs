@@ -14,7 +14,7 @@ use crate::facts::Fact;
 use crate::ledger::{Action, Detail, Ledger};
 use crate::report::{Failure, Head, seconds};
 use crate::staging;
-use crate::stand_in::StandIn;
+use crate::stand_in::{self, StandIn};
 use crate::tier::{Access, OpenTier};
 
 /// When something began, by both clocks.
@@ -176,7 +176,8 @@ fn unrecorded<T>(
     let start = world.start();
     let stand_in = StandIn::of(&world.state)?;
     let world = &World { state: stand_in.state().clone(), ..world.clone() };
-    let warnings = vec![format!("this {} is not recorded in the ledger: {why}", opening.action)];
+    let mut warnings = stand_in::sweep();
+    warnings.push(format!("this {} is not recorded in the ledger: {why}", opening.action));
     let none = || Error::NoVault { tier: world.tier.name.clone() };
     let tier = world.open_tier(opening.access)?.ok_or_else(none)?;
     let mut session = Session { world, start, warnings, changes_nothing: true, recording: None };
@@ -250,6 +251,7 @@ fn begin<'w>(world: &'w World, opening: &Opening<'_>) -> Result<(Session<'w>, Op
         Ok(swept) => warnings.extend(swept),
         Err(error) => warnings.push(Failure::of(&error).line()),
     }
+    warnings.extend(stand_in::sweep());
     let recording = Some(Recording { ledger, action });
     let changes_nothing = opening.changes_nothing;
     Ok((Session { world, start, warnings, changes_nothing, recording }, tier))
@@ -283,6 +285,11 @@ impl Session<'_> {
     /// The sequence number of this run's `started` entry, if it is recorded.
     pub fn seq(&self) -> Option<u64> {
         self.recording.as_ref().map(|recording| recording.action.seq())
+    }
+
+    /// The random name of this run, if it is recorded.
+    pub fn id(&self) -> Option<&str> {
+        self.recording.as_ref().map(|recording| recording.action.id())
     }
 
     /// The ledger.

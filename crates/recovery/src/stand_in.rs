@@ -1,41 +1,50 @@
 //! A copy of the state folder for flows that run where it cannot be written: what is known of the
 //! tier, the ledger and the keys that it is believed by; not the signing key, for nothing is signed.
-//! Private, and removed at the end.
+//! Private, and removed at the end; what a killed process left, and what it staged, is removed at
+//! the next start.
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::random::random;
-use crate::staging::remove_tree;
-use crate::state::State;
+use crate::report::Failure;
+use crate::staging::{self, remove_tree};
+use crate::state::{FileLock, State};
+
+/// How the name of its folder begins.
+const STEM: &str = "lifeboat-unrecorded-";
+/// Where it goes if the system's folder is full.
+const MEMORY: &str = "/dev/shm";
+/// How often a new folder may be taken for a dead one's before it is locked.
+const TRIES: u32 = 10;
 
 /// The copy.
 #[derive(Debug)]
 pub struct StandIn {
     state: State,
+    /// For as long as its process lives.
+    _lock: FileLock,
 }
 
 impl StandIn {
     /// A copy of `state` in the system's folder for temporary files.
     pub fn of(state: &State) -> Result<StandIn> {
-        let tail = hex::encode(random::<8>()?);
-        let name = format!("lifeboat-unrecorded-{tail}");
         // The state's disk may be full, and the system's folder on it.
-        StandIn::in_folder(state, &std::env::temp_dir().join(&name)).or_else(|error| {
-            let memory = Path::new("/dev/shm");
+        StandIn::below(state, &std::env::temp_dir()).or_else(|error| {
+            let memory = Path::new(MEMORY);
             match error.forbids_writing() && memory.is_dir() {
-                true => StandIn::in_folder(state, &memory.join(&name)),
+                true => StandIn::below(state, memory),
                 false => Err(error),
             }
         })
     }
 
-    fn in_folder(state: &State, folder: &Path) -> Result<StandIn> {
-        DirBuilder::new().mode(0o700).create(folder).map_err(Error::io("create", folder))?;
-        let stand_in = StandIn { state: State::new(folder) };
+    fn below(state: &State, parent: &Path) -> Result<StandIn> {
+        let (folder, lock) = make(parent)?;
+        let stand_in = StandIn { state: State::new(folder), _lock: lock };
         for name in ["tiers.json", "plan.json"] {
             copy(&state.path(name), &stand_in.state.path(name))?;
         }
@@ -66,6 +75,61 @@ impl Drop for StandIn {
     fn drop(&mut self) {
         let _ = remove_tree(self.state.folder());
     }
+}
+
+/// A new folder and its lock.
+fn make(parent: &Path) -> Result<(PathBuf, FileLock)> {
+    for _ in 0..TRIES {
+        let tail = hex::encode(random::<8>()?);
+        let folder = parent.join(format!("{STEM}{tail}"));
+        DirBuilder::new().mode(0o700).create(&folder).map_err(Error::io("create", &folder))?;
+        // A sweep may have come between the two; then there is another name.
+        match FileLock::try_folder(&folder) {
+            Ok(Some(lock)) if folder.is_dir() => return Ok((folder, lock)),
+            Ok(_) => {}
+            Err(e) if e.source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                remove_tree(&folder)?;
+                return Err(error.into());
+            }
+        }
+    }
+    Err(Error::Busy { what: parent.display().to_string() })
+}
+
+/// Removes what killed processes of this user left; returns what was removed, and what could not
+/// be, in words.
+pub fn sweep() -> Vec<String> {
+    sweep_below(&std::env::temp_dir()).into_iter().chain(sweep_below(Path::new(MEMORY))).collect()
+}
+
+fn sweep_below(parent: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(parent) else { return Vec::new() };
+    let user = rustix::process::geteuid().as_raw();
+    let mut said = Vec::new();
+    for entry in entries.flatten().filter(|it| it.file_name().to_string_lossy().starts_with(STEM)) {
+        let own = entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == user);
+        if own {
+            match sweep_one(&entry.path()) {
+                Ok(lines) => said.extend(lines),
+                Err(error) => said.push(Failure::of(&error).line()),
+            }
+        }
+    }
+    said
+}
+
+fn sweep_one(folder: &Path) -> Result<Vec<String>> {
+    let Some(_lock) = FileLock::try_folder(folder)? else { return Ok(Vec::new()) };
+    let state = State::new(folder);
+    let mut said = staging::sweep(&state)?;
+    // What it staged and could not be removed is known from here alone.
+    let kept = files_in(&state.path("staging"))?;
+    if !kept.iter().any(|path| path.extension().is_some_and(|kind| kind == "json")) {
+        remove_tree(folder)?;
+        said.push(format!("removed {}, left by a run that was stopped", folder.display()));
+    }
+    Ok(said)
 }
 
 fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {

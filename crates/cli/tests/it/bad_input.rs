@@ -517,8 +517,57 @@ fn a_state_folder_that_cannot_be_written_stops_what_changes_things_only() {
         assert_ne!(ran.code, 0, "{args:?}");
     }
     assert_eq!(contents(&state), before);
-    let left: Vec<_> = fs::read_dir(&free).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(left, ["back"], "the copy of the state is gone");
+    let left = || {
+        let names = fs::read_dir(&free).unwrap().map(|e| e.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(left(), ["back"], "the copy of the state is gone");
+    // Killed, it leaves that copy and what it staged; a living one keeps both.
+    let mut child = caught_in_the_middle(&app, &free);
+    run(&["restore", "config", "--to", free.join("beside").to_str().unwrap()]).ends(0);
+    assert_eq!(left().len(), 4, "{:?}", left());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let ran = run(&["restore", "config", "--to", free.join("after").to_str().unwrap()]).ends(0);
+    assert!(format!("{}{}", ran.out, ran.err).contains("left by a r"), "{ran:?}");
+    assert_eq!(left(), ["after", "back", "beside"]);
+}
+
+/// An unrecorded restore, held still while its copy of the state and its staging folder are there.
+fn caught_in_the_middle(app: &App, free: &Path) -> std::process::Child {
+    use rustix::process::{Pid, Signal, kill_process};
+    for turn in 0..50 {
+        let target = free.join(format!("cut-{turn}"));
+        let mut child = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(app.dir.path().join("lifeboat"))
+            .args(["restore", "--all", "--to", target.to_str().unwrap()])
+            .current_dir(&app.root)
+            .env("TMPDIR", free)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let there = || {
+            let names = fs::read_dir(free).unwrap().map(|entry| entry.unwrap().file_name());
+            names.filter(|name| name.to_string_lossy().contains("lifeboat-")).count() == 2
+        };
+        while child.try_wait().unwrap().is_none() {
+            if there() {
+                kill_process(Pid::from_child(&child), Signal::STOP).unwrap();
+                if there() && !target.exists() {
+                    return child;
+                }
+                kill_process(Pid::from_child(&child), Signal::CONT).unwrap();
+            }
+        }
+        if target.exists() {
+            fs::remove_dir_all(&target).unwrap();
+        }
+    }
+    panic!("no restore was caught in the middle");
 }
 
 /// The disk of the state folder is full: what only looks, and a restore on another disk, go on.

@@ -75,6 +75,11 @@ impl Action {
     pub fn seq(&self) -> u64 {
         self.seq
     }
+
+    /// Its random name, by which [`living`] knows it.
+    pub fn id(&self) -> &str {
+        &self.running.id
+    }
 }
 
 impl Ledger {
