@@ -1,5 +1,7 @@
 //! Everything that can stop a flow, with the exit code that it means and the hint that mends it.
 
+mod hint;
+
 use std::path::PathBuf;
 
 use lifeboat_model::exit::Exit;
@@ -10,6 +12,7 @@ use crate::catalog;
 use crate::ports::{EngineError, SourceError};
 use crate::seal::SealError;
 use crate::state::StateError;
+use hint::{io_hint, point_hint, seal_hint, source_hint, state_hint, store_hint, vault_hint};
 
 /// Result of a flow.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -156,12 +159,42 @@ pub enum Error {
         first: String,
     },
     /// Sound, and not put in place because of another one.
-    #[error("{component} is not put in place: {because}, with which it is judged together, failed")]
+    #[error("{component} is not put in place: {because}, which goes together with it, failed")]
     Held {
         /// The component.
         component: String,
         /// The one that failed.
         because: String,
+    },
+    /// A swapped component could not be brought back to its former state.
+    #[error(
+        "{component} is the restored copy: the former state could not be put back, it is kept in {}",
+        kept.join(", ")
+    )]
+    NotBack {
+        /// The component.
+        component: String,
+        /// Where its former state is.
+        kept: Vec<String>,
+        /// The record of the restore, where others of it did go back.
+        journal: Option<PathBuf>,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
+    /// A restore in place that was cut off cannot be settled.
+    #[error(
+        "a restore in place of {components} was cut off between the former state and the restored \
+         one, and the former one cannot be put back"
+    )]
+    CutOff {
+        /// Its components.
+        components: String,
+        /// The record of the restore.
+        journal: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<Error>,
     },
     /// The snapshot has no readable manifest.
     #[error("snapshot {snapshot} has no manifest that this version reads")]
@@ -292,6 +325,7 @@ impl Error {
             Error::NoRoom { .. } | Error::WritersRunning { .. } | Error::Held { .. } => {
                 Exit::Refused
             }
+            Error::CutOff { .. } => Exit::Refused,
             Error::Unmounted { .. } => Exit::Unreachable,
             Error::Busy { .. } => Exit::Locked,
             Error::ChecksFailed { .. } | Error::Manifest { .. } | Error::Ledger { .. } => {
@@ -349,20 +383,6 @@ impl Error {
                 "a backup, verification, restore or drill begins it".to_owned()
             }
             Error::Busy { .. } => "wait until it is done; `lifeboat status` shows it".to_owned(),
-            Error::NoRoom { path, .. } => {
-                format!("free some space at {}, or choose another place", path.display())
-            }
-            Error::WritersRunning { .. } => {
-                "stop them, or give the component `stop` and `start` commands".to_owned()
-            }
-            Error::Held { component, .. } => {
-                format!("`lifeboat restore {component} --in-place` restores it alone")
-            }
-            Error::ChecksFailed { .. } => {
-                "`lifeboat list` shows older snapshots for `--at SNAPSHOT`; \
-                 `--keep-failed` keeps the copy for a look"
-                    .to_owned()
-            }
             Error::Ledger { .. } => "run `lifeboat audit verify` for all findings".to_owned(),
             Error::SignKey { .. } => {
                 "restore the file from a copy; or move it away: a new key is made, and the ledger \
@@ -378,28 +398,44 @@ impl Error {
             Error::Seal(error) => return seal_hint(error),
             Error::Source(error) => return source_hint(error),
             Error::Engine(EngineError::Refused { hint, .. }) => hint.clone(),
-            _ => return None,
+            other => return other.restore_hint(),
         })
     }
-}
 
-fn point_hint(error: &PointError) -> String {
-    match error {
-        PointError::None => "`lifeboat backup` makes the first".to_owned(),
-        PointError::NoneFits(passed_over) => {
-            let why = |s: &lifeboat_model::recipe::Skipped| {
-                format!("{} {}", s.snapshot.get(..8).unwrap_or(&s.snapshot), s.why)
-            };
-            let list: Vec<String> = passed_over.iter().take(3).map(why).collect();
-            format!("passed over: {}; `--at SNAPSHOT` takes one all the same", list.join("; "))
-        }
-        PointError::Lost(_) => {
-            "`lifeboat verify` names what is damaged; `lifeboat list` shows the \
-             snapshots that are there"
-                .to_owned()
-        }
-        PointError::Unknown(_) => "`lifeboat list` shows the snapshots".to_owned(),
-        PointError::Ambiguous { .. } => "give more characters of the snapshot's id".to_owned(),
+    /// The same of what a restore meets.
+    fn restore_hint(&self) -> Option<String> {
+        Some(match self {
+            Error::NoRoom { path, .. } => {
+                format!("free some space at {}, or choose another place", path.display())
+            }
+            Error::WritersRunning { .. } => {
+                "stop them, or give the component `stop` and `start` commands".to_owned()
+            }
+            Error::Held { component, .. } => {
+                format!("`lifeboat restore {component} --in-place` restores it alone")
+            }
+            Error::NotBack { component, journal: Some(journal), .. } => format!(
+                "stop the application, then `lifeboat backup {component}`, which puts it back; to \
+                 keep what is live now, remove {}",
+                journal.display()
+            ),
+            Error::NotBack { .. } => {
+                "stop the application and move the former state back, or start it on what was \
+                 restored"
+                    .to_owned()
+            }
+            Error::CutOff { journal, .. } => format!(
+                "stop the application, then run the same command again; to keep what is live now, \
+                 remove {}",
+                journal.display()
+            ),
+            Error::ChecksFailed { .. } => {
+                "`lifeboat list` shows older snapshots for `--at SNAPSHOT`; \
+                 `--keep-failed` keeps the copy for a look"
+                    .to_owned()
+            }
+            _ => return None,
+        })
     }
 }
 
@@ -418,56 +454,6 @@ fn vault_exit(error: &lifeboat_vault::Error) -> Exit {
     }
 }
 
-fn seal_hint(error: &SealError) -> Option<String> {
-    Some(match error {
-        SealError::IdentityGone | SealError::OtherIdentity => {
-            "bring `journal/identity.age` back from a copy of the tier; if it was replaced on \
-             purpose, remove `tiers.json` from the state folder"
-                .to_owned()
-        }
-        SealError::WrongKey => {
-            "check that the plan's vault key is the one that this tier was made with".to_owned()
-        }
-        SealError::NoIdentity => {
-            "give `[key] identity_file` on the host where this runs".to_owned()
-        }
-        _ => return None,
-    })
-}
-
-fn state_hint(error: &StateError) -> Option<String> {
-    io_hint(&error.source, &error.path)
-}
-
-fn io_hint(error: &std::io::Error, path: &std::path::Path) -> Option<String> {
-    use std::io::ErrorKind;
-    Some(match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            format!("free some space where {} is", path.display())
-        }
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            format!("check owner, mode and mount of {}", path.display())
-        }
-        _ => return None,
-    })
-}
-
-fn source_hint(error: &SourceError) -> Option<String> {
-    match error {
-        SourceError::Unfit { hint, .. } | SourceError::Busy { hint, .. } => Some(hint.clone()),
-        SourceError::Vault(error) => vault_hint(error),
-        SourceError::Missing { .. } => Some("check the component's path in the plan".to_owned()),
-        SourceError::Read { .. } => None,
-    }
-}
-
-fn vault_hint(error: &lifeboat_vault::Error) -> Option<String> {
-    match error {
-        lifeboat_vault::Error::Store(error) => store_hint(error),
-        other => other.hint().map(str::to_owned),
-    }
-}
-
 fn store_exit(error: &StoreError) -> Exit {
     match error.kind {
         StoreErrorKind::Unreachable | StoreErrorKind::Denied => Exit::Unreachable,
@@ -475,16 +461,6 @@ fn store_exit(error: &StoreError) -> Exit {
     }
 }
 
-fn store_hint(error: &StoreError) -> Option<String> {
-    Some(match error.kind {
-        StoreErrorKind::NoSpace => {
-            "free some space and run again; what was stored is kept and reused".to_owned()
-        }
-        StoreErrorKind::Denied => format!("check owner and mode of {}", error.place),
-        StoreErrorKind::Unreachable => format!("check that {} is there and mounted", error.place),
-        _ => return None,
-    })
-}
 /// True for an error that ends the whole run, not one component.
 pub(crate) fn ends_run(error: &Error) -> bool {
     match error {

@@ -23,7 +23,7 @@ use lifeboat_recovery::ports::{EngineError, InPlace, WriterProof};
 use lifeboat_vault::Monitor;
 
 use super::bring::Brought;
-use super::exchange::{Entry, Step, exists, folder, is_mount_point};
+use super::exchange::{Entry, Step, exists, folder, inode, is_mount_point};
 use super::journal;
 use super::left_out;
 use super::renames::{FileSystem, Renames};
@@ -98,6 +98,26 @@ impl InPlace for FilesInPlace {
         self.carry_out(&steps, &staged)?;
         self.forget(&steps)?;
         Ok(steps.into_iter().map(|step| step.kept).filter(|kept| kept.exists()).collect())
+    }
+
+    fn live(&self) -> Result<String, EngineError> {
+        let words = self
+            .roots
+            .iter()
+            .map(|root| root.word().map_err(failed(format!("look at {}", root.live.display()))));
+        let words = words.collect::<Result<Vec<_>, _>>()?;
+        Ok(if words.iter().all(String::is_empty) { String::new() } else { words.join(" ") })
+    }
+
+    fn kept(&self, keep_as: &str) -> Vec<PathBuf> {
+        let tail = keep_as.replace('/', "_");
+        let kept = self.roots.iter().map(|root| place(&root.live, BEFORE, &tail));
+        kept.filter(|kept| kept.symlink_metadata().is_ok()).collect()
+    }
+
+    fn mend(&self) -> Result<(), EngineError> {
+        prove_stopped(&self.live())?;
+        self.settle()
     }
 
     fn undo(&self, kept: &[PathBuf]) -> Result<(), EngineError> {
@@ -382,6 +402,23 @@ impl Target {
             return Err(refused(format!("{} cannot be replaced as a whole", root.source), BESIDE));
         }
         Ok(Target { live, tree })
+    }
+
+    /// What is live: the root by its inode. A mount point stays; what a swap has kept in it tells.
+    fn word(&self) -> io::Result<String> {
+        let Some(root) = inode(&self.live)? else { return Ok(String::new()) };
+        if !is_mount_point(&self.live) {
+            return Ok(root.to_string());
+        }
+        let mut kept = Vec::new();
+        for entry in fs::read_dir(&self.live)? {
+            let name = entry?.file_name();
+            if name.to_string_lossy().contains(BEFORE) {
+                kept.push(name.to_string_lossy().into_owned());
+            }
+        }
+        kept.sort();
+        Ok(format!("{root}:{}", hex::encode(kept.join("/"))))
     }
 
     fn step(&self, before: &str, undone: &str) -> Step {

@@ -62,9 +62,14 @@ impl Names {
         self.folder().join(name)
     }
 
-    /// A folder beside the live database that is not there yet: `NAME.WORD-TAIL`, or with a number.
+    /// A folder beside the live database: `NAME.WORD-TAIL`.
+    pub fn named(&self, word: &str, tail: &str) -> PathBuf {
+        beside(&self.live, &format!(".{word}-{tail}"))
+    }
+
+    /// The same, or with a number, so that it is not there yet.
     pub fn unused(&self, word: &str, tail: &str) -> PathBuf {
-        let named = beside(&self.live, &format!(".{word}-{tail}"));
+        let named = self.named(word, tail);
         let numbered = (2..).map(|number| beside(&named, &format!("-{number}")));
         let mut free = std::iter::once(named.clone())
             .chain(numbered)

@@ -82,6 +82,24 @@ impl InPlace for SqliteInPlace {
         swapped
     }
 
+    /// While a swap is under way the name leads to the former state, which is the same file still.
+    fn live(&self) -> Result<String, EngineError> {
+        let found = identity(&self.names.live);
+        Ok(found.map_or_else(String::new, |(device, inode)| format!("{device}:{inode}")))
+    }
+
+    fn kept(&self, keep_as: &str) -> Vec<PathBuf> {
+        let keep = self.names.named("before", &keep_as.replace('/', "_"));
+        Some(keep).into_iter().filter(|keep| keep.is_dir()).collect()
+    }
+
+    fn mend(&self) -> Result<(), EngineError> {
+        self.prove()?;
+        self.settle()?;
+        self.held().take();
+        Ok(())
+    }
+
     /// The copy that goes is kept beside the database, in `NAME.undone-…`: somebody may have
     /// written to it.
     fn undo(&self, kept: &[PathBuf]) -> Result<(), EngineError> {

@@ -6,6 +6,7 @@ mod bad_input;
 mod commands;
 mod demo;
 mod in_place;
+mod in_place_group;
 mod journey;
 mod kill;
 mod kit;

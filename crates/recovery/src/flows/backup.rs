@@ -11,6 +11,7 @@ use lifeboat_model::recipe::{self, BackupItem, BackupRecipe};
 use lifeboat_vault::{BackupOptions, BackupSummary, FileMeta, Id, SnapshotMeta, Stage};
 use serde_json::json;
 
+use super::restore::settle;
 use super::verify::prove_new;
 use super::{BackupRequest, point};
 use crate::catalog::{Catalog, SnapshotRow};
@@ -132,20 +133,26 @@ fn execute(
     request: &BackupRequest,
 ) -> Result<Ended<BackupReport>> {
     let world = session.world;
+    let names: Vec<&str> = recipe.items.iter().map(|item| item.component.as_str()).collect();
+    let settled = settle(world, &names)?;
     let catalog = session.catalog(tier)?;
     let rows = catalog.snapshots()?;
     let mut warnings = said_aloud(world, recipe);
+    warnings.extend_from_slice(settled.lines());
     warnings.extend(clock_set_back(session.start.wall, &rows, &world.host));
     let mut components = Vec::new();
     let mut interrupted = false;
     for item in &recipe.items {
         let begun = world.start();
-        let (entry, fact) = match save(world, tier, recipe, item, &rows) {
-            Ok(saved) => saved.into_entry(world, begun),
-            Err(error) => {
-                interrupted |= ends_run(&error);
-                (not_saved(world, item, begun, &error), None)
-            }
+        let (entry, fact) = match settled.stuck(&item.component) {
+            Some(why) => (not_saved(world, item, begun, why), None),
+            None => match save(world, tier, recipe, item, &rows) {
+                Ok(saved) => saved.into_entry(world, begun),
+                Err(error) => {
+                    interrupted |= ends_run(&error);
+                    (not_saved(world, item, begun, &error), None)
+                }
+            },
         };
         if let Some(fact) = fact {
             // At once: killed in the next component, this snapshot is not foreign.

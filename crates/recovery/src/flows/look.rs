@@ -7,6 +7,7 @@ use lifeboat_model::recipe::{Candidate, RecipeError};
 use lifeboat_model::verdict::Verdict;
 
 use super::point::{candidates, choose, newest_whole};
+use super::restore::unsettled;
 use super::{At, ListRequest};
 use crate::catalog::{self, Catalog, DrillRow, SnapshotRow};
 use crate::env::World;
@@ -123,8 +124,9 @@ pub fn status(world: &World) -> Result<StatusReport> {
         let left = (world.adapters.unsettled)(name)?;
         Some(format!("{left}; the next `lifeboat backup {name}` puts it in order"))
     }));
-    let components: Vec<ComponentStatus> =
+    let mut components: Vec<ComponentStatus> =
         names.iter().map(|name| component(world, name, &rows, &drills, start.wall)).collect();
+    findings.extend(cut_off(world, &mut components));
     Ok(StatusReport {
         tier: world.tier_ref(),
         tier_error: seen.tier_error,
@@ -136,6 +138,24 @@ pub fn status(world: &World) -> Result<StatusReport> {
         findings,
         head: world.head("lifeboat/status", start),
     })
+}
+
+/// What a killed restore in place has left: a finding, and the state of each of its components.
+fn cut_off(world: &World, components: &mut [ComponentStatus]) -> Vec<String> {
+    let left = match unsettled(world) {
+        Ok(left) => left,
+        Err(error) => return vec![Failure::of(&error).line()],
+    };
+    let mut findings = Vec::new();
+    for (names, text) in left {
+        for one in components.iter_mut().filter(|one| names.contains(&one.component)) {
+            one.state = one.state.max(ComponentState::Failing);
+            one.reasons.push(text.clone());
+        }
+        let first = names.first().map_or("", String::as_str);
+        findings.push(format!("{text}; the next `lifeboat backup {first}` puts it in order"));
+    }
+    findings
 }
 
 /// Outcomes of an action that ran to its end; what it found then has places of its own.

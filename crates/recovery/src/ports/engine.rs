@@ -70,6 +70,14 @@ pub trait InPlace: Send {
         manifest: &Manifest,
         keep_as: &str,
     ) -> Result<Vec<PathBuf>, EngineError>;
+    /// What is live, as a word: another one after a swap, the same again after the former state is
+    /// back, whoever brought it. Empty where nothing is. Changes nothing.
+    fn live(&self) -> Result<String, EngineError>;
+    /// Where a swap with this `keep_as` has kept the old state, as far as it is there.
+    fn kept(&self, keep_as: &str) -> Vec<PathBuf>;
+    /// Puts in order what a swap or undo that was killed in itself has left, if nobody writes: one
+    /// whole state in its own place.
+    fn mend(&self) -> Result<(), EngineError>;
     /// Puts the former state back after a swap whose probe failed.
     fn undo(&self, kept: &[PathBuf]) -> Result<(), EngineError>;
 }

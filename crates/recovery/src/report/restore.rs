@@ -109,7 +109,9 @@ impl RestoreReport {
         if self.verdict == Verdict::Pass {
             return if self.left_out.is_empty() { Exit::Done } else { Exit::Problems };
         }
-        if !self.components.is_empty() && self.components.iter().all(|c| c.target.is_some()) {
+        if !self.components.is_empty()
+            && self.components.iter().all(|c| c.target.is_some() && c.error.is_none())
+        {
             return Exit::Problems;
         }
         // One that was held back failed by another's fault, whose code counts.

@@ -17,7 +17,7 @@ pub enum ComponentState {
     Unproven,
     /// The newest snapshot lacks something.
     Partial,
-    /// The last drill or verification failed.
+    /// The last drill or verification failed, or a restore in place was cut off.
     Failing,
     /// Older than its RPO allows, or the last measured RTO was longer than allowed.
     ObjectiveMissed,

@@ -65,6 +65,14 @@ pub struct Live {
     pub problems: BTreeMap<String, Vec<String>>,
     /// Names of running writers, as the in-place port finds them.
     pub writers: Vec<String>,
+    /// Writers that were stopped, and run again after the start command.
+    pub asleep: Vec<String>,
+    /// Components of which the former state cannot be put back.
+    pub undo_fails: Vec<String>,
+    /// The stop command works once.
+    pub never_stops_again: bool,
+    /// The process dies (panics) after so many more touches of the live world.
+    pub dies_after: Option<usize>,
     /// The in-place swap fails.
     pub swap_fails: bool,
     /// Commands that end with another status than 0.
@@ -505,9 +513,10 @@ impl Drop for FakeInPlace {
 impl InPlace for FakeInPlace {
     fn writers(&self) -> Result<WriterProof, EngineError> {
         let live = self.0.lock().unwrap();
-        Ok(match live.writers.is_empty() {
+        let writers = self.held_by(&live);
+        Ok(match writers.is_empty() {
             true => WriterProof::Stopped,
-            false => WriterProof::Running(live.writers.clone()),
+            false => WriterProof::Running(writers.to_vec()),
         })
     }
 
@@ -521,17 +530,66 @@ impl InPlace for FakeInPlace {
         if live.swap_fails {
             return Err(EngineError::Failed { what: "the swap failed".to_owned(), source: None });
         }
+        self.refuse_writers(&live)?;
         let kept = self.1.with_extension(format!("before-{keep_as}"));
         fs::rename(&self.1, &kept).unwrap();
         fs::rename(copy, &self.1).unwrap();
+        die(live);
         Ok(vec![kept])
     }
 
+    fn live(&self) -> Result<String, EngineError> {
+        use std::os::unix::fs::MetadataExt;
+        Ok(fs::metadata(&self.1).map_or_else(|_| String::new(), |found| found.ino().to_string()))
+    }
+
+    fn kept(&self, keep_as: &str) -> Vec<PathBuf> {
+        vec![self.1.with_extension(format!("before-{keep_as}"))]
+    }
+
+    fn mend(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     fn undo(&self, kept: &[PathBuf]) -> Result<(), EngineError> {
-        self.0.lock().unwrap().log.push("undo".to_owned());
+        let mut live = self.0.lock().unwrap();
+        live.log.push("undo".to_owned());
+        self.refuse_writers(&live)?;
+        if live.undo_fails.iter().any(|name| self.1.ends_with(name)) {
+            return Err(EngineError::Failed { what: "the undo failed".to_owned(), source: None });
+        }
         fs::remove_dir_all(&self.1).unwrap();
         fs::rename(&kept[0], &self.1).unwrap();
+        die(live);
         Ok(())
+    }
+}
+
+impl FakeInPlace {
+    /// The service has nothing of `settings` open.
+    fn held_by<'a>(&self, live: &'a Live) -> &'a [String] {
+        if self.1.ends_with("settings") { &[] } else { &live.writers }
+    }
+
+    /// Like a real one: nothing is moved away under a writer.
+    fn refuse_writers(&self, live: &Live) -> Result<(), EngineError> {
+        match self.held_by(live) {
+            [] => Ok(()),
+            who => Err(EngineError::Refused {
+                what: format!("{} has the data open", who.join(", ")),
+                hint: "stop it".to_owned(),
+            }),
+        }
+    }
+}
+
+/// Ends the process, as far as a test can, if its time has come.
+fn die(mut live: std::sync::MutexGuard<'_, Live>) {
+    let Some(left) = live.dies_after else { return };
+    live.dies_after = left.checked_sub(1);
+    if left == 0 {
+        drop(live);
+        std::panic::panic_any("killed");
     }
 }
 
@@ -541,10 +599,16 @@ impl Runner for FakeRunner {
     fn run(&self, request: &Request) -> std::io::Result<Outcome> {
         let mut live = self.0.lock().unwrap();
         live.log.push(request.command.clone());
-        if request.command == "stop-it" {
-            live.writers.clear();
-        }
         let status = live.commands.get(&request.command).copied().unwrap_or(0);
+        let stops = live.log.iter().filter(|line| *line == "stop-it").count();
+        if request.command == "stop-it" && !(live.never_stops_again && stops > 1) {
+            let writers = std::mem::take(&mut live.writers);
+            live.asleep.extend(writers);
+        } else if request.command == "start-it" && status == 0 {
+            let asleep = std::mem::take(&mut live.asleep);
+            live.writers.extend(asleep);
+        }
+        die(live);
         Ok(Outcome {
             status: Some(status),
             timed_out: false,

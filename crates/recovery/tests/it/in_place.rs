@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use lifeboat_model::exit::Exit;
 use lifeboat_model::verdict::Verdict;
-use lifeboat_recovery::flows::{At, BackupRequest, Destination, RestoreRequest, backup, restore};
+use lifeboat_recovery::flows::{
+    At, BackupRequest, Destination, RestoreRequest, backup, restore, status,
+};
 use lifeboat_recovery::report::RestoreReport;
 use lifeboat_testkit::MemoryStore;
 
@@ -115,7 +117,8 @@ fn a_failed_swap_start_or_probe_leads_back() {
         (
             "start",
             |b| b.live().commands.extend([("start-it".to_owned(), 7)]),
-            &["stop-it", "swap", "start-it", "undo", "released", "start-it"],
+            // What failed to start may be half up.
+            &["stop-it", "swap", "start-it", "stop-it", "undo", "released", "start-it"],
         ),
     ];
     for (name, break_it, log) in cases {
@@ -168,6 +171,18 @@ fn three() -> (Bench, Arc<MemoryStore>) {
         fs::write(b.app().join(name).join("live"), b"damaged").unwrap();
     }
     b.live().log.clear();
+    (b, tier)
+}
+
+/// The same, where `media` belongs to the same service and its probe fails.
+fn one_service() -> (Bench, Arc<MemoryStore>) {
+    let (mut b, tier) = three();
+    b.plan = b.plan.replace(
+        "[component.media]\n",
+        "[component.media]\nstop = \"stop-it\"\nstart = \"start-it\"\nprobe = \"ask-it\"\n",
+    );
+    b.live().commands.insert("ask-it".into(), 1);
+    b.live().writers.push("shop (4711)".into());
     (b, tier)
 }
 
@@ -242,6 +257,140 @@ fn what_is_judged_together_goes_back_together() {
     assert!(!replaced(&b, "orders") && !replaced(&b, "media") && replaced(&b, "settings"));
     assert_eq!(b.log().iter().filter(|line| *line == "undo").count(), 2, "{:?}", b.log());
     assert!(report.components[..2].iter().all(|c| c.target.is_none() && c.kept.is_empty()));
+}
+
+#[test]
+fn a_failing_probe_takes_a_service_back_under_one_stop() {
+    let (b, tier) = one_service();
+    let report = every(&b, &tier);
+    assert_eq!(report.exit(), Exit::Failed, "{report:#?}");
+    assert!(!replaced(&b, "orders") && !replaced(&b, "media") && replaced(&b, "settings"));
+    let log = b.log();
+    let back = ["stop-it", "swap", "swap", "start-it", "ask-it"];
+    assert_eq!(log[..5], back);
+    assert_eq!(
+        log[5..],
+        ["stop-it", "undo", "undo", "released", "released", "start-it", "swap", "released"]
+    );
+    assert_eq!(b.live().writers, ["shop (4711)"]);
+    assert!(records(&b).is_empty());
+}
+
+#[test]
+fn components_of_one_service_are_swapped_under_one_stop_without_a_check_that_binds_them() {
+    let (mut b, tier) = one_service();
+    b.plan =
+        b.plan.replace("query = \"rows\", exists_in = \"media\"", "query = \"count\", min = 1");
+    let report = every(&b, &tier);
+    assert_eq!(report.exit(), Exit::Failed, "{report:#?}");
+    assert!(!replaced(&b, "orders") && !replaced(&b, "media") && replaced(&b, "settings"));
+    // A copy that is not sound holds nothing else back: nothing judges them together.
+    let (mut b, tier) = one_service();
+    b.plan =
+        b.plan.replace("query = \"rows\", exists_in = \"media\"", "query = \"count\", min = 1");
+    b.live().commands.clear();
+    b.live().spoil = Some("orders".into());
+    let report = every(&b, &tier);
+    assert_eq!(report.exit(), Exit::Unverified, "{report:#?}");
+    assert!(!replaced(&b, "orders") && replaced(&b, "media"));
+    assert_eq!(b.log().iter().filter(|it| *it == "start-it").count(), 1, "{:?}", b.log());
+    assert_eq!(b.live().writers, ["shop (4711)"]);
+}
+
+/// What is written down of restores in place that did not come to an end.
+fn records(b: &Bench) -> Vec<std::path::PathBuf> {
+    let Ok(entries) = fs::read_dir(b.state().join("in-place")) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|kind| kind == "json")).collect()
+}
+
+#[test]
+fn an_undo_that_fails_is_reported_as_it_is_and_the_next_backup_settles_it() {
+    for (stuck, other) in [("orders", "media"), ("media", "orders")] {
+        let (b, tier) = one_service();
+        b.live().undo_fails.push(stuck.into());
+        let report = every(&b, &tier);
+        assert_eq!(report.exit(), Exit::Failed, "{report:#?}");
+        assert!(replaced(&b, stuck) && !replaced(&b, other), "the other one went back");
+        let of = |name: &str| report.components.iter().find(|c| c.component == name).unwrap();
+        assert_eq!((of(stuck).verdict, of(stuck).kept.len()), (Verdict::Fail, 1), "{report:#?}");
+        assert_eq!((of(stuck).target.is_some(), of(other).target.is_none()), (true, true));
+        let error = of(stuck).error.as_ref().unwrap();
+        assert!(
+            error.message.contains("restored copy") && error.line().contains("the undo failed")
+        );
+        assert!(b.live().writers.is_empty(), "nothing is started on the mix");
+        assert!(report.warnings.iter().any(|w| w.contains("start-it")), "{report:#?}");
+        // Nothing is saved of the mix while it cannot be mended, and what is not of it is saved.
+        let saved = backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+        assert_eq!(saved.exit(), Exit::Failed, "{saved:#?}");
+        let snapshots = saved.components.iter().filter(|c| c.snapshot.is_some()).count();
+        assert_eq!(snapshots, 1, "{saved:#?}");
+        let state = status(&b.world(&tier)).unwrap();
+        assert!(
+            state.findings.iter().any(|it| it.contains(&format!("{stuck} is the restored copy")))
+        );
+        // With one it is.
+        b.live().undo_fails.clear();
+        let saved = backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+        assert_eq!(saved.exit(), Exit::Done, "{saved:#?}");
+        assert!(!replaced(&b, stuck) && !replaced(&b, other) && records(&b).is_empty());
+        assert_eq!(b.live().writers, ["shop (4711)"], "and the application runs");
+    }
+}
+
+#[test]
+fn writers_that_do_not_stop_again_leave_the_whole_restored_state() {
+    let (b, tier) = one_service();
+    b.live().commands.insert("ask-it".into(), 1);
+    b.live().never_stops_again = true;
+    let report = every(&b, &tier);
+    assert_eq!(report.exit(), Exit::Failed, "{report:#?}");
+    assert!(replaced(&b, "orders") && replaced(&b, "media"), "no mix");
+    for entry in &report.components[..2] {
+        assert_eq!((entry.verdict, entry.kept.len()), (Verdict::Fail, 1), "{report:#?}");
+        assert!(entry.target.is_some());
+    }
+    assert!(!b.log().contains(&"undo".to_owned()));
+    assert!(records(&b).is_empty(), "it is of one time and said: nothing is settled later");
+}
+
+/// Runs a restore that dies after so many touches of the live world; false if it came to its end.
+fn dies(b: &Bench, tier: &Arc<MemoryStore>, after: usize) -> bool {
+    b.live().dies_after = Some(after);
+    let world = b.world(tier);
+    let request = RestoreRequest { components: Vec::new(), all: true, ..request() };
+    let run = std::panic::AssertUnwindSafe(|| restore(&world, &request));
+    let died = std::panic::catch_unwind(run).is_err();
+    b.live().dies_after = None;
+    died
+}
+
+#[test]
+fn killed_at_any_step_the_next_backup_finds_all_of_a_group_on_one_side() {
+    for probe in [0, 1] {
+        let mut touches = 0;
+        loop {
+            let (b, tier) = one_service();
+            b.live().commands.insert("ask-it".into(), probe);
+            if !dies(&b, &tier, touches) {
+                break;
+            }
+            let case = format!("probe {probe}, killed after {touches}: {:?}", b.log());
+            let left = status(&b.world(&tier)).unwrap();
+            // `settings` comes last and by itself: the other two are done by then.
+            let whole =
+                records(&b).is_empty() || left.findings.iter().any(|it| it.contains("was cut off"));
+            assert!(whole, "{case}: {left:#?}");
+            let saved = backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+            assert_eq!(saved.exit(), Exit::Done, "{case}: {saved:#?}");
+            assert_eq!(replaced(&b, "orders"), replaced(&b, "media"), "{case}");
+            assert_eq!(b.live().writers, ["shop (4711)"], "{case}: not started again");
+            assert!(records(&b).is_empty(), "{case}");
+            touches += 1;
+        }
+        assert!(touches > 5, "{touches}");
+    }
 }
 
 #[test]

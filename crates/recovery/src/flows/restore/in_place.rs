@@ -1,30 +1,26 @@
-//! A restore in place of the live data, step by step as the recipe says: writers stopped and proven
-//! stopped, the copy made beside and verified, the old state kept, the swap, the start, the probe;
-//! and the way back wherever it fails (X-18). Which components go together stands in `together`.
+//! One component of a restore in place, step by step as the recipe says: writers proven stopped, the
+//! copy made beside and verified, the old state kept, the swap, and the way back (X-18). Which
+//! components go together, and when their services stop and start, stands in `together`.
 
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use lifeboat_model::check::CheckResult;
 use lifeboat_model::recipe::{RestoreItem, RestoreStep};
-use std::path::PathBuf;
 
+use super::journal::Journal;
+use super::service::{Commands, Services};
 use super::{Done, Job, not_sound, preflight, sound};
 use crate::error::{Error, Result};
-use crate::ports::{InPlace, Request, WriterProof};
+use crate::ports::InPlace;
 use crate::prove::{Copy, Subject, bytes_needed, restore_copy};
 use crate::report::{ComponentRestore, Failure};
 use crate::staging::{MARK, Staging};
 
-/// How long a stop, start or probe command may take.
-const COMMAND: Duration = Duration::from_secs(300);
-/// How often, and how far apart, writers are looked for after a stop: processes take a moment.
-const LOOKS: u32 = 20;
-const BETWEEN: Duration = Duration::from_millis(250);
-
-/// The state of one restore in place.
+/// The state of one component on its way.
 pub(super) struct Run<'a> {
     job: &'a Job<'a>,
     item: &'a RestoreItem,
+    pub(super) commands: Commands,
     /// Where the copy is staged: on the live data's file system.
     parent: PathBuf,
     subject: &'a Subject<'a>,
@@ -32,8 +28,8 @@ pub(super) struct Run<'a> {
     swapper: Option<Box<dyn InPlace>>,
     staging: Option<Staging>,
     pub(super) copy: Option<Copy<'a>>,
-    /// The stop command ran, and nothing was started since.
-    stopped: bool,
+    /// What was live before the swap.
+    before: Option<String>,
     /// Where the old state is, once live data and copy were swapped.
     kept: Option<Vec<PathBuf>>,
     pub(super) proof: Vec<CheckResult>,
@@ -54,86 +50,46 @@ impl<'a> Run<'a> {
         Ok(Run {
             job,
             item,
+            commands: Commands::of(item),
             parent,
             subject,
             swapper: Some(swapper),
             staging: None,
             copy: None,
-            stopped: false,
+            before: None,
             kept: None,
             proof: Vec::new(),
             plans: Vec::new(),
         })
     }
 
+    /// One step of the recipe. The plan's checks are asked of all together.
     pub(super) fn step(
         &mut self,
         step: &RestoreStep,
+        services: &mut Services<'_>,
+        journal: &mut Journal,
         entry: &mut ComponentRestore,
         done: &mut Done,
     ) -> Result<()> {
         match step {
-            RestoreStep::StopWriters(Some(command)) => {
-                self.stopped = true;
-                self.command("stop", command)
-            }
-            RestoreStep::StopWriters(None) | RestoreStep::StartWriters(None) => Ok(()),
-            RestoreStep::ProveStopped => self.prove_stopped(),
+            RestoreStep::StopWriters(_) => services.stop(&self.commands),
+            RestoreStep::ProveStopped => self.prove_stopped(services),
             RestoreStep::Extract => self.extract(entry),
             RestoreStep::Verify => self.verify(done),
-            RestoreStep::Swap => self.swap(),
-            RestoreStep::StartWriters(Some(command)) => {
-                self.command("start", command)?;
-                self.stopped = false;
-                Ok(())
-            }
-            RestoreStep::Probe(command) => self.command("probe", command),
-            // Asked of the whole group; steps of the other bindings.
+            RestoreStep::Swap => self.swap(journal),
+            RestoreStep::StartWriters(_) => services.start(&self.commands),
+            RestoreStep::Probe(command) => services.probe(&self.item.component, command),
+            // Steps of all together, and of the other bindings.
             RestoreStep::Check(_) | RestoreStep::Complete | RestoreStep::RemoveSandbox => Ok(()),
         }
     }
 
-    fn command(&self, what: &str, command: &str) -> Result<()> {
-        let world = self.job.world;
-        let what = format!("the {what} command of {}", self.item.component);
-        let request = Request {
-            command: command.to_owned(),
-            environment: Default::default(),
-            folder: world.plan.base(&world.plan_folder),
-            timeout: COMMAND,
-        };
-        let outcome = world
-            .runner
-            .run(&request)
-            .map_err(|source| Error::ActionStart { what: what.clone(), source })?;
-        let how = match (outcome.status, outcome.timed_out) {
-            (Some(0), false) => return Ok(()),
-            (_, true) => format!("it took longer than {} s", COMMAND.as_secs()),
-            (Some(status), _) => format!("it ended with status {status}"),
-            (None, _) => "it was killed".to_owned(),
-        };
-        // Shown, but not in the error: errors go into the ledger, which is kept and shipped.
-        if let Some(last) = outcome.output.trim_end().lines().last() {
-            world.monitor.note(&format!("{what}: {}", last.trim()));
+    pub(super) fn prove_stopped(&self, services: &Services<'_>) -> Result<()> {
+        match &self.swapper {
+            Some(swapper) => services.prove_stopped(&self.commands, &**swapper),
+            None => Ok(()),
         }
-        Err(Error::Action { what, outcome: how })
-    }
-
-    /// After a stop command processes get a moment; without one the answer is taken as it is.
-    fn prove_stopped(&self) -> Result<()> {
-        let Some(swapper) = &self.swapper else { return Ok(()) };
-        let looks = if self.stopped { LOOKS } else { 1 };
-        let mut who = Vec::new();
-        for look in 0..looks {
-            if look > 0 {
-                self.job.world.clock.sleep(BETWEEN);
-            }
-            match swapper.writers()? {
-                WriterProof::Stopped => return Ok(()),
-                WriterProof::Running(running) => who = running,
-            }
-        }
-        Err(Error::WritersRunning { component: self.item.component.clone(), who })
     }
 
     fn extract(&mut self, entry: &mut ComponentRestore) -> Result<()> {
@@ -159,51 +115,61 @@ impl<'a> Run<'a> {
         Err(not_sound(&self.item.component, &self.proof))
     }
 
-    fn swap(&mut self) -> Result<()> {
-        let world = self.job.world;
-        world.stop_if_cancelled()?;
+    /// What is live, before the first swap of all.
+    pub(super) fn look(&mut self) -> Result<String> {
+        let live = match &self.swapper {
+            Some(swapper) => swapper.live()?,
+            None => String::new(),
+        };
+        self.before = Some(live.clone());
+        Ok(live)
+    }
+
+    fn swap(&mut self, journal: &mut Journal) -> Result<()> {
+        self.job.world.stop_if_cancelled()?;
         let (Some(staging), Some(swapper)) = (&self.staging, &self.swapper) else { return Ok(()) };
-        let keep_as = crate::flows::run_id(self.job.start.wall)?;
-        let kept = swapper.swap(staging.data(), &self.subject.manifest, &keep_as)?;
-        self.kept = Some(kept);
+        let swapped = swapper.swap(staging.data(), &self.subject.manifest, journal.keep_as());
+        if swapped.is_err() && self.before.as_ref() != swapper.live().ok().as_ref() {
+            // Neither did its own way back succeed.
+            self.kept = Some(swapper.kept(journal.keep_as()));
+        }
+        let kept = swapped?;
+        self.kept = Some(kept.clone());
+        journal.swapped(&self.item.component, &kept)
+    }
+
+    /// Is the copy live?
+    pub(super) fn is_swapped(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Was it going to be swapped?
+    pub(super) fn was_to_go(&self) -> bool {
+        self.before.is_some()
+    }
+
+    /// Puts the former state back, where it was swapped. With an error the copy stays live.
+    pub(super) fn undo(&mut self, warnings: &mut Vec<String>) -> Result<()> {
+        let (Some(kept), Some(swapper)) = (&self.kept, &self.swapper) else { return Ok(()) };
+        swapper.undo(kept)?;
+        self.kept = None;
+        warnings.push(format!("{}: the former state is back", self.item.component));
         Ok(())
     }
 
-    /// Puts the former state back and starts the writers again.
-    pub(super) fn way_back(&mut self, warnings: &mut Vec<String>) {
-        let component = &self.item.component;
-        let mut back = true;
-        if let (Some(kept), Some(swapper)) = (self.kept.take(), &self.swapper) {
-            if !self.stopped
-                && let Some(stop) = &self.item.stop
-            {
-                let stopped = self.command("stop", stop);
-                self.stopped = true;
-                if let Err(failure) = stopped {
-                    warnings.push(Failure::of(&failure).line());
-                }
-            }
-            match swapper.undo(&kept) {
-                Ok(()) => warnings.push(format!("{component}: the former state is back")),
-                Err(failure) => {
-                    back = false;
-                    let why = Failure::of(&failure.into()).line();
-                    let at: Vec<String> = kept.iter().map(|p| p.display().to_string()).collect();
-                    warnings.push(format!(
-                        "{component}: the former state could not be put back ({why}); it is kept \
-                         in {}",
-                        at.join(", ")
-                    ));
-                }
-            }
+    /// The error of a former state that could not be put back.
+    pub(super) fn not_back(&self, why: Error, journal: &Path) -> Error {
+        Error::NotBack {
+            component: self.item.component.clone(),
+            kept: self.kept(),
+            journal: Some(journal.to_owned()),
+            source: Box::new(why),
         }
+    }
+
+    /// Gives every lock on the live data back: something is about to be started.
+    pub(super) fn release(&mut self) {
         self.swapper = None;
-        if let (true, true, Some(start)) = (back, self.stopped, &self.item.start) {
-            match self.command("start", start) {
-                Ok(()) => self.stopped = false,
-                Err(failure) => warnings.push(Failure::of(&failure).line()),
-            }
-        }
     }
 
     /// Where the former state is now.
@@ -212,21 +178,18 @@ impl<'a> Run<'a> {
     }
 
     /// Removes the staging folder, or leaves a failed copy for a look.
-    pub(super) fn clean(
-        &mut self,
-        entry: &mut ComponentRestore,
-        warnings: &mut Vec<String>,
-    ) -> Result<()> {
-        let Some(staging) = self.staging.take() else { return Ok(()) };
-        if entry.target.is_none() && self.job.request.keep_failed {
-            entry.failed_copy = Some(staging.keep()?.join("data").display().to_string());
-            return Ok(());
-        }
+    pub(super) fn clean(&mut self, entry: &mut ComponentRestore, warnings: &mut Vec<String>) {
+        let Some(staging) = self.staging.take() else { return };
         let folder = staging.folder().display().to_string();
-        if let Err(error) = staging.remove() {
+        let cleaned = match entry.target.is_none() && self.job.request.keep_failed {
+            true => staging.keep().map(|kept| {
+                entry.failed_copy = Some(kept.join("data").display().to_string());
+            }),
+            false => staging.remove(),
+        };
+        if let Err(error) = cleaned {
             let why = Failure::of(&error).line();
             warnings.push(format!("{folder} could not be removed: {why}"));
         }
-        Ok(())
     }
 }

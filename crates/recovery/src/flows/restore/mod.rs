@@ -3,6 +3,9 @@
 
 mod aside;
 mod in_place;
+mod journal;
+mod service;
+mod settle;
 mod target;
 mod together;
 
@@ -26,6 +29,7 @@ use crate::report::{
 use crate::session::{Ended, Opening, Session, Start, within};
 use crate::tier::{Access, OpenTier};
 
+pub(super) use settle::{Settled, settle, unsettled};
 pub(super) use target::apart;
 pub use target::check_target;
 
@@ -214,19 +218,24 @@ fn execute(
     asked: &Asked<'_>,
 ) -> Result<Ended<RestoreReport>> {
     let world = session.world;
+    let settled = match asked.binding {
+        Binding::InPlace => settle(world, &asked.components)?,
+        _ => Settled::default(),
+    };
     let catalog = session.catalog(tier)?;
     let rows = catalog.snapshots()?;
     let (recipe, pointless) = decide(world, &catalog, asked)?;
     refuse_partial(world, tier, &recipe, asked, &rows)?;
     let _lock = tier.vault.lock_for_reading()?;
-    let job = Job { world, tier, rows: &rows, start: session.start, request: asked.request };
+    let (start, request, action) = (session.start, asked.request, session.id().unwrap_or_default());
+    let job = Job { world, tier, rows: &rows, start, request, action };
     let done = match &asked.binding {
         Binding::Target(target) | Binding::Sandbox(target) => {
             aside::restore(&job, &recipe, target)?
         }
         Binding::InPlace => together::restore(&job, &recipe)?,
     };
-    let mut warnings: Vec<String> = Vec::new();
+    let mut warnings = settled.said()?;
     for item in &recipe.items {
         let name = &item.component;
         warnings.extend(item.choice.warnings.iter().map(|w| format!("{name}: {w}")));
@@ -278,6 +287,8 @@ struct Job<'a> {
     rows: &'a [SnapshotRow],
     start: Start,
     request: &'a RestoreRequest,
+    /// The random name of this run.
+    action: &'a str,
 }
 
 /// What a way of restoring comes to.

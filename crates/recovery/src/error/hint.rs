@@ -1,0 +1,88 @@
+//! The command or change that mends an error, by what it comes from.
+
+use lifeboat_model::recipe::{PointError, Skipped};
+use lifeboat_vault::{StoreError, StoreErrorKind};
+
+use crate::ports::SourceError;
+use crate::seal::SealError;
+use crate::state::StateError;
+
+pub(super) fn point_hint(error: &PointError) -> String {
+    match error {
+        PointError::None => "`lifeboat backup` makes the first".to_owned(),
+        PointError::NoneFits(passed_over) => {
+            let why =
+                |s: &Skipped| format!("{} {}", s.snapshot.get(..8).unwrap_or(&s.snapshot), s.why);
+            let list: Vec<String> = passed_over.iter().take(3).map(why).collect();
+            format!("passed over: {}; `--at SNAPSHOT` takes one all the same", list.join("; "))
+        }
+        PointError::Lost(_) => {
+            "`lifeboat verify` names what is damaged; `lifeboat list` shows the \
+             snapshots that are there"
+                .to_owned()
+        }
+        PointError::Unknown(_) => "`lifeboat list` shows the snapshots".to_owned(),
+        PointError::Ambiguous { .. } => "give more characters of the snapshot's id".to_owned(),
+    }
+}
+
+pub(super) fn seal_hint(error: &SealError) -> Option<String> {
+    Some(match error {
+        SealError::IdentityGone | SealError::OtherIdentity => {
+            "bring `journal/identity.age` back from a copy of the tier; if it was replaced on \
+             purpose, remove `tiers.json` from the state folder"
+                .to_owned()
+        }
+        SealError::WrongKey => {
+            "check that the plan's vault key is the one that this tier was made with".to_owned()
+        }
+        SealError::NoIdentity => {
+            "give `[key] identity_file` on the host where this runs".to_owned()
+        }
+        _ => return None,
+    })
+}
+
+pub(super) fn state_hint(error: &StateError) -> Option<String> {
+    io_hint(&error.source, &error.path)
+}
+
+pub(super) fn io_hint(error: &std::io::Error, path: &std::path::Path) -> Option<String> {
+    use std::io::ErrorKind;
+    Some(match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            format!("free some space where {} is", path.display())
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            format!("check owner, mode and mount of {}", path.display())
+        }
+        _ => return None,
+    })
+}
+
+pub(super) fn source_hint(error: &SourceError) -> Option<String> {
+    match error {
+        SourceError::Unfit { hint, .. } | SourceError::Busy { hint, .. } => Some(hint.clone()),
+        SourceError::Vault(error) => vault_hint(error),
+        SourceError::Missing { .. } => Some("check the component's path in the plan".to_owned()),
+        SourceError::Read { .. } => None,
+    }
+}
+
+pub(super) fn vault_hint(error: &lifeboat_vault::Error) -> Option<String> {
+    match error {
+        lifeboat_vault::Error::Store(error) => store_hint(error),
+        other => other.hint().map(str::to_owned),
+    }
+}
+
+pub(super) fn store_hint(error: &StoreError) -> Option<String> {
+    Some(match error.kind {
+        StoreErrorKind::NoSpace => {
+            "free some space and run again; what was stored is kept and reused".to_owned()
+        }
+        StoreErrorKind::Denied => format!("check owner and mode of {}", error.place),
+        StoreErrorKind::Unreachable => format!("check that {} is there and mounted", error.place),
+        _ => return None,
+    })
+}
