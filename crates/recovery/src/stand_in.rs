@@ -151,3 +151,20 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         Err(e) => Err(Error::io("read", from)(e)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_living_copy_is_not_swept_and_a_dead_ones_is() {
+        let parent = tempfile::tempdir().unwrap();
+        let state = State::new(parent.path().join("state"));
+        let living = StandIn::below(&state, parent.path()).unwrap();
+        let dead = parent.path().join(format!("{STEM}dead"));
+        fs::create_dir(&dead).unwrap();
+        let said = sweep_below(parent.path());
+        assert!(said.len() == 1 && said[0].contains("dead"), "{said:?}");
+        assert!(living.state().folder().is_dir() && !dead.exists());
+    }
+}
