@@ -444,7 +444,7 @@ fn vault_exit(error: &lifeboat_vault::Error) -> Exit {
     match error {
         Vault::WrongPassword { .. } => Exit::Usage,
         Vault::NotARepository { .. } => Exit::NotFound,
-        Vault::AlreadyExists { .. } | Vault::NewerFormat { .. } => Exit::Refused,
+        Vault::AlreadyExists { .. } | Vault::NewerFormat { .. } | Vault::LastKey => Exit::Refused,
         Vault::Locked(_) | Vault::UnreadableLock { .. } => Exit::Locked,
         Vault::NotFound { .. } | Vault::Ambiguous { .. } => Exit::NotFound,
         Vault::Damaged { .. } => Exit::Unverified,

@@ -101,6 +101,9 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// Without this key nothing would open the vault any more.
+    #[error("the last key of a vault is not removed")]
+    LastKey,
     /// The store has no space left.
     #[error("no space left")]
     NoSpace(#[source] StoreError),

@@ -57,4 +57,4 @@ pub use polynomial::Polynomial;
 pub use restore::{RestoreOptions, RestoreReport};
 pub use snapshot::Snapshot;
 pub use store::{DeleteStore, Entry, LockStore, Store, StoreError, StoreErrorKind};
-pub use vault::{DamagedSnapshot, SnapshotList, Vault};
+pub use vault::{DamagedSnapshot, KeyInfo, KeyRotation, SnapshotList, Vault};

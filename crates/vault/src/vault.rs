@@ -6,6 +6,7 @@
 
 mod blobs;
 mod init;
+mod keys;
 mod load_index;
 mod open;
 mod snapshots;
@@ -23,6 +24,7 @@ use crate::lock::LockGuard;
 use crate::store::{LockStore, Store, StoreError, StoreErrorKind};
 
 pub(crate) use blobs::{Opened, READ_LIMIT, into_mutable, open_blob, open_both};
+pub use keys::{KeyInfo, KeyRotation};
 pub(crate) use load_index::{IndexState, NamedPack};
 pub(crate) use open::read_config;
 pub use snapshots::{DamagedSnapshot, SnapshotList};

@@ -1,4 +1,4 @@
-//! Making a new vault, and adding keys to one.
+//! Making a new vault.
 //!
 //! The key object is written first and `config` last, which makes the repository one. If the
 //! machine dies between the two, the next try takes up the key that is there: a second master key
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Vault;
+use super::keys::write_key;
 use super::open::find_key;
 use super::unpacked::{self, Folder};
 use crate::config::{CONFIG_KEY, Config};
@@ -16,7 +17,7 @@ use crate::crypto::Key;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::key::{KeyFile, KeyStrength, MasterSeed, Password};
+use crate::key::{KeyStrength, MasterSeed, Password};
 use crate::polynomial::Polynomial;
 use crate::store::{LockStore, Store};
 
@@ -49,12 +50,6 @@ impl Vault {
         store.create(CONFIG_KEY, &[Bytes::from(master.seal(&json)?)])?;
         Vault::open_with(store, Some(locks), master, Some(key_id), environment)
     }
-
-    /// Adds a key object, so that the vault opens with this password too.
-    pub fn add_key(&self, password: &Password, strength: KeyStrength) -> Result<Id> {
-        let _lock = self.lock_for_writing()?;
-        write_key(&**self.store(), self.key(), password, strength, self.environment())
-    }
 }
 
 /// The key of an interrupted init.
@@ -71,20 +66,4 @@ fn take_up(
         }
         _ => Ok((master, id)),
     }
-}
-
-fn write_key(
-    store: &dyn Store,
-    master: &Key,
-    password: &Password,
-    strength: KeyStrength,
-    environment: &Environment,
-) -> Result<Id> {
-    let Environment { clock, user, host, .. } = environment;
-    let file = KeyFile::seal(master, password, strength, &**clock, user, host)?;
-    let json = serde_json::to_vec(&file)
-        .map_err(|error| Error::Invalid(format!("cannot write a key file: {error}")))?;
-    let id = Id::of(&json);
-    store.create(&Folder::Keys.key(&id), &[Bytes::from(json)])?;
-    Ok(id)
 }

@@ -140,7 +140,10 @@ pub(super) fn find_key(
 }
 
 /// A key object, and whether its bytes fit its name.
-fn read_key(store: &dyn Store, id: &Id) -> std::result::Result<(KeyFile, bool), ReadFailure> {
+pub(super) fn read_key(
+    store: &dyn Store,
+    id: &Id,
+) -> std::result::Result<(KeyFile, bool), ReadFailure> {
     let body = store.get(&Folder::Keys.key(id)).map_err(ReadFailure::from)?;
     if body.is_empty() {
         return Err(Flaw::empty().into());

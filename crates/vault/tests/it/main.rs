@@ -12,6 +12,7 @@ mod foreign;
 mod frozen;
 mod index;
 mod interop;
+mod keys;
 mod locks;
 mod open;
 mod parsing;
