@@ -11,8 +11,8 @@ use lifeboat_vault::{Monitor, Stage};
 pub struct Progress {
     bars: Option<MultiProgress>,
     quiet: bool,
-    stages: Mutex<[Option<ProgressBar>; 4]>,
-    items: [AtomicU64; 4],
+    stages: Mutex<[Option<ProgressBar>; 5]>,
+    items: [AtomicU64; 5],
 }
 
 impl Progress {
@@ -90,6 +90,7 @@ fn place(stage: Stage) -> usize {
         Stage::Restore => 1,
         Stage::Check => 2,
         Stage::Copy => 3,
+        Stage::Prune => 4,
     }
 }
 
@@ -99,6 +100,7 @@ fn word(stage: Stage) -> &'static str {
         Stage::Restore => "restore",
         Stage::Check => "verify",
         Stage::Copy => "copy",
+        Stage::Prune => "prune",
     }
 }
 

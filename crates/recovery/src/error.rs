@@ -448,6 +448,7 @@ fn vault_exit(error: &lifeboat_vault::Error) -> Exit {
         Vault::Locked(_) | Vault::UnreadableLock { .. } => Exit::Locked,
         Vault::NotFound { .. } | Vault::Ambiguous { .. } => Exit::NotFound,
         Vault::Damaged { .. } => Exit::Unverified,
+        Vault::Incomplete { .. } | Vault::ImplausibleClock { .. } => Exit::Refused,
         Vault::Store(error) => store_exit(error),
         Vault::Cancelled => Exit::Interrupted,
         _ => Exit::Failed,

@@ -13,12 +13,14 @@ mod affected;
 pub(crate) mod bits;
 mod objects;
 mod packs;
+mod subset;
 pub(crate) mod trees;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use self::subset::{ParseSubsetError, Subset};
 pub use crate::flaw::Wrong;
 
 use self::trees::Walk;
@@ -35,6 +37,8 @@ use crate::vault::{IndexState, Vault};
 pub struct CheckOptions {
     /// Read all data, not the structure only.
     pub read_data: bool,
+    /// Of the packs, read only these: a look at a large vault that is spread over days.
+    pub subset: Option<Subset>,
     /// Only these snapshots, and the packs that they need. A missing one is damage.
     pub only: Option<Vec<Id>>,
     /// Snapshots that somebody says must exist; a missing one is damage.
@@ -45,7 +49,13 @@ pub struct CheckOptions {
 
 impl Default for CheckOptions {
     fn default() -> Self {
-        CheckOptions { read_data: true, only: None, expected: Vec::new(), budget_bytes: 256 << 20 }
+        CheckOptions {
+            read_data: true,
+            subset: None,
+            only: None,
+            expected: Vec::new(),
+            budget_bytes: 256 << 20,
+        }
     }
 }
 
@@ -169,8 +179,10 @@ pub struct CheckReport {
     pub damage: Vec<Damage>,
     /// What was looked at.
     pub counts: CheckCounts,
-    /// Whether all data was read.
+    /// Whether data was read: all of it, unless there is a subset.
     pub read_data: bool,
+    /// The packs of which data was read, if not all were.
+    pub subset: Option<Subset>,
     /// Snapshots that are whole as far as this check looked, oldest first.
     pub whole_snapshots: Vec<Id>,
 }
@@ -315,6 +327,7 @@ impl Check<'_> {
             damage: self.damage,
             counts: self.counts,
             read_data: self.options.read_data,
+            subset: self.options.subset.filter(|_| self.options.read_data),
         })
     }
 

@@ -104,6 +104,18 @@ pub enum Error {
     /// Without this key nothing would open the vault any more.
     #[error("the last key of a vault is not removed")]
     LastKey,
+    /// Not everything that must be known before anything is removed is known: nothing was removed.
+    #[error("the vault is not known completely: {what}")]
+    Incomplete {
+        /// What is missing or unreadable.
+        what: String,
+    },
+    /// Times contradict each other, so that no age can be told: nothing was removed.
+    #[error("a clock is wrong: {why}")]
+    ImplausibleClock {
+        /// What was found.
+        why: String,
+    },
     /// The store has no space left.
     #[error("no space left")]
     NoSpace(#[source] StoreError),
@@ -173,6 +185,12 @@ impl Error {
             }
             Error::UnreadableLock { .. } => {
                 "it is ignored 30 minutes after it was written; remove it if no process uses the vault"
+            }
+            Error::Incomplete { .. } => {
+                "`lifeboat verify` names what is damaged; `lifeboat repair index` mends the index"
+            }
+            Error::ImplausibleClock { .. } => {
+                "set the clocks of this machine and of the place right, then run again"
             }
             Error::Ambiguous { .. } => "give more characters of the snapshot's id",
             Error::NoSpace(_) => {

@@ -14,6 +14,8 @@ pub enum Stage {
     Check,
     /// Stored bytes copied into another vault.
     Copy,
+    /// Bytes of packs of which the needed part is stored again.
+    Prune,
 }
 
 /// Receives progress. Called from several threads; must be cheap.

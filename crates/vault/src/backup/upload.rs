@@ -118,7 +118,7 @@ impl Shared {
             if self.halt.is_stopped() {
                 continue;
             }
-            match self.upload(&pack) {
+            match put(&*self.store, &pack, self.read_back) {
                 Ok(()) => {
                     let mut progress = lock(&self.progress);
                     progress.bytes += pack.body.len() as u64;
@@ -129,32 +129,31 @@ impl Shared {
             drop(settle);
         }
     }
+}
 
-    fn upload(&self, pack: &FullPack) -> Result<()> {
-        let key = pack_key(&pack.id);
-        match self.store.create(&key, std::slice::from_ref(&pack.body)) {
-            Ok(()) => {}
-            // The name is the content's hash; what stands there is compared below in any case.
-            Err(error) if error.kind == StoreErrorKind::Exists => {
-                return self.verify(&key, pack);
-            }
-            Err(error) => return Err(error.into()),
-        }
-        if self.read_back { self.verify(&key, pack) } else { Ok(()) }
+/// Stores a pack; with `read_back` it counts only if the store gives the same bytes back.
+pub(crate) fn put(store: &dyn Store, pack: &FullPack, read_back: bool) -> Result<()> {
+    let key = pack_key(&pack.id);
+    match store.create(&key, std::slice::from_ref(&pack.body)) {
+        Ok(()) => {}
+        // The name is the content's hash; what stands there is compared below in any case.
+        Err(error) if error.kind == StoreErrorKind::Exists => return verify(store, &key, pack),
+        Err(error) => return Err(error.into()),
     }
+    if read_back { verify(store, &key, pack) } else { Ok(()) }
+}
 
-    /// Reads the pack from the store and compares it with the bytes whose hash is its name.
-    fn verify(&self, key: &str, pack: &FullPack) -> Result<()> {
-        let mut offset = 0;
-        for part in pack.body.chunks(READ_BACK_STEP) {
-            let found = self.store.get_range(key, offset, part.len() as u64)?;
-            if found != part {
-                return Err(Error::damaged(key, "it reads back other bytes than were written"));
-            }
-            offset += part.len() as u64;
+/// Reads the pack from the store and compares it with the bytes whose hash is its name.
+fn verify(store: &dyn Store, key: &str, pack: &FullPack) -> Result<()> {
+    let mut offset = 0;
+    for part in pack.body.chunks(READ_BACK_STEP) {
+        let found = store.get_range(key, offset, part.len() as u64)?;
+        if found != part {
+            return Err(Error::damaged(key, "it reads back other bytes than were written"));
         }
-        Ok(())
+        offset += part.len() as u64;
     }
+    Ok(())
 }
 
 /// Counts a pack as done however its upload ends, a panic included.

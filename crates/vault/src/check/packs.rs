@@ -64,6 +64,10 @@ impl Check<'_> {
                 Some(Job { pack: *pack, number, size })
             })
             .collect();
+        let jobs = match &self.options.subset {
+            Some(subset) => subset.choose(jobs, |job| job.pack),
+            None => jobs,
+        };
         let bytes = jobs.iter().map(|job| job.size).sum();
         let monitor = &self.vault.environment().monitor;
         monitor.total(Stage::Check, bytes, jobs.len() as u64);

@@ -1,5 +1,6 @@
 //! Index objects as stored: JSON that lists packs and the blobs in them.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::id::Id;
@@ -14,7 +15,8 @@ pub struct IndexFile {
     /// Packs and their blobs.
     #[serde(default)]
     pub packs: Vec<IndexPack>,
-    /// Packs that another program (rustic) is about to delete. Never read for deduplication.
+    /// Packs that are about to be deleted, by our pruning or rustic's. Never read for
+    /// deduplication; restic passes over the field.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packs_to_delete: Vec<IndexPack>,
 }
@@ -27,6 +29,16 @@ pub struct IndexPack {
     /// Its blobs.
     #[serde(default)]
     pub blobs: Vec<IndexBlob>,
+    /// When it was marked for deletion, by the marker's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
+}
+
+impl IndexPack {
+    /// A pack as an index lists it.
+    pub fn new(id: Id, blobs: &[PackedBlob]) -> Self {
+        IndexPack { id, blobs: blobs.iter().map(IndexBlob::from).collect(), time: None }
+    }
 }
 
 /// One blob in an index object.
@@ -77,7 +89,7 @@ impl From<&IndexBlob> for PackedBlob {
 impl IndexFile {
     /// Adds a pack.
     pub fn push(&mut self, pack: Id, blobs: &[PackedBlob]) {
-        self.packs.push(IndexPack { id: pack, blobs: blobs.iter().map(IndexBlob::from).collect() });
+        self.packs.push(IndexPack::new(pack, blobs));
     }
 
     /// Number of blobs listed.

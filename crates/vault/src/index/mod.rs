@@ -252,6 +252,17 @@ impl Index {
         trusted.unwrap_or(first).pack as usize
     }
 
+    /// The packs that hold the blob at the first position of its id, by number; every copy.
+    pub(crate) fn packs_with(
+        &self,
+        kind: BlobKind,
+        position: usize,
+    ) -> impl Iterator<Item = usize> {
+        let entries = &self.tables[slot(kind)].entries()[position..];
+        let id = entries[0].id;
+        entries.iter().take_while(move |entry| entry.id == id).map(|entry| entry.pack as usize)
+    }
+
     /// The packs that the vault's index objects name, those without blobs too.
     pub fn packs(&self) -> &[Id] {
         &self.packs

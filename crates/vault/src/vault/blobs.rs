@@ -173,6 +173,65 @@ impl Vault {
         }
         Ok(())
     }
+
+    /// Reads several blobs of one pack and hands each to `visit` sealed as it is stored, after its
+    /// content was proved by its SHA-256. One that is damaged there is taken from another pack.
+    pub(crate) fn copy_blobs_of_pack(
+        &self,
+        pack: &Id,
+        blobs: &[PackedBlob],
+        mut visit: impl FnMut(&PackedBlob, Bytes) -> Result<()>,
+    ) -> Result<()> {
+        let mut blobs = blobs.to_vec();
+        blobs.sort_unstable_by_key(|blob| blob.offset);
+        for group in groups(&blobs) {
+            self.stop_if_cancelled()?;
+            let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };
+            let start = u64::from(first.offset);
+            let end = u64::from(last.offset) + u64::from(last.length);
+            let bytes = match read_range(&**self.store(), pack, start, end - start) {
+                Ok(bytes) => Some(bytes),
+                Err(ReadFailure::Damaged(_)) => None,
+                Err(ReadFailure::Store(error)) => return Err(error),
+            };
+            for blob in group {
+                let from = (u64::from(blob.offset) - start) as usize;
+                let sealed = bytes.as_ref().map(|b| b.slice(from..from + blob.length as usize));
+                match sealed.filter(|sealed| self.proves(blob, sealed)) {
+                    Some(sealed) => visit(blob, sealed)?,
+                    None => {
+                        let (blob, sealed) = self.copy_from_elsewhere(blob)?;
+                        visit(&blob, sealed)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn proves(&self, blob: &PackedBlob, sealed: &Bytes) -> bool {
+        let copy = BytesMut::from(&sealed[..]);
+        open_blob(self.key(), &blob.id, blob.uncompressed_length, copy).is_ok()
+    }
+
+    fn copy_from_elsewhere(&self, wanted: &PackedBlob) -> Result<(PackedBlob, Bytes)> {
+        for place in self.locate(wanted.kind, &wanted.id)? {
+            let (offset, length) = (u64::from(place.offset), u64::from(place.length));
+            let blob = PackedBlob {
+                offset: place.offset,
+                length: place.length,
+                uncompressed_length: place.uncompressed_length,
+                ..*wanted
+            };
+            match read_range(&**self.store(), &place.pack, offset, length) {
+                Ok(sealed) if self.proves(&blob, &sealed) => return Ok((blob, sealed)),
+                Ok(_) | Err(ReadFailure::Damaged(_)) => {}
+                Err(ReadFailure::Store(error)) => return Err(error),
+            }
+        }
+        let object = format!("{} blob {}", wanted.kind, wanted.id.short());
+        Err(Error::damaged(object, "no pack holds it whole"))
+    }
 }
 
 /// Cuts blobs, sorted by offset, into stretches that are read at once. Blobs that overlap (only a

@@ -100,7 +100,8 @@ impl Vault {
         Ok(judged.filter(|(_, whole)| *whole).map(|((pack, _), _)| pack).collect())
     }
 
-    fn hash_pack(&self, pack: &Id, size: u64) -> std::result::Result<Id, ReadFailure> {
+    /// The SHA-256 of a pack of `size` bytes.
+    pub(crate) fn hash_pack(&self, pack: &Id, size: u64) -> std::result::Result<Id, ReadFailure> {
         const STEP: u64 = 4 << 20;
         let key = pack::pack_key(pack);
         let mut hasher = Sha256::new();
@@ -111,6 +112,11 @@ impl Vault {
             offset += length;
         }
         Ok(Id::from_bytes(hasher.finalize().into()))
+    }
+
+    /// Drops what was loaded; the next use loads it anew.
+    pub(crate) fn forget_index(&self) {
+        *lock(&self.0.index) = None;
     }
 
     /// Loads the index anew.

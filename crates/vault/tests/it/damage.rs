@@ -510,3 +510,39 @@ fn data_that_no_index_names_is_found() {
     assert_eq!(report.whole_snapshots, [fixture().b.0]);
     reads_whole(&vault, 1);
 }
+
+/// Reading part of the packs: the parts together find what one full reading finds, and the report
+/// says what was read.
+#[test]
+fn a_subset_of_the_packs() {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..24 {
+        std::fs::write(folder.path().join(format!("f{number}")), noise(number, 60_000)).unwrap();
+    }
+    let store = Arc::new(MemoryStore::default());
+    let vault = crate::support::init(&store);
+    let options = lifeboat_vault::BackupOptions { pack_bytes: 64 << 10, ..<_>::default() };
+    crate::support::backup_with(&vault, folder.path(), options);
+    let packs = store.keys("data");
+    assert!(packs.len() > 10);
+    let key = key_of(&vault.seed().unwrap());
+    let damaged = packs_of(&store, &key, BlobKind::Data).remove(0);
+    store.tamper(&damaged, |mut body| {
+        body[50] ^= 1;
+        Some(body)
+    });
+    let check = |text: &str| {
+        let subset = Some(text.parse().unwrap());
+        vault.check(&CheckOptions { subset, ..CheckOptions::default() }).unwrap()
+    };
+    let parts: Vec<_> = (1..=4).map(|n| check(&format!("{n}/4"))).collect();
+    let read: u64 = parts.iter().map(|part| part.counts.packs_read).sum();
+    assert_eq!(read, packs.len() as u64);
+    assert_eq!(parts.iter().filter(|part| !part.damage.is_empty()).count(), 1);
+    let half = check("50%@3");
+    assert_eq!(half.counts.packs_read, (packs.len() as u64).div_ceil(2));
+    assert_eq!(half.subset.unwrap().to_string(), "50%@3");
+    let seeds: Vec<bool> = (0..12).map(|n| check(&format!("50%@{n}")).passed()).collect();
+    assert!(seeds.contains(&true) && seeds.contains(&false), "the seed decides: {seeds:?}");
+    assert!(!check("100%").passed());
+}

@@ -18,6 +18,8 @@ mod open;
 mod parsing;
 mod problems;
 mod property;
+mod prune;
+mod repair;
 mod restore;
 mod support;
 mod trees;

@@ -249,3 +249,9 @@ pub fn plant_tree(store: &MemoryStore, vault: &Vault, tree: &Tree) -> Id {
     store.plant(&pack::pack_key(&Id::of(&pack)), pack);
     id
 }
+
+/// The environment of a process that is dead when somebody looks for it: its locks are left behind.
+pub fn mortal(store: &MemoryStore) -> Environment {
+    // Beyond the largest number that Linux gives to a process.
+    Environment { pid: (1 << 22) + 1, ..environment(store.clock().clone()) }
+}
