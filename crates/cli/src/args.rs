@@ -68,6 +68,11 @@ pub enum Command {
     /// Rehearse a restore in a sandbox, timed and judged
     #[command(subcommand)]
     Drill(Drill),
+    /// Remove what the plan's rules do not keep any longer
+    Prune(Prune),
+    /// Mend what is stored
+    #[command(subcommand)]
+    Repair(Repair),
     /// Say what would be lost if it burned now, and how long it would take
     Status(Status),
     /// Read the signed log of everything that was done
@@ -147,6 +152,10 @@ pub struct Verify {
     /// Every snapshot, not only the newest of each component
     #[arg(long)]
     pub all: bool,
+    /// Read the data of some packs only and restore nothing: part `2/7`, or `2.5%` chosen by a seed
+    /// (`2.5%@SEED` chooses the same again)
+    #[arg(long, value_name = "PART", conflicts_with_all = ["quick", "all"])]
+    pub subset: Option<String>,
 }
 
 /// `restore`
@@ -206,6 +215,42 @@ pub struct DrillRun {
     #[arg(value_name = "NAME|COMPONENT")]
     pub names: Vec<String>,
     /// Say what would be rehearsed, write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// `prune`
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// Waste that may stay in stored packs: `5%` of what the vault holds, a size, or `unlimited`
+    #[arg(long, value_name = "LIMIT")]
+    pub max_unused: Option<String>,
+    /// How long data that nothing needs waits before a later run deletes it; `0s` deletes at once,
+    /// which is safe only while no other program uses the vault [default: 1d]
+    #[arg(long, value_name = "SPAN")]
+    pub grace: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Say of every snapshot whether it would stay and why, remove nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// `repair`
+#[derive(Debug, Subcommand)]
+pub enum Repair {
+    /// Make the vault's index anew from its packs where it is damaged or incomplete
+    Index(RepairIndex),
+}
+
+/// `repair index`
+#[derive(Debug, Args)]
+pub struct RepairIndex {
+    /// Read every pack's header, not only those that the index lacks or has wrong
+    #[arg(long)]
+    pub read_all: bool,
+    /// Say what would be mended, write nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 }
@@ -283,9 +328,7 @@ pub const LATER: &[&str] = &[
     "recover-rows",
     "import-csv",
     "export",
-    "prune",
     "copy",
-    "repair",
     "scenario",
     "incident",
     "evidence",

@@ -49,6 +49,8 @@ pub enum Fact {
     Verified(VerifiedFact),
     /// A component was drilled.
     Drill(DrillFact),
+    /// A snapshot was removed on purpose: its absence is no loss.
+    Removed(RemovedFact),
 }
 
 /// A snapshot was taken.
@@ -97,6 +99,19 @@ pub struct VerifiedFact {
     pub level: Option<Level>,
     /// The verdict at the level that was asked for.
     pub verdict: Verdict,
+}
+
+/// A snapshot was removed by the plan's rules, or is about to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedFact {
+    /// Full id.
+    pub snapshot: String,
+    /// Repository id of the vault that it was removed from.
+    pub vault: String,
+    /// When.
+    pub time: Timestamp,
+    /// Why.
+    pub why: String,
 }
 
 /// A component was drilled.

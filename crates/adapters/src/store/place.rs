@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lifeboat_recovery::ports::{Opened, Place, Presence};
-use lifeboat_vault::{Clock, StoreError};
+use lifeboat_vault::{Clock, DeleteStore, StoreError};
 
 use super::{LocalTier, Prefixed, error};
 
@@ -68,6 +68,11 @@ impl Place for LocalPlace {
         }
         let vault = Arc::new(Prefixed::new(tier.clone(), VAULT));
         Ok(Opened { locks: Arc::new(tier.locks(VAULT)), vault, store: tier })
+    }
+
+    fn deleter(&self) -> Result<Arc<dyn DeleteStore>, StoreError> {
+        let tier = Arc::new(LocalTier::open(&self.path)?);
+        Ok(Arc::new(Prefixed::new(Arc::new(tier.deleter()), VAULT)))
     }
 
     fn folder(&self) -> Option<PathBuf> {

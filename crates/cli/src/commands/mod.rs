@@ -3,6 +3,7 @@
 
 pub mod doctor;
 pub mod lint;
+pub mod maintain;
 pub mod manuals;
 pub mod protect;
 pub mod prove;

@@ -2,9 +2,10 @@
 
 use lifeboat_model::exit::Exit;
 use lifeboat_recovery::flows::{self, BackupRequest, ListRequest, VerifyRequest};
+use lifeboat_vault::check::Subset;
 
 use crate::args::{Backup, List, Verify};
-use crate::fault::Outcome;
+use crate::fault::{Fault, Outcome};
 use crate::hands::Hands;
 use crate::render;
 use crate::screen::Reply;
@@ -46,10 +47,25 @@ pub fn verify(args: &Verify, hands: &Hands<'_>) -> Outcome<Reply> {
         what: args.what.iter().cloned().collect(),
         all: args.all,
         quick: args.quick,
+        subset: subset(args.subset.as_deref(), hands)?,
     };
     let report = flows::verify(&wired.world, &request);
     wired.progress.clear();
     let report = report?;
     let text = render::verify(&report, hands.screen);
     Reply::new(report.exit(), "verify", &report, text)
+}
+
+/// A percentage without a seed gets one by the clock, which the report names.
+fn subset(text: Option<&str>, hands: &Hands<'_>) -> Outcome<Option<Subset>> {
+    let Some(text) = text else { return Ok(None) };
+    let parsed: Subset = text
+        .parse()
+        .map_err(|error| Fault::caused(Exit::Usage, "`--subset` does not name a part", &error))?;
+    Ok(Some(match parsed {
+        Subset::Sample { thousandths, .. } if !text.contains('@') => {
+            Subset::Sample { thousandths, seed: hands.now().as_second().unsigned_abs() }
+        }
+        parsed => parsed,
+    }))
 }

@@ -40,6 +40,18 @@ fn every_command_prints_one_document() {
     assert_eq!(drills["planned"][0]["drill"], "all");
     document(&app, &["status"], 0, "lifeboat/status");
     document(&app, &["status", "--check"], 0, "lifeboat/status");
+    let part = document(&app, &["verify", "--subset", "1/2"], 0, "lifeboat/verify");
+    assert_eq!(part["verdict"], "pass");
+    document(&app, &["verify", "--subset", "3/2"], 2, "lifeboat/error");
+    let planned = document(&app, &["prune", "--dry-run"], 0, "lifeboat/prune-recipe");
+    assert_eq!(planned["snapshots"].as_array().unwrap().len(), 3);
+    // Nobody is there to ask.
+    document(&app, &["prune"], 4, "lifeboat/error");
+    document(&app, &["prune", "--yes", "--max-unused", "x"], 2, "lifeboat/error");
+    let pruned = document(&app, &["prune", "--yes"], 0, "lifeboat/prune");
+    assert_eq!(pruned["dry_run"], false);
+    document(&app, &["repair", "index", "--dry-run"], 0, "lifeboat/repair-recipe");
+    document(&app, &["repair", "index"], 0, "lifeboat/repair");
     let log = document(&app, &["audit", "log"], 0, "lifeboat/audit-log");
     assert!(log["entries"].as_array().unwrap().len() >= 4);
     document(&app, &["audit", "verify"], 0, "lifeboat/audit-verify");

@@ -45,6 +45,10 @@ const STEPS: &[&str] = &["
 ",
     "
     create table believed(one integer primary key check (one = 1), digest text not null) strict;
+",
+    "
+    create table removed(id text not null, vault text not null, time text not null,
+        primary key (id, vault)) strict;
 "];
 
 /// How long another process may keep the catalog busy.
@@ -230,7 +234,8 @@ impl Catalog {
         let transaction = self.db.transaction()?;
         transaction.execute(
             "update snapshots set present = 0, lost = case
-                when ledger_seq is not null and vault = ?1 then 'it is missing from the vault' end",
+                when ledger_seq is not null and vault = ?1 and not exists (select 1 from removed
+                    where removed.id = snapshots.id and removed.vault = ?1) then 'it is missing from the vault' end",
             [vault],
         )?;
         for (id, why) in damaged {
@@ -292,6 +297,12 @@ impl Catalog {
                 Fact::Snapshot(fact) => apply_snapshot(&transaction, host, seq, fact)?,
                 Fact::Verified(fact) => apply_verified(&transaction, fact)?,
                 Fact::Drill(fact) => apply_drill(&transaction, fact)?,
+                Fact::Removed(fact) => {
+                    transaction.execute(
+                        "insert or replace into removed(id, vault, time) values (?1, ?2, ?3)",
+                        params![fact.snapshot, fact.vault, fact.time.to_string()],
+                    )?;
+                }
             }
         }
         transaction.execute(
@@ -305,7 +316,10 @@ impl Catalog {
 
     /// Forgets everything, so that it can be rebuilt.
     pub fn clear(&mut self) -> Result<()> {
-        self.db.execute_batch("delete from snapshots; delete from drills; delete from applied")?;
+        self.db.execute_batch(
+            "delete from snapshots; delete from drills; delete from applied;
+             delete from removed",
+        )?;
         Ok(())
     }
 
@@ -327,11 +341,13 @@ impl Catalog {
     }
 
     /// Ids of all snapshots that a ledger of this plan recorded in this vault, whether the vault still lists them
-    /// or not: nothing removes one in this version.
+    /// or not, without those that were removed on purpose.
     pub fn recorded(&self, vault: &str) -> Result<Vec<String>> {
-        let mut statement = self
-            .db
-            .prepare("select id from snapshots where ledger_seq is not null and vault = ?1")?;
+        let mut statement = self.db.prepare(
+            "select id from snapshots where ledger_seq is not null and vault = ?1
+             and not exists (select 1 from removed
+                where removed.id = snapshots.id and removed.vault = ?1)",
+        )?;
         let ids = statement.query_map([vault], |row| row.get(0))?;
         Ok(ids.collect::<Result<Vec<String>, _>>()?)
     }

@@ -98,8 +98,10 @@ fn refresh(
     apply_local(world, &mut catalog)?;
     let vault = tier.vault.repository_id();
     catalog.take_listing(vault, &listing, &damaged)?;
-    // Snapshots of other hosts, or of a state that was lost, stand in the tier's ledgers.
-    if fresh || catalog.snapshots()?.iter().any(super::SnapshotRow::foreign) {
+    // Snapshots of other hosts, or of a state that was lost, stand in the tier's ledgers; and that
+    // another host removed its own.
+    let unclear = |row: &super::SnapshotRow| row.foreign() || row.lost.is_some();
+    if fresh || catalog.points()?.iter().any(unclear) {
         notes.extend(apply_remote(world, tier, &mut catalog, keep)?);
         // What those ledgers record and the vault does not list is lost.
         catalog.take_listing(vault, &listing, &damaged)?;

@@ -5,6 +5,8 @@ mod drill;
 mod look;
 mod point;
 mod proof;
+mod prune;
+mod repair;
 mod request;
 mod restore;
 mod verify;
@@ -12,9 +14,11 @@ mod verify;
 pub use backup::{backup, plan_backup, run_id};
 pub use drill::{drill, plan_drill};
 pub use look::{drill_list, list, status};
+pub use prune::{plan_prune, prune};
+pub use repair::{plan_repair, repair_index};
 pub use request::{
-    At, AuditRequest, BackupRequest, Destination, DrillRequest, ListRequest, RestoreRequest,
-    VerifyRequest,
+    At, AuditRequest, BackupRequest, Destination, DrillRequest, ListRequest, PruneRequest,
+    RestoreRequest, VerifyRequest,
 };
 pub use restore::{check_target, plan_restore, restore};
 pub use verify::verify;

@@ -1,8 +1,11 @@
 //! What can be asked of the flows.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use lifeboat_vault::MaxUnused;
+use lifeboat_vault::check::Subset;
 
 /// Asks for a backup.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +27,15 @@ pub struct VerifyRequest {
     pub all: bool,
     /// Structure only: no data is read, nothing is restored.
     pub quick: bool,
+    /// Read only these of the packs, and restore nothing.
+    pub subset: Option<Subset>,
+}
+
+impl VerifyRequest {
+    /// No snapshot is proven by this: not all of its data is read.
+    pub fn structure_only(&self) -> bool {
+        self.quick || self.subset.is_some()
+    }
 }
 
 /// Which point in time.
@@ -83,6 +95,17 @@ pub struct DrillRequest {
     pub names: Vec<String>,
     /// Which point.
     pub at: At,
+}
+
+/// Asks for a pruning.
+#[derive(Debug, Clone, Default)]
+pub struct PruneRequest {
+    /// Waste that may stay; the vault's default if left out.
+    pub max_unused: Option<MaxUnused>,
+    /// How long marked data waits; the vault's default if left out.
+    pub grace: Option<std::time::Duration>,
+    /// The ids of all that may go, if somebody was asked: nothing goes if another would go too.
+    pub agreed: Option<BTreeSet<String>>,
 }
 
 /// Asks for a list of snapshots.

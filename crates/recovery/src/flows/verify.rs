@@ -24,7 +24,11 @@ pub fn verify(world: &World, request: &VerifyRequest) -> Result<VerifyReport> {
         true => "everything".to_owned(),
         false => request.what.join(", "),
     };
-    let depth = if request.quick { "structure" } else { "all data" };
+    let depth = match (&request.subset, request.quick) {
+        (Some(subset), _) => format!("the structure, and the data of {subset} of the packs"),
+        (None, true) => "structure".to_owned(),
+        (None, false) => "all data".to_owned(),
+    };
     let opening = Opening {
         action: "verify",
         object: &object,
@@ -79,7 +83,7 @@ fn execute(
         true => catalog.recorded(tier.vault.repository_id())?,
         false => lost,
     };
-    if !request.quick {
+    if !request.structure_only() {
         room_to_restore(world, tier, &rows, &chosen)?;
     }
     let (vault, report) = read_vault(world, tier, request, &chosen, &expected)?;
@@ -91,8 +95,8 @@ fn execute(
             continue;
         }
         world.stop_if_cancelled()?;
-        let stored = stored(&report, &row.id, request.quick);
-        let restore = named && !request.quick;
+        let stored = stored(&report, &row.id, request.structure_only());
+        let restore = named && !request.structure_only();
         let proof = prove(world, tier, row, &rows, &stored, restore)?;
         if restore || worth_recording(row, &proof) {
             // At once: a stop later in the run does not make a fault unknown again.
@@ -255,6 +259,7 @@ fn read_vault(
     let ids = |list: &[String]| list.iter().map(|id| parse(id)).collect::<Result<Vec<Id>>>();
     let options = CheckOptions {
         read_data: !request.quick,
+        subset: request.subset,
         only: match request.what.is_empty() {
             true => None,
             // A damaged one is looked at by its name alone.
@@ -276,6 +281,12 @@ fn read_vault(
             "{} packs ({} bytes) that no snapshot needs, left by a backup that was broken off: \
              harmless, and reused",
             counts.unreferenced_packs, counts.unreferenced_bytes
+        ));
+    }
+    if let Some(subset) = report.subset {
+        notes.push(format!(
+            "data read of {} of {} packs: subset {subset}",
+            counts.packs_read, counts.packs
         ));
     }
     let check = VaultCheck {

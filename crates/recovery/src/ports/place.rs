@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lifeboat_vault::{LockStore, Store, StoreError};
+use lifeboat_vault::{DeleteStore, LockStore, Store, StoreError};
 
 /// What a look at a place found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub trait Place: Send + Sync {
     fn look(&self) -> Result<Presence, StoreError>;
     /// Opens it; `make` makes an absent folder, else it is [`lifeboat_vault::StoreErrorKind::Unreachable`].
     fn open(&self, make: bool) -> Result<Opened, StoreError>;
+    /// The right to delete below its `vault/`, rooted there: for pruning and repair alone.
+    fn deleter(&self) -> Result<Arc<dyn DeleteStore>, StoreError>;
     /// The folder, for a local tier.
     fn folder(&self) -> Option<PathBuf>;
 }

@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod drill;
 mod list;
+mod prune;
 mod restore;
 mod status;
 mod verify;
@@ -22,6 +23,7 @@ pub use drill::{
     ListedDrill, Measured, Met, PlannedDrill, Times,
 };
 pub use list::{ListReport, ListedSnapshot};
+pub use prune::{DataFate, Packs, PruneReport, RepairReport, SnapshotFate};
 pub use restore::{
     ComponentRestore, PlannedComponentRestore, PlannedRestore, RestoreReport, SkewEntry,
 };

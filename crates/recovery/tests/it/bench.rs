@@ -297,6 +297,10 @@ impl Place for MemoryPlace {
         Ok(Opened { store: Arc::new(Whole(self.tier.clone())), vault: below.clone(), locks: below })
     }
 
+    fn deleter(&self) -> Result<Arc<dyn DeleteStore>, StoreError> {
+        Ok(Arc::new(Below(self.tier.clone())))
+    }
+
     fn folder(&self) -> Option<PathBuf> {
         None
     }
@@ -356,6 +360,12 @@ impl Store for Below {
     }
     fn describe(&self) -> String {
         format!("{}/vault", self.0.describe())
+    }
+}
+
+impl DeleteStore for Below {
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.0.delete(&Below::key(key))
     }
 }
 

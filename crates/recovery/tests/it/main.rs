@@ -12,6 +12,7 @@ mod in_place;
 mod ledger;
 mod manifests;
 mod partial;
+mod prune;
 mod restore;
 mod seal;
 mod staging;

@@ -1,0 +1,106 @@
+//! `prune` and `repair index`: what is asked, the confirmation, the flow.
+
+use std::io::IsTerminal;
+
+use lifeboat_model::duration::Duration;
+use lifeboat_model::exit::Exit;
+use lifeboat_model::size::Size;
+use lifeboat_recovery::flows::{self, PruneRequest};
+use lifeboat_recovery::report::PruneReport;
+use lifeboat_vault::{MaxUnused, RepairOptions};
+
+use crate::args::{Prune, RepairIndex};
+use crate::fault::{Fault, Outcome};
+use crate::hands::Hands;
+use crate::render;
+use crate::screen::{Reply, log_line};
+use crate::text;
+
+/// `lifeboat prune`
+pub fn prune(args: &Prune, hands: &Hands<'_>) -> Outcome<Reply> {
+    let wired = hands.open()?;
+    let mut request = PruneRequest {
+        max_unused: args.max_unused.as_deref().map(max_unused).transpose()?,
+        grace: args.grace.as_deref().map(grace).transpose()?,
+        agreed: None,
+    };
+    if args.dry_run || !args.yes {
+        let planned = flows::plan_prune(&wired.world, &request)?;
+        wired.progress.clear();
+        // Where nothing may go there is nothing to ask: what was looked at is the answer.
+        if args.dry_run || !planned.refused.is_empty() {
+            let words = render::prune(&planned, hands.screen);
+            return Reply::new(planned.exit(), "prune-recipe", &planned, words);
+        }
+        confirm(&planned, hands)?;
+        let going = planned.snapshots.iter().filter(|snapshot| !snapshot.kept);
+        request.agreed = Some(going.map(|snapshot| snapshot.snapshot.clone()).collect());
+    }
+    let report = flows::prune(&wired.world, &request);
+    wired.progress.clear();
+    let report = report?;
+    let words = render::prune(&report, hands.screen);
+    Reply::new(report.exit(), "prune", &report, words)
+}
+
+/// Names what goes, and asks.
+fn confirm(planned: &PruneReport, hands: &Hands<'_>) -> Outcome<()> {
+    let going = planned.snapshots.iter().filter(|snapshot| !snapshot.kept).count() as u64;
+    let what = text::plural(going, "snapshot", "snapshots");
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        return Err(Fault::refused(format!("removing {what} wants a confirmation"))
+            .hint("in a script: --yes; `--dry-run` shows what goes and why"));
+    }
+    log_line(&render::prune(planned, hands.screen));
+    let question =
+        format!("Remove {what} by the plan\u{2019}s rules, and the data that nothing needs?");
+    match inquire::Confirm::new(&question).with_default(false).prompt() {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(inquire::InquireError::OperationCanceled) => {
+            Err(Fault::refused("not confirmed, nothing was changed"))
+        }
+        Err(inquire::InquireError::OperationInterrupted) => {
+            Err(Fault::new(Exit::Interrupted, "stopped on request"))
+        }
+        Err(error) => {
+            Err(Fault::caused(Exit::Refused, "cannot ask for a confirmation", &error).hint("--yes"))
+        }
+    }
+}
+
+/// `lifeboat repair index`
+pub fn repair_index(args: &RepairIndex, hands: &Hands<'_>) -> Outcome<Reply> {
+    let wired = hands.open()?;
+    let options = RepairOptions { read_all: args.read_all };
+    let report = match args.dry_run {
+        true => flows::plan_repair(&wired.world, &options),
+        false => flows::repair_index(&wired.world, &options),
+    };
+    wired.progress.clear();
+    let report = report?;
+    let words = render::repair(&report, hands.screen);
+    let name = if args.dry_run { "repair-recipe" } else { "repair" };
+    Reply::new(report.exit(), name, &report, words)
+}
+
+fn max_unused(text: &str) -> Outcome<MaxUnused> {
+    let bad = || {
+        Fault::usage(format!("`{text}` is no limit for waste"))
+            .hint("a percentage below 100 like `5%`, a size like `2 GiB`, or `unlimited`")
+    };
+    if text == "unlimited" {
+        return Ok(MaxUnused::Unlimited);
+    }
+    if let Some(percent) = text.strip_suffix('%') {
+        let percent: f64 = percent.trim().parse().map_err(|_| bad())?;
+        let fits = (0.0..100.0).contains(&percent);
+        return if fits { Ok(MaxUnused::Percent(percent)) } else { Err(bad()) };
+    }
+    text.parse::<Size>().map(|size| MaxUnused::Bytes(size.0)).map_err(|_| bad())
+}
+
+fn grace(text: &str) -> Outcome<std::time::Duration> {
+    text.parse::<Duration>()
+        .map(Duration::std)
+        .map_err(|_| Fault::usage(format!("`{text}` is no span of time")).hint("--grace 1d"))
+}
