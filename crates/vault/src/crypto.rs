@@ -121,28 +121,27 @@ impl Key {
         out.reserve(plaintext.len() + OVERHEAD);
         out.extend_from_slice(&random_iv()?);
         out.extend_from_slice(plaintext);
-        self.seal_tail(out, start);
-        Ok(())
+        self.seal_tail(out, start)
     }
 
     /// Seals in place: `buffer` holds [`IV_LENGTH`] spare bytes and then the plaintext; afterwards
     /// it holds the sealed message.
     pub fn seal_in_place(&self, buffer: &mut Vec<u8>) -> Result<()> {
         if buffer.len() < IV_LENGTH {
-            return Err(Error::Invalid("no room for the initialisation vector".into()));
+            return Err(no_room());
         }
         buffer[..IV_LENGTH].copy_from_slice(&random_iv()?);
-        self.seal_tail(buffer, 0);
-        Ok(())
+        self.seal_tail(buffer, 0)
     }
 
     /// Encrypts what stands behind the IV at `start` and appends the MAC.
-    fn seal_tail(&self, buffer: &mut Vec<u8>, start: usize) {
-        let (iv, text) = buffer[start..].split_at_mut(IV_LENGTH);
-        let iv: &[u8; IV_LENGTH] = (&*iv).try_into().expect("split at its length");
+    fn seal_tail(&self, buffer: &mut Vec<u8>, start: usize) -> Result<()> {
+        let tail = buffer.get_mut(start..).and_then(<[u8]>::split_first_chunk_mut::<IV_LENGTH>);
+        let (iv, text) = tail.ok_or_else(no_room)?;
         self.apply(iv, text);
         let mac = self.mac(iv, text);
         buffer.extend_from_slice(&mac);
+        Ok(())
     }
 
     /// The plaintext of a sealed message.
@@ -254,6 +253,10 @@ impl Key {
         let key = Key::from_bytes(&bytes);
         key.is_valid().then_some(key)
     }
+}
+
+fn no_room() -> Error {
+    Error::Invalid("no room for the initialisation vector".into())
 }
 
 #[cfg(test)]

@@ -59,7 +59,12 @@ fn has_open(process: &Path, files: &[Identity]) -> Option<bool> {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return None,
         Err(_) => return Some(false),
     }
-    let maps = fs::read_to_string(process.join("maps")).unwrap_or_default();
+    let maps = match fs::read_to_string(process.join("maps")) {
+        Ok(maps) => maps,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return None,
+        // It ended meanwhile.
+        Err(_) => return Some(false),
+    };
     Some(maps.lines().any(|line| mapped(line).is_some_and(|found| files.contains(&found))))
 }
 
