@@ -230,8 +230,10 @@ impl Vault {
     /// carried out.
     pub fn check(&self, options: &CheckOptions) -> Result<CheckReport> {
         let lock = self.lock_for_reading()?;
+        // What is asked is how the store is.
+        let vault = self.without_cache();
         let mut check = Check {
-            vault: self,
+            vault: &vault,
             options,
             counts: CheckCounts::default(),
             damage: Vec::new(),

@@ -3,6 +3,7 @@
 //! Knows nothing of plans and is useful as a library by itself.
 
 pub mod backup;
+pub mod cache;
 pub mod check;
 pub mod chunk;
 pub mod clock;
@@ -38,6 +39,7 @@ pub use backup::{
     BackupOptions, BackupSession, BackupSummary, FileMeta, Filter, KeepAll, Problem, Root,
     SnapshotMeta, StreamedFile, WalkSpec, WalkSummary,
 };
+pub use cache::Cache;
 pub use check::{CheckOptions, CheckReport};
 pub use chunk::Chunking;
 pub use clock::Clock;

@@ -355,7 +355,7 @@ fn read_patiently(
         if attempt > 0 {
             vault.environment().clock.sleep(RETRY);
         }
-        match vault.load_document(Folder::Locks, &stored.id) {
+        match vault.load_document(Folder::Locks, &stored.id, None) {
             Ok(json) => match serde_json::from_slice(&json) {
                 Ok(file) => return Ok(Some(Ok(file))),
                 Err(error) => failure = format!("not a lock: {error}"),

@@ -49,7 +49,9 @@ impl Vault {
         }
         let lock = self.lock_exclusively()?;
         let now = self.store_time(&lock)?;
-        Ok(Maintenance { vault: self.clone(), lock, objects, now })
+        // Before anything is removed the store itself is looked at.
+        let vault = self.without_cache();
+        Ok(Maintenance { vault, lock, objects, now })
     }
 
     /// Now by the store's own clock: it has just stamped our lock. Without a lock, ours.

@@ -179,7 +179,7 @@ fn read_objects(vault: &Vault, report: &mut RepairReport) -> Result<(Vec<Object>
     let files = parallel::map(&stored, parallel::threads(), |object| {
         vault.stop_if_cancelled()?;
         let read = vault
-            .load_document(Folder::Index, &object.id)
+            .load_document(Folder::Index, &object.id, None)
             .and_then(|json| Ok(IndexFile::parse(&json).map_err(Flaw::changed)?));
         match read {
             Ok(file) => Ok(Ok((object.id, file))),

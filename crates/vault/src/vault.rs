@@ -14,6 +14,7 @@ mod unpacked;
 
 use std::sync::{Arc, Mutex};
 
+use crate::cache::{Cache, VaultCache};
 use crate::config::Config;
 use crate::crypto::Key;
 use crate::environment::Environment;
@@ -44,6 +45,7 @@ struct Inner {
     config: std::result::Result<Config, String>,
     environment: Environment,
     index: Mutex<Option<Arc<IndexState>>>,
+    cache: Option<VaultCache>,
 }
 
 impl std::fmt::Debug for Vault {
@@ -81,6 +83,35 @@ impl Vault {
     /// The place.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0.store
+    }
+
+    /// The same vault, read through a local cache. A vault without a readable `config` has none.
+    pub fn with_cache(&self, cache: &Cache) -> Vault {
+        let monitor = Arc::clone(&self.0.environment.monitor);
+        self.cached_by(VaultCache::new(cache, self.repository_id(), monitor))
+    }
+
+    /// The same vault, every byte of it read from its store.
+    pub(crate) fn without_cache(&self) -> Vault {
+        if self.0.cache.is_none() { self.clone() } else { self.cached_by(None) }
+    }
+
+    fn cached_by(&self, cache: Option<VaultCache>) -> Vault {
+        let Inner { store, locks, key, key_id, config, environment, index: _, cache: _ } = &*self.0;
+        Vault(Arc::new(Inner {
+            store: store.clone(),
+            locks: locks.clone(),
+            key: key.clone(),
+            key_id: *key_id,
+            config: config.clone(),
+            environment: environment.clone(),
+            index: Mutex::default(),
+            cache,
+        }))
+    }
+
+    pub(crate) fn cache(&self) -> Option<&VaultCache> {
+        self.0.cache.as_ref()
     }
 
     pub(crate) fn key(&self) -> &Key {

@@ -103,6 +103,7 @@ impl Engine {
             Arc::clone(vault.store()),
             Arc::clone(&halt),
             options.read_back,
+            vault.cache().cloned(),
             options.uploads,
         )?;
         let packer = Packer::new(options.pack_bytes, spread, packs, Arc::clone(&halt));

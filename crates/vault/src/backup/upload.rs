@@ -7,9 +7,10 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::halt::{Halt, Watch};
+use crate::cache::{Kept, VaultCache};
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::pack::{PackedBlob, pack_key};
+use crate::pack::{BlobKind, PackedBlob, pack_key};
 use crate::store::{Store, StoreErrorKind};
 use crate::sync::lock;
 
@@ -37,6 +38,7 @@ struct Shared {
     store: Arc<dyn Store>,
     halt: Arc<Halt>,
     read_back: bool,
+    cache: Option<VaultCache>,
     progress: Mutex<Progress>,
     settled: Condvar,
 }
@@ -54,12 +56,14 @@ impl Uploads {
         store: Arc<dyn Store>,
         halt: Arc<Halt>,
         read_back: bool,
+        cache: Option<VaultCache>,
         threads: usize,
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
             store,
             halt,
             read_back,
+            cache,
             progress: Mutex::default(),
             settled: Condvar::new(),
         });
@@ -120,6 +124,10 @@ impl Shared {
             }
             match put(&*self.store, &pack, self.read_back) {
                 Ok(()) => {
+                    let trees = pack.blobs.first().is_some_and(|blob| blob.kind == BlobKind::Tree);
+                    if let Some(cache) = self.cache.as_ref().filter(|_| trees) {
+                        cache.put(Kept::Trees, &pack.id, &pack.body);
+                    }
                     let mut progress = lock(&self.progress);
                     progress.bytes += pack.body.len() as u64;
                     progress.stored.push((pack.id, pack.blobs));

@@ -85,10 +85,11 @@ fn is_copy(one: &Snapshot, other: &Snapshot) -> bool {
 /// parent has no meaning in another vault.
 pub(super) fn document(source: &Vault, id: &Id) -> Result<Map<String, Value>> {
     let object = || format!("snapshot {}", id.short());
-    let json = source.load_document(Folder::Snapshots, id).map_err(|failure| match failure {
-        ReadFailure::Damaged(flaw) => Error::damaged(object(), flaw.why),
-        ReadFailure::Store(error) => error,
-    })?;
+    let json =
+        source.load_document(Folder::Snapshots, id, None).map_err(|failure| match failure {
+            ReadFailure::Damaged(flaw) => Error::damaged(object(), flaw.why),
+            ReadFailure::Store(error) => error,
+        })?;
     let mut document: Map<String, Value> = serde_json::from_slice(&json)
         .map_err(|error| Error::damaged(object(), format!("not a snapshot: {error}")))?;
     document.remove("parent");

@@ -210,7 +210,7 @@ fn read_parts(vault: &Vault) -> Result<(IndexBuilder, Vec<Part>)> {
     let parts = parallel::map(&stored, parallel::threads(), |object| {
         vault.stop_if_cancelled()?;
         let read = vault
-            .load_document(Folder::Index, &object.id)
+            .load_document(Folder::Index, &object.id, None)
             .and_then(|json| Ok(IndexFile::parse(&json).map_err(Flaw::changed)?));
         let file = match read {
             Ok(file) => file,

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::Vault;
+use crate::cache::{Kept, LARGEST_PACK, VaultCache};
 use crate::compress;
 use crate::crypto::{self, Key};
 use crate::error::{Error, Result};
@@ -113,12 +114,71 @@ impl Vault {
         location: &Location,
         open: Open<T>,
     ) -> Result<T> {
+        if let (Some(cache), BlobKind::Tree) = (self.cache(), kind)
+            && let Some(content) = self.read_cached_tree(cache, id, location, open)?
+        {
+            return Ok(content);
+        }
         let object = || format!("{kind} blob {} in pack {}", id.short(), location.pack.short());
         let (offset, length) = (u64::from(location.offset), u64::from(location.length));
         let sealed = read_range(&**self.store(), &location.pack, offset, length)
             .map_err(|failure| failure.into_error(object()))?;
         open(self.key(), id, location.uncompressed_length, into_mutable(sealed))
             .map_err(|why| Error::damaged(object(), why))
+    }
+
+    /// A tree out of a cached pack. A pack that is not there is fetched whole: more trees of it
+    /// will be wanted. None where the cache is of no help.
+    fn read_cached_tree<T>(
+        &self,
+        cache: &VaultCache,
+        id: &Id,
+        location: &Location,
+        open: Open<T>,
+    ) -> Result<Option<T>> {
+        let (offset, length) = (u64::from(location.offset), u64::from(location.length));
+        let open = |sealed: Bytes| {
+            open(self.key(), id, location.uncompressed_length, into_mutable(sealed))
+        };
+        let cached = || {
+            let opened = cache.get_range(&location.pack, offset, length).map(open)?;
+            if opened.is_err() {
+                cache.remove(Kept::Trees, &location.pack);
+            }
+            opened.ok()
+        };
+        if let Some(content) = cached() {
+            return Ok(Some(content));
+        }
+        if !cache.is_filled() {
+            return Ok(None);
+        }
+        cache.one_at_a_time(&location.pack, || {
+            // Another thread may have fetched it meanwhile.
+            if let Some(content) = cached() {
+                return Ok(Some(content));
+            }
+            let Some(body) = self.fetch_pack_of_trees(&location.pack)? else { return Ok(None) };
+            cache.put(Kept::Trees, &location.pack, &body);
+            let within = offset + length <= body.len() as u64;
+            let sealed = within.then(|| body.slice(offset as usize..(offset + length) as usize));
+            Ok(sealed.and_then(|sealed| open(sealed).ok()))
+        })
+    }
+
+    /// A whole pack, if it is not too long and is the one of its name. What is wrong with it shows
+    /// when it is read by itself.
+    fn fetch_pack_of_trees(&self, pack: &Id) -> Result<Option<Bytes>> {
+        let key = pack::pack_key(pack);
+        let fetched = self.store().stat(&key).and_then(|entry| {
+            let short = entry.size <= LARGEST_PACK;
+            short.then(|| self.store().get(&key)).transpose()
+        });
+        match fetched.map_err(ReadFailure::from) {
+            Ok(body) => Ok(body.filter(|body| Id::of(body) == *pack)),
+            Err(ReadFailure::Damaged(_)) => Ok(None),
+            Err(ReadFailure::Store(error)) => Err(error),
+        }
     }
 
     /// Reads several blobs of one pack in as few reads as make sense and hands each to `visit`, in

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::Vault;
 use super::unpacked::{self, Folder, Stored};
+use crate::cache::Kept;
 use crate::compress;
 use crate::error::Result;
 use crate::flaw::{Flaw, ReadFailure};
@@ -153,7 +154,7 @@ impl Vault {
         let gathered = Mutex::new(Gathered::default());
         let flaws = parallel::map(&stored, threads, |object| {
             self.stop_if_cancelled()?;
-            match self.read_index_object(&object.id) {
+            match self.read_index_object(object) {
                 Ok(part) => {
                     lock(&gathered).add(object.id, part);
                     Ok(None)
@@ -162,6 +163,10 @@ impl Vault {
                 Err(ReadFailure::Store(error)) => Err(error),
             }
         })?;
+        if let Some(cache) = self.cache() {
+            let names: HashSet<Id> = stored.iter().map(|object| object.id).collect();
+            cache.retain(Kept::Index, |id| names.contains(id));
+        }
         let damaged: Vec<(Id, Flaw)> = flaws.into_iter().flatten().collect();
         for (id, flaw) in &damaged {
             self.note(&format!("index {} is damaged: {flaw}", id.short()));
@@ -180,8 +185,8 @@ impl Vault {
     }
 
     /// One index object. Its document is never whole in memory if it has the usual layout.
-    fn read_index_object(&self, id: &Id) -> Result<IndexPart, ReadFailure> {
-        let plain = self.load_plain(Folder::Index, id)?;
+    fn read_index_object(&self, object: &Stored) -> Result<IndexPart, ReadFailure> {
+        let plain = self.load_plain(Folder::Index, &object.id, Some(object.size))?;
         if let Some(frame) = unpacked::compressed(&plain) {
             let decoder = compress::reader(frame).map_err(|error| Flaw::changed(error.to_string()));
             // A damaged frame is found again and named below.

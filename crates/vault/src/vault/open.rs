@@ -74,8 +74,8 @@ impl Vault {
             }
             Err(ReadFailure::Store(error)) => return Err(error),
         };
-        let index = Mutex::default();
-        Ok(Vault(Arc::new(Inner { store, locks, key, key_id, config, environment, index })))
+        let (index, cache) = (Mutex::default(), None);
+        Ok(Vault(Arc::new(Inner { store, locks, key, key_id, config, environment, index, cache })))
     }
 }
 

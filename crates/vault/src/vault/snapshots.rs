@@ -1,10 +1,12 @@
 //! Finding and reading snapshots, trees and single files.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::{Component, Path};
 
 use super::Vault;
 use super::unpacked::Folder;
+use crate::cache::Kept;
 use crate::error::{Error, Result};
 use crate::flaw::{Flaw, ReadFailure, Wrong};
 use crate::id::Id;
@@ -49,7 +51,7 @@ impl Vault {
         let stored = self.list(Folder::Snapshots)?;
         let results = parallel::map(&stored, parallel::io_threads(), |object| {
             self.stop_if_cancelled()?;
-            match self.read_snapshot(&object.id) {
+            match self.read_snapshot(&object.id, Some(object.size)) {
                 Ok(snapshot) => Ok(Ok((object.id, snapshot))),
                 Err(ReadFailure::Damaged(Flaw { wrong, why })) => {
                     Ok(Err(DamagedSnapshot { id: object.id, wrong, why }))
@@ -57,6 +59,10 @@ impl Vault {
                 Err(ReadFailure::Store(error)) => Err(error),
             }
         })?;
+        if let Some(cache) = self.cache() {
+            let names: HashSet<Id> = stored.iter().map(|object| object.id).collect();
+            cache.retain(Kept::Snapshots, |id| names.contains(id));
+        }
         let (mut readable, mut damaged) = (Vec::new(), Vec::new());
         for result in results {
             match result {
@@ -68,17 +74,17 @@ impl Vault {
         Ok(SnapshotList { readable, damaged })
     }
 
-    /// One snapshot by its full id.
+    /// One snapshot by its full id, from the store: no listing said that it is there.
     pub fn snapshot(&self, id: &Id) -> Result<Snapshot> {
-        self.read_snapshot(id).map_err(|failure| match failure {
+        self.read_snapshot(id, None).map_err(|failure| match failure {
             // Missing is not damage here: nobody but the caller says that it should exist.
             ReadFailure::Damaged(Flaw { wrong: Wrong::Missing, .. }) => not_found(&id.to_string()),
             failure => failure.into_error(format!("snapshot {}", id.short())),
         })
     }
 
-    fn read_snapshot(&self, id: &Id) -> Result<Snapshot, ReadFailure> {
-        let json = self.load_document(Folder::Snapshots, id)?;
+    fn read_snapshot(&self, id: &Id, listed: Option<u64>) -> Result<Snapshot, ReadFailure> {
+        let json = self.load_document(Folder::Snapshots, id, listed)?;
         serde_json::from_slice(&json)
             .map_err(|error| Flaw::changed(format!("not a snapshot: {error}")).into())
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{Vault, into_mutable};
+use crate::cache::Kept;
 use crate::compress;
 use crate::crypto::{self, Key};
 use crate::error::{Error, Result};
@@ -31,6 +32,15 @@ impl Folder {
             Folder::Snapshots => "snapshots",
             Folder::Locks => "locks",
             Folder::Data => "data",
+        }
+    }
+
+    /// Where objects of this folder are cached, if they are.
+    fn kept(self) -> Option<Kept> {
+        match self {
+            Folder::Index => Some(Kept::Index),
+            Folder::Snapshots => Some(Kept::Snapshots),
+            Folder::Keys | Folder::Locks | Folder::Data => None,
         }
     }
 
@@ -101,13 +111,15 @@ impl Vault {
         list(&**self.store(), folder)
     }
 
-    /// The JSON of an index, snapshot or lock object.
+    /// The JSON of an index, snapshot or lock object. If the store has just listed it with a size,
+    /// a cached one will do.
     pub(crate) fn load_document(
         &self,
         folder: Folder,
         id: &Id,
+        listed: Option<u64>,
     ) -> std::result::Result<Vec<u8>, ReadFailure> {
-        let plain = self.load_plain(folder, id)?;
+        let plain = self.load_plain(folder, id, listed)?;
         Ok(decode(&plain).map_err(Flaw::changed)?.into_owned())
     }
 
@@ -116,17 +128,38 @@ impl Vault {
         &self,
         folder: Folder,
         id: &Id,
+        listed: Option<u64>,
     ) -> std::result::Result<Bytes, ReadFailure> {
-        let mut body = into_mutable(read_named(&**self.store(), folder, id)?);
+        let mut body = into_mutable(self.load_sealed(folder, id, listed)?);
         let opened = self.key().open_in_place(&mut body);
         let length = opened.map_err(|error| Flaw::changed(error.to_string()))?.len();
         Ok(body.freeze().slice(crypto::IV_LENGTH..crypto::IV_LENGTH + length))
     }
 
+    fn load_sealed(
+        &self,
+        folder: Folder,
+        id: &Id,
+        listed: Option<u64>,
+    ) -> std::result::Result<Bytes, ReadFailure> {
+        let (Some(cache), Some(kept), Some(size)) = (self.cache(), folder.kept(), listed) else {
+            return read_named(&**self.store(), folder, id);
+        };
+        if let Some(body) = cache.get(kept, id, size) {
+            return Ok(body);
+        }
+        let body = read_named(&**self.store(), folder, id)?;
+        cache.put(kept, id, &body);
+        Ok(body)
+    }
+
     /// Stores a JSON document under its SHA-256.
     pub(crate) fn save_document(&self, folder: Folder, document: &impl Serialize) -> Result<Id> {
         let (id, body) = self.seal_document(folder, document)?;
-        self.store().create(&folder.key(&id), &[body])?;
+        self.store().create(&folder.key(&id), std::slice::from_ref(&body))?;
+        if let (Some(cache), Some(kept)) = (self.cache(), folder.kept()) {
+            cache.put(kept, &id, &body);
+        }
         Ok(id)
     }
 

@@ -4,6 +4,7 @@
 
 mod backup;
 mod bulk;
+mod cache;
 mod copy;
 mod counting;
 mod crash;
