@@ -34,18 +34,25 @@
 //! or table changes the fingerprint, as does a row added, lost or doubled. Two databases with equal
 //! hashes hold the same rows; their pages may still differ (free pages, order of allocation).
 
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
 use rusqlite::types::ValueRef;
 use sha2::{Digest, Sha256};
 
 /// Bytes gathered before they go to the hash; small updates are slow.
-const GATHER: usize = 32 * 1024;
+const GATHER: usize = 64 * 1024;
+/// From so many bytes on, a thread of its own hashes: reading the rows takes about as long.
+const MANY: u64 = 4 * 1024 * 1024;
+/// Blocks on their way to that thread.
+const BLOCKS: usize = 4;
 const TABLE: &[u8] = b"lifeboat sqlite table 1\n";
 const SCHEMA: &[u8] = b"lifeboat sqlite schema 1\n";
 const END: u8 = 255;
 
 /// Hashes rows of cells as the module says.
 pub(super) struct RowHasher {
-    sha: Sha256,
+    sha: Hash,
     gathered: Vec<u8>,
     rows: u64,
     bytes: u64,
@@ -72,7 +79,7 @@ impl RowHasher {
     fn begin(domain: &[u8]) -> Self {
         let mut gathered = Vec::with_capacity(2 * GATHER);
         gathered.extend_from_slice(domain);
-        RowHasher { sha: Sha256::new(), gathered, rows: 0, bytes: 0 }
+        RowHasher { sha: Hash::Here(Sha256::new()), gathered, rows: 0, bytes: 0 }
     }
 
     fn name(&mut self, name: &str) {
@@ -106,8 +113,7 @@ impl RowHasher {
         let rows = self.rows;
         self.put(&[END]);
         self.put(&rows.to_le_bytes());
-        self.sha.update(&self.gathered);
-        (rows, hex::encode(self.sha.finalize()))
+        (rows, hex::encode(self.sha.finish(&self.gathered)))
     }
 
     fn fixed(&mut self, tag: u8, body: [u8; 8]) {
@@ -124,14 +130,82 @@ impl RowHasher {
     fn put(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         if self.gathered.len() + bytes.len() > 2 * GATHER {
-            self.sha.update(&self.gathered);
-            self.gathered.clear();
+            if self.bytes > MANY {
+                self.sha.move_away();
+            }
+            self.sha.take(&mut self.gathered);
             if bytes.len() > GATHER {
-                self.sha.update(bytes);
+                for part in bytes.chunks(2 * GATHER) {
+                    self.gathered.extend_from_slice(part);
+                    self.sha.take(&mut self.gathered);
+                }
                 return;
             }
         }
         self.gathered.extend_from_slice(bytes);
+    }
+}
+
+/// A running SHA-256, here or in a thread of its own.
+enum Hash {
+    Here(Sha256),
+    Away(Away),
+}
+
+struct Away {
+    full: SyncSender<Vec<u8>>,
+    empty: Receiver<Vec<u8>>,
+    thread: JoinHandle<Sha256>,
+}
+
+impl Hash {
+    /// Goes on in a thread of its own, if there can be one.
+    fn move_away(&mut self) {
+        let Hash::Here(sha) = self else { return };
+        let mut sha = sha.clone();
+        let (full, blocks) = sync_channel::<Vec<u8>>(BLOCKS);
+        let (done, empty) = sync_channel(BLOCKS + 2);
+        let work = move || {
+            for mut block in blocks {
+                sha.update(&block);
+                block.clear();
+                // Nobody takes it back once the last was sent.
+                let _ = done.try_send(block);
+            }
+            sha
+        };
+        let name = "fingerprint".to_owned();
+        if let Ok(thread) = std::thread::Builder::new().name(name).spawn(work) {
+            *self = Hash::Away(Away { full, empty, thread });
+        }
+    }
+
+    /// Takes the gathered bytes, and leaves an empty buffer.
+    fn take(&mut self, gathered: &mut Vec<u8>) {
+        match self {
+            Hash::Here(sha) => {
+                sha.update(&*gathered);
+                gathered.clear();
+            }
+            Hash::Away(away) => {
+                let next = away.empty.try_recv();
+                let next = next.unwrap_or_else(|_| Vec::with_capacity(2 * GATHER));
+                // It fails only if the thread panicked, which `finish` passes on.
+                let _ = away.full.send(std::mem::replace(gathered, next));
+            }
+        }
+    }
+
+    fn finish(self, rest: &[u8]) -> impl AsRef<[u8]> {
+        let mut sha = match self {
+            Hash::Here(sha) => sha,
+            Hash::Away(Away { full, thread, .. }) => {
+                drop(full);
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }
+        };
+        sha.update(rest);
+        sha.finalize()
     }
 }
 
@@ -211,5 +285,29 @@ mod tests {
         hasher.cell(ValueRef::Blob(&long));
         hasher.end_row();
         assert_eq!(hasher.finish(), (1, hex::encode(Sha256::digest(&expected))));
+    }
+
+    /// A big table is hashed by a thread of its own, in the same order, each byte once.
+    #[test]
+    fn many_rows_hash_like_few() {
+        let mut expected = b"lifeboat sqlite table 1\n".to_vec();
+        expected.extend([1, 0, 0, 0, 0, 0, 0, 0, b't', 1, 0, 0, 0, 0]);
+        let mut hasher = RowHasher::table("t", &[], true);
+        let mut rows = 0u64;
+        while expected.len() < 4 * MANY as usize {
+            // Some cells larger than a block.
+            let size = (rows as usize * 7919) % if rows % 64 == 5 { 9 * GATHER } else { 5000 };
+            let cell = vec![rows as u8; size];
+            expected.push(4);
+            expected.extend((size as u64).to_le_bytes());
+            expected.extend(&cell);
+            hasher.cell(ValueRef::Blob(&cell));
+            hasher.end_row();
+            rows += 1;
+        }
+        assert!(matches!(hasher.sha, Hash::Away(_)));
+        expected.push(255);
+        expected.extend(rows.to_le_bytes());
+        assert_eq!(hasher.finish(), (rows, hex::encode(Sha256::digest(&expected))));
     }
 }
