@@ -191,4 +191,8 @@ impl<S: Store + LockStore> LockStore for FaultyStore<S> {
     fn remove_lock(&self, key: &str) -> Result<(), StoreError> {
         self.run(Verb::RemoveLock, "delete", key, || self.inner.remove_lock(key))
     }
+
+    fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once()
+    }
 }

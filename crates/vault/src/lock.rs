@@ -1,8 +1,9 @@
 //! restic's locks, taken and honoured.
 //!
-//! A lock is an object under `locks/`. A new one is made only where none conflicts; after a moment
-//! the others are looked at again, because somebody may have done the same at the same time. For an
-//! exclusive lock that is before it counts as held; for a shared one it is before anything is
+//! A lock is an object under `locks/`. A new one is made only where none conflicts; after that the
+//! others are looked at again, because somebody may have done the same at the same time: a moment
+//! later, or at once where the store lists what was made at once ([`LockStore::lists_at_once`]). For
+//! an exclusive lock that is before it counts as held; for a shared one it is before anything is
 //! written that others rely on ([`LockGuard::verify`]), so that nobody waits for the moment to pass:
 //! whoever wants to prune looks again for himself, and finds us. Every five minutes a lock is
 //! replaced by a new one. A lock left by a dead process of this host is removed by whoever comes
@@ -34,7 +35,7 @@ const STALE: SignedDuration = SignedDuration::from_mins(30);
 const REFRESH: Duration = Duration::from_secs(5 * 60);
 /// Without a successful replacement for so long, others may soon take ours for left behind.
 const LOST: Duration = Duration::from_secs(22 * 60 + 30);
-/// Between making our lock and looking again for others.
+/// Between making our lock and looking again for others, where a listing may be older than that.
 const SETTLE: Duration = Duration::from_millis(200);
 /// Between tries to read a lock that cannot be read.
 const RETRY: Duration = Duration::from_secs(1);
@@ -205,7 +206,8 @@ impl State {
         let refreshed = (clock.monotonic(), clock.wall());
         let id = write(vault, &*locks, exclusive)?;
         let current = Mutex::new(Current { id, refreshed, lost: None });
-        let settles = Mutex::new(Some(clock.monotonic() + SETTLE));
+        let wait = if locks.lists_at_once() { Duration::ZERO } else { SETTLE };
+        let settles = Mutex::new(Some(clock.monotonic() + wait));
         Ok(State { vault: vault.clone(), locks, exclusive, current, settles })
     }
 

@@ -52,6 +52,12 @@ pub trait LockStore: Send + Sync {
     fn create_lock(&self, key: &str, body: Bytes) -> Result<(), StoreError>;
     /// Removes a lock object; any key outside `locks/` is refused.
     fn remove_lock(&self, key: &str) -> Result<(), StoreError>;
+    /// True if a lock that one process has made stands in every listing that any process begins
+    /// afterwards. Then of two that make theirs at the same time the later to look sees the other,
+    /// and nobody has to wait before he looks again.
+    fn lists_at_once(&self) -> bool {
+        false
+    }
 }
 
 /// What kind of failure a store reports.

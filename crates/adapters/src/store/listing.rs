@@ -52,14 +52,15 @@ fn look_below(root: &Path, folder: &str, found: &mut Vec<(PathBuf, Timestamp)>) 
     }
     let Ok(reader) = std::fs::read_dir(&path) else { return };
     for entry in reader.flatten() {
-        let (Ok(name), Ok(meta)) = (entry.file_name().into_string(), entry.metadata()) else {
+        let (Ok(name), Ok(kind)) = (entry.file_name().into_string(), entry.file_type()) else {
             continue;
         };
         let key = format!("{folder}/{name}");
-        if meta.is_dir() {
+        if kind.is_dir() {
             look_below(root, &key, found);
-        } else if let (true, true, Ok(time)) =
-            (meta.is_file(), is_our_leftover(&key), modified(&meta))
+        } else if kind.is_file()
+            && is_our_leftover(&key)
+            && let Ok(time) = entry.metadata().and_then(|meta| modified(&meta))
         {
             found.push((entry.path(), time));
         }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifeboat_testkit::{Fault, FaultyStore, MemoryStore, Verb, environment};
-use lifeboat_vault::{Environment, Error, Store, StoreErrorKind, Vault};
+use lifeboat_vault::{
+    Clock, Environment, Error, LockStore, Store, StoreError, StoreErrorKind, Vault,
+};
 
 use crate::support::{init, noting, open, open_on, restic, restic_ok};
 
@@ -23,6 +25,67 @@ fn vault_of(store: &Arc<MemoryStore>, change: impl FnOnce(&mut Environment)) -> 
 
 fn vault(store: &Arc<MemoryStore>) -> Vault {
     open(store).unwrap()
+}
+
+/// Locks of a store that says that it lists at once, which one in memory does.
+struct AtOnce(Arc<MemoryStore>);
+
+impl LockStore for AtOnce {
+    fn create_lock(&self, key: &str, body: bytes::Bytes) -> Result<(), StoreError> {
+        self.0.create_lock(key, body)
+    }
+    fn remove_lock(&self, key: &str) -> Result<(), StoreError> {
+        self.0.remove_lock(key)
+    }
+    fn lists_at_once(&self) -> bool {
+        true
+    }
+}
+
+fn vault_at_once(store: &Arc<MemoryStore>) -> Vault {
+    let locks = Arc::new(AtOnce(store.clone()));
+    open_on(store.clone(), locks, environment(store.clock().clone())).unwrap()
+}
+
+/// Ways to open a vault whose locks wait a moment, and whose locks look again at once.
+const OPENINGS: [fn(&Arc<MemoryStore>) -> Vault; 2] = [vault, vault_at_once];
+
+/// Where a listing is never older than what was made, nobody waits; elsewhere they do.
+#[test]
+fn only_a_store_that_may_list_late_is_waited_for() {
+    let store = Arc::new(MemoryStore::default());
+    init(&store);
+    let waited = |opening: fn(&Arc<MemoryStore>) -> Vault| {
+        let before = store.clock().monotonic();
+        let vault = opening(&store);
+        let shared = vault.lock_for_writing().unwrap();
+        shared.verify().unwrap();
+        drop(shared);
+        drop(vault.lock_exclusively().unwrap());
+        store.clock().monotonic() - before
+    };
+    assert_eq!(waited(vault_at_once), Duration::ZERO);
+    assert_eq!(waited(vault), Duration::from_millis(400));
+}
+
+/// Whoever made his lock between our two looks is seen by the second one, waited for or not.
+#[test]
+fn the_second_look_sees_who_came_in_between() {
+    for opening in OPENINGS {
+        let store = Arc::new(MemoryStore::default());
+        init(&store);
+        let ours = opening(&store).lock_for_writing().unwrap();
+        // Theirs, as one sees it who looked before ours was made.
+        let scratch = Arc::new(MemoryStore::default());
+        store.keys("").iter().filter(|key| !key.starts_with("locks")).for_each(|key| {
+            scratch.create(key, &[store.get(key).unwrap()]).unwrap();
+        });
+        let theirs = vault(&scratch).lock_exclusively().unwrap();
+        let key = scratch.keys("locks").pop().unwrap();
+        store.create_lock(&key, scratch.get(&key).unwrap()).unwrap();
+        assert!(matches!(ours.verify(), Err(Error::Locked(_))));
+        drop(theirs);
+    }
 }
 
 #[test]
@@ -158,9 +221,13 @@ fn a_lock_that_cannot_be_read_is_respected_until_it_is_old() {
 /// The two see each other only when both have made their lock: at least one gives up.
 #[test]
 fn of_two_exclusive_locks_at_once_at_most_one_is_held() {
+    OPENINGS.into_iter().for_each(at_most_one_of_four);
+}
+
+fn at_most_one_of_four(opening: fn(&Arc<MemoryStore>) -> Vault) {
     let store = Arc::new(MemoryStore::default());
     init(&store);
-    let vaults: Vec<Vault> = (0..4).map(|_| vault(&store)).collect();
+    let vaults: Vec<Vault> = (0..4).map(|_| opening(&store)).collect();
     for _ in 0..50 {
         let barrier = std::sync::Barrier::new(4);
         let held: usize = std::thread::scope(|scope| {
@@ -186,9 +253,13 @@ fn of_two_exclusive_locks_at_once_at_most_one_is_held() {
 /// A shared lock is sure once it was verified: then no exclusive one is held beside it.
 #[test]
 fn a_verified_shared_lock_and_an_exclusive_one_are_never_held_together() {
+    OPENINGS.into_iter().for_each(never_one_of_each);
+}
+
+fn never_one_of_each(opening: fn(&Arc<MemoryStore>) -> Vault) {
     let store = Arc::new(MemoryStore::default());
     init(&store);
-    let vaults: Vec<Vault> = (0..4).map(|_| vault(&store)).collect();
+    let vaults: Vec<Vault> = (0..4).map(|_| opening(&store)).collect();
     let mut seen = [0, 0];
     for _ in 0..50 {
         let barrier = std::sync::Barrier::new(4);
