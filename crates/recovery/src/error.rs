@@ -4,6 +4,7 @@ mod hint;
 
 use std::path::PathBuf;
 
+use lifeboat_model::chain::{ChainError, SignError};
 use lifeboat_model::exit::Exit;
 use lifeboat_model::recipe::{PointError, RecipeError};
 use lifeboat_vault::{StoreError, StoreErrorKind};
@@ -232,11 +233,11 @@ pub enum Error {
         what: &'static str,
         /// The cause.
         #[source]
-        source: lifeboat_model::chain::SignError,
+        source: SignError,
     },
     /// An entry cannot be sealed.
     #[error("the ledger cannot be continued")]
-    Chain(#[from] lifeboat_model::chain::ChainError),
+    Chain(#[from] ChainError),
     /// The tier has another object under the name.
     #[error("{key} in the tier is not what this host would write there")]
     Diverged {
@@ -387,6 +388,10 @@ impl Error {
             Error::SignKey { .. } => {
                 "restore the file from a copy; or move it away: a new key is made, and the ledger \
                  says so"
+                    .to_owned()
+            }
+            Error::Sign { .. } | Error::Chain(ChainError::Sign(_)) => {
+                "mend the command of `[key] sign_command`: nothing is done that is not signed"
                     .to_owned()
             }
             Error::Diverged { .. } => "run `lifeboat audit verify`".to_owned(),

@@ -13,3 +13,4 @@ mod kit;
 mod machine_readable;
 mod readme;
 mod secrets;
+mod signing;

@@ -83,7 +83,6 @@ pub static RULES: &[Rule] = &[
     places::NESTED_TIERS,
     steps::NO_STEPS,
     places::SANDBOX_PLACE,
-    references::SIGN_COMMAND,
 ];
 
 /// The rule of a code, in any letter case.

@@ -29,15 +29,6 @@ pub(super) const NOTHING_TO_DO: Rule = Rule {
     check: nothing_to_do,
 };
 
-pub(super) const SIGN_COMMAND: Rule = Rule {
-    code: "LB026",
-    title: "signing command not carried out",
-    explanation: "`[key] sign_command` keeps the signing key away from the host. This version reads \
-        it and does not run it: it signs with a key of its own in the local state, which whoever \
-        takes over the host can use. Do not rely on the separation yet.",
-    check: sign_command,
-};
-
 /// The names that a reference may have.
 struct Names<'a> {
     what: &'static str,
@@ -202,15 +193,5 @@ fn nothing_to_do(context: &Context<'_>, found: &mut Found) {
     if context.plan.tier.is_empty() {
         let message = "the plan has no tier".to_owned();
         found.error(name, message, "add `[tier.local]` with `url = \"/path\"`");
-    }
-}
-
-fn sign_command(context: &Context<'_>, found: &mut Found) {
-    if let Some(command) = &context.plan.key.sign_command {
-        found.warning(
-            command.span(),
-            "`sign_command` is not carried out: a key in the local state signs instead".to_owned(),
-            "remove it, and give the tier credentials that cannot overwrite",
-        );
     }
 }

@@ -42,7 +42,6 @@ const CASES: &[(&str, &str, &str)] = &[
         "[component.all]\nfiles={paths=['conf'],exclude=['*.key','!vault.key']}\n[key]\nvault_file='conf/vault.key'\n",
         "[component.all]\nfiles={paths=['conf'],exclude=['/secret/keys']}\n[key]\nvault_file='conf/secret/keys/vault.key'\n",
     ),
-    ("LB026", "[key]\nsign_command='sign'\n", "[key]\nrecipient='age1x'\n"),
     ("LB002", "[key]\nvault_file='/backup/key'\n", "[key]\nvault_file='/backups/key'\n"),
     (
         "LB003",

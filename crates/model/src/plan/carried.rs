@@ -39,7 +39,6 @@ impl Plan {
         let mut list = List(Vec::new());
         self.components_not_carried_out(&mut list);
         self.tiers_not_carried_out(&mut list);
-        self.keys_not_carried_out(&mut list);
         for (name, schedule) in &self.schedule {
             list.add(
                 schedule.span(),
@@ -161,16 +160,6 @@ impl Plan {
                     ),
                 },
             }
-        }
-    }
-
-    fn keys_not_carried_out(&self, list: &mut List) {
-        if let Some(command) = &self.key.sign_command {
-            list.add(
-                command.span(),
-                "`[key] sign_command`",
-                "the host's own key in the local state signs",
-            );
         }
     }
 

@@ -21,7 +21,7 @@ pub mod trust;
 use std::collections::BTreeMap;
 
 use lifeboat_model::chain::{
-    Draft, Entry, Head, Link, MemorySigner, Phase, PlanRef, PublicKey, Signer, open_actions, verify,
+    Draft, Entry, Head, Link, Phase, PlanRef, PublicKey, Signer, open_actions, verify,
 };
 use lifeboat_vault::Store;
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ pub type Detail = BTreeMap<String, Value>;
 /// This host's chain, open for appending.
 pub struct Ledger {
     local: Local,
-    signer: MemorySigner,
+    signer: Box<dyn Signer + Send>,
     state: crate::state::State,
     host: String,
     operator: String,
@@ -99,7 +99,7 @@ impl Ledger {
         let folder = world.state.make("ledger")?;
         let gate = FileLock::exclusive(&folder.join("begin.lock"))?;
         let local = Local::new(&world.state, &world.host);
-        let signer = signer::existing_or_new(&world.state)?;
+        let signer = signer::of_host(world)?;
         let mut ledger = Ledger {
             local,
             signer,
@@ -193,8 +193,8 @@ impl Ledger {
     }
 
     /// The key that signs.
-    pub fn signer(&self) -> &MemorySigner {
-        &self.signer
+    pub fn signer(&self) -> &dyn Signer {
+        &*self.signer
     }
 
     /// Where the chain stands.
@@ -220,7 +220,7 @@ impl Ledger {
     }
 
     fn append(&mut self, draft: Draft) -> Result<Entry> {
-        self.local.append(draft, &self.signer, &mut self.notes)
+        self.local.append(draft, &*self.signer, &mut self.notes)
     }
 
     /// The first entry here: of a new chain, or of one that goes on from the tier.

@@ -69,7 +69,7 @@ impl Ledger {
             head: last.hash(),
             time: world.clock.wall(),
         };
-        let signed = Signed::new(document, &self.signer)
+        let signed = Signed::new(document, &*self.signer)
             .map_err(|error| Error::Sign { what: "a checkpoint", source: error })?;
         let key = remote::checkpoint_key(&self.host, last.seq, &last.hash());
         remote::put(&*tier.store, sealer, &key, &signed.bytes())?;

@@ -9,7 +9,7 @@
 
 use std::fs;
 
-use lifeboat_model::chain::{Entry, FaultKind, Hash, PublicKey, Report, Signer};
+use lifeboat_model::chain::{Entry, FaultKind, Hash, PublicKey, Report};
 
 use lifeboat_vault::Store;
 
@@ -71,7 +71,7 @@ pub fn of(world: &World, host: &str, entries: &[Entry]) -> Result<Trusted> {
 pub fn own(world: &World, entries: &[Entry]) -> Result<Vec<PublicKey>> {
     let named = entries.iter().flat_map(|entry| [entry.key, entry.next_key]).flatten();
     let mut keys = known(world, &world.host, named)?;
-    keys.extend(signer::existing(&world.state)?.map(|signer| signer.public_key()));
+    keys.extend(signer::public_keys(world)?);
     Ok(keys)
 }
 
@@ -186,7 +186,7 @@ pub fn digest(world: &World) -> Result<String> {
         Err(e) => return Err(Error::io("read", &folder)(e)),
     }
     text.extend(world.plan.key.signers.iter().map(|signer| signer.to_string()));
-    text.extend(signer::existing(&world.state)?.map(|signer| signer.public_key().to_string()));
+    text.extend(signer::public_keys(world)?.iter().map(ToString::to_string));
     text.sort();
     Ok(Hash::of(text.join("\n").as_bytes()).to_string())
 }
