@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::signer;
+
 /// What is known of the tiers.
 const TIERS: &str = "tiers.json";
 
@@ -171,6 +173,8 @@ impl State {
         };
         look(self.path(TIERS), |body| serde_json::from_slice::<Tiers>(body).is_ok())?;
         look(self.path(PLAN), |body| serde_json::from_slice::<KnownPlan>(body).is_ok())?;
+        look(self.path(signer::NAME), signer::is_readable)?;
+        look(self.path(signer::PUBLIC), signer::is_readable)?;
         let folder = self.path("ledger");
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,

@@ -26,8 +26,10 @@ use crate::ports::{Request, Runner};
 use crate::random::random;
 use crate::state::{FileLock, State, create_new, read_optional, replace};
 
-const NAME: &str = "sign.key";
-const PUBLIC: &str = "sign.pub";
+/// The key's file in the state folder.
+pub const NAME: &str = "sign.key";
+/// The file of the public half of the command's key.
+pub const PUBLIC: &str = "sign.pub";
 /// What the command is to sign; one at a time, under a lock.
 const MESSAGE: &str = "sign.message";
 const LOCK: &str = "sign.lock";
@@ -68,14 +70,18 @@ pub fn of_host(world: &World) -> Result<Box<dyn Signer + Send>> {
     Ok(Box::new(CommandSigner { asked, key }))
 }
 
+/// True if the body of [`NAME`] or [`PUBLIC`] can be understood.
+pub fn is_readable(body: &[u8]) -> bool {
+    hex::decode_to_slice(body.trim_ascii(), &mut *Zeroizing::new([0u8; 32])).is_ok()
+}
+
+/// The key in the state folder. One that cannot be understood is as good as lost: it must stop
+/// neither a look nor a restore. The session that writes next sets it aside and says so.
 fn existing(state: &State) -> Result<Option<MemorySigner>> {
-    let path = state.path(NAME);
-    let Some(text) = read_optional(&path)?.map(Zeroizing::new) else { return Ok(None) };
+    let Some(text) = read_optional(&state.path(NAME))?.map(Zeroizing::new) else { return Ok(None) };
     let mut seed = Zeroizing::new([0u8; 32]);
-    let line = text.trim_ascii();
-    hex::decode_to_slice(line, &mut *seed)
-        .map_err(|_| Error::SignKey { path, why: "it is not 64 hexadecimal digits" })?;
-    Ok(Some(MemorySigner::from_seed(&seed)))
+    let understood = hex::decode_to_slice(text.trim_ascii(), &mut *seed).is_ok();
+    Ok(understood.then(|| MemorySigner::from_seed(&seed)))
 }
 
 fn existing_or_new(state: &State) -> Result<MemorySigner> {
@@ -89,14 +95,13 @@ fn existing_or_new(state: &State) -> Result<MemorySigner> {
         return Ok(MemorySigner::from_seed(&seed));
     }
     // Another process was first.
-    existing(state)?.ok_or(Error::SignKey { path: state.path(NAME), why: "it vanished" })
+    let why = "it is not 64 hexadecimal digits";
+    existing(state)?.ok_or_else(|| Error::SignKey { path: state.path(NAME), why })
 }
 
 fn kept_public(state: &State) -> Result<Option<PublicKey>> {
-    let path = state.path(PUBLIC);
-    let Some(text) = read_optional(&path)? else { return Ok(None) };
-    let key = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
-    key.map(Some).ok_or(Error::SignKey { path, why: "it is not 64 hexadecimal digits" })
+    let Some(text) = read_optional(&state.path(PUBLIC))? else { return Ok(None) };
+    Ok(std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok()))
 }
 
 /// The plan's command.

@@ -348,10 +348,25 @@ fn a_lost_signing_key_is_replaced_and_said() {
     assert_eq!(audit(&b, &tier).verdict, Verdict::Pass);
     let log = audit_log(&b.world(&tier), 99).unwrap();
     assert!(log.entries.iter().any(|e| e.outcome == "signing key changed"));
+}
 
-    fs::write(b.state().join("sign.key"), "not a key").unwrap();
-    let error = backup(&b.world(&tier), &BackupRequest::default()).unwrap_err();
-    assert!(error.to_string().contains("sign.key"), "{error}");
+/// A damaged key is a lost one: it stops neither a look nor, on the worst night, a restore.
+#[test]
+fn a_damaged_signing_key_stops_nothing_and_is_said() {
+    let (b, tier) = three();
+    let key = b.state().join("sign.key");
+    for damage in ["not a key", "", "00"] {
+        fs::write(&key, damage).unwrap();
+        let look = status(&b.world(&tier)).unwrap();
+        assert!(look.findings.iter().any(|w| w.contains("sign.key")), "{:?}", look.findings);
+        assert_eq!(fs::read_to_string(&key).unwrap(), damage, "a look changes nothing");
+        assert_eq!(audit(&b, &tier).verdict, Verdict::Pass);
+        b.pass(60);
+        let report = backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+        let said = |what: &str| report.warnings.iter().any(|w| w.contains(what));
+        assert!(said("sign.key.damaged") && said("signing key changed"), "{:?}", report.warnings);
+        assert_eq!(audit(&b, &tier).verdict, Verdict::Pass);
+    }
 }
 
 /// CUS-20: started without finished is interrupted, and said at the next start.
