@@ -53,6 +53,9 @@ fn options(parent: Option<Id>) -> BackupOptions {
     BackupOptions { parent, pack_bytes: 96 << 10, readers: 2, ..BackupOptions::default() }
 }
 
+/// Stands beside the files in each backup.
+const MANIFEST: &[u8] = b"{\"format\":1}";
+
 fn backup(vault: &Vault, source: &Path) -> Result<Id> {
     let parent = vault.snapshots()?.pop().map(|(id, _)| id);
     let mut session = vault.backup(options(parent))?;
@@ -61,7 +64,7 @@ fn backup(vault: &Vault, source: &Path) -> Result<Id> {
         filter: Arc::new(KeepAll),
         one_file_system: false,
     })?;
-    session.add_bytes(Path::new("manifest.json"), b"{\"format\":1}", file_meta())?;
+    session.add_bytes(Path::new("manifest.json"), MANIFEST, file_meta())?;
     assert_eq!(session.problems(), []);
     let time = vault.snapshots()?.len() as i64 * 3600;
     let time = jiff::Timestamp::from_second(1_767_323_045 + time).unwrap();
@@ -405,6 +408,8 @@ fn the_next_backup_heals_missing_and_truncated_packs() {
     let root = Root { source: source.folder.path().to_owned(), tree: "media".into() };
     let filter = Arc::new(KeepAll);
     session.add_paths(&WalkSpec { roots: vec![root], filter, one_file_system: false }).unwrap();
+    // All that the first one had, or what it alone needs of the two packs would stay lost.
+    session.add_bytes(Path::new("manifest.json"), MANIFEST, file_meta()).unwrap();
     let time = jiff::Timestamp::from_second(1_800_000_000).unwrap();
     let meta = SnapshotMeta { time, tags: vec![], paths: vec![] };
     let second = session.finish(meta).unwrap().snapshot;

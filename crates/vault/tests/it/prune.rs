@@ -611,9 +611,10 @@ fn a_prune_that_fails_leaves_all_whole() {
         }
     }
     assert!(done);
+    let needed = bytes_that_a_prune_writes(&scene, &tight());
     for step in 0..4 {
         let faulty = Arc::new(FaultyStore::new(scene.store.image()));
-        faulty.no_space_after(step * 40_000);
+        faulty.no_space_after(needed * step / 4);
         let env = environment(scene.store.clock().clone());
         let vault =
             Vault::open_with_seed(faulty.clone(), Some(faulty.clone()), &scene.seed, env).unwrap();
@@ -622,6 +623,14 @@ fn a_prune_that_fails_leaves_all_whole() {
         drop(vault);
         whole(&Arc::new(faulty.inner().image()), &scene.seed, &scene.truth);
     }
+}
+
+/// How blobs are spread over packs is left to chance, and with it how much is repacked.
+fn bytes_that_a_prune_writes(scene: &Scene, options: &PruneOptions) -> u64 {
+    let image = Arc::new(scene.store.image());
+    vault_on(&image, &scene.seed).maintain(image.clone()).unwrap().prune(options).unwrap();
+    let new = |entry: &&lifeboat_vault::Entry| scene.store.stat(&entry.key).is_err();
+    image.list("").unwrap().iter().filter(new).map(|entry| entry.size).sum()
 }
 
 /// The stock restic prunes, checks and backs up between our two phases, and we after it.
