@@ -1,8 +1,9 @@
 //! A chain that agrees with itself proves nothing: whoever can write to a tier can write one.
 
 use std::fs;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 
+use bytes::Bytes;
 use lifeboat_model::chain::{Checkpoint, Document, Draft, Entry, Head, MemorySigner, Phase};
 use lifeboat_model::chain::{PublicKey, Signed, Signer, seal};
 use lifeboat_model::exit::Exit;
@@ -14,7 +15,7 @@ use lifeboat_recovery::ledger::remote;
 use lifeboat_recovery::report::{FindingKind, ListReport};
 use lifeboat_recovery::seal::Sealer;
 use lifeboat_testkit::MemoryStore;
-use lifeboat_vault::Store;
+use lifeboat_vault::{Store, StoreError};
 
 use crate::bench::{Bench, KEY, bench};
 
@@ -194,6 +195,42 @@ fn the_local_ledger_is_believed_by_its_signatures_too() {
     assert_eq!(foreign(&listed(&b, &tier)), 2);
 }
 
+/// A tier where whoever looks for a ledger waits until all have looked, or a moment: those that do
+/// not wait for each other elsewhere all see the same.
+struct Meeting {
+    tier: Arc<dyn Store>,
+    looks: Arc<(Mutex<usize>, Condvar)>,
+    count: usize,
+}
+
+impl Store for Meeting {
+    fn get(&self, key: &str) -> Result<Bytes, StoreError> {
+        self.tier.get(key)
+    }
+    fn get_range(&self, key: &str, offset: u64, len: u64) -> Result<Bytes, StoreError> {
+        self.tier.get_range(key, offset, len)
+    }
+    fn create(&self, key: &str, parts: &[Bytes]) -> Result<(), StoreError> {
+        self.tier.create(key, parts)
+    }
+    fn list(&self, prefix: &str) -> Result<Vec<lifeboat_vault::Entry>, StoreError> {
+        let found = self.tier.list(prefix);
+        let (looks, all) = &*self.looks;
+        let mut seen = looks.lock().unwrap();
+        *seen += 1;
+        all.notify_all();
+        let moment = std::time::Duration::from_millis(50);
+        drop(all.wait_timeout_while(seen, moment, |seen| *seen < self.count).unwrap());
+        found
+    }
+    fn stat(&self, key: &str) -> Result<lifeboat_vault::Entry, StoreError> {
+        self.tier.stat(key)
+    }
+    fn describe(&self) -> String {
+        self.tier.describe()
+    }
+}
+
 /// Of processes that are all the first, one begins and the others join; also after a loss.
 #[test]
 fn first_processes_at_once_make_one_chain() {
@@ -201,19 +238,21 @@ fn first_processes_at_once_make_one_chain() {
     let tier = b.tier();
     let all_at_once = |count: usize| {
         let barrier = std::sync::Barrier::new(count);
+        let looks = Arc::new((Mutex::new(0), Condvar::new()));
         std::thread::scope(|scope| {
             for component in ["orders", "media"].into_iter().cycle().take(count) {
-                let (barrier, world) = (&barrier, b.world(&tier));
+                let (barrier, world, looks) = (&barrier, b.world(&tier), looks.clone());
                 scope.spawn(move || {
                     barrier.wait();
                     let mut warnings = Vec::new();
                     let tier = world.open_tier(lifeboat_recovery::tier::Access::Make).unwrap();
-                    let tier = match tier {
+                    let mut tier = match tier {
                         Some(tier) => tier,
                         None => {
                             world.make_or_join_tier(lifeboat_recovery::tier::Access::Make).unwrap()
                         }
                     };
+                    tier.store = Arc::new(Meeting { tier: tier.store, looks, count });
                     let mut ledger =
                         lifeboat_recovery::ledger::Ledger::open(&world, Some(&tier), &mut warnings)
                             .unwrap();
