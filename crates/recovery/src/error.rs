@@ -368,7 +368,9 @@ impl Error {
                  `tiers.json` (and `tiers.json.damaged`) from the state folder and back up anew"
             ),
             Error::OtherVault { .. } => {
-                "give this plan a tier of its own, or use the other plan".to_owned()
+                "give this plan a tier of its own, or use the other plan; where the vault was \
+                 replaced on purpose, remove `tiers.json` from the state folder"
+                    .to_owned()
             }
             Error::OtherPlan { .. } => {
                 "give this plan a tier and a `plan.state` of its own, or use the other plan; a plan \

@@ -126,7 +126,7 @@ pub fn within<T>(
         finished = ledger.finish(action, outcome, detail, &facts).map(drop);
         if let Err(error) = &finished
             && opening.changes_nothing
-            && error.forbids_writing()
+            && (error.forbids_writing() || error.lacks_a_signature())
         {
             let (what, why) = (opening.action, Failure::of(error).line());
             warnings.push(format!("the end of this {what} is not recorded in the ledger: {why}"));
@@ -157,6 +157,9 @@ fn record<'w>(world: &'w World, opening: &Opening<'_>) -> Result<(Session<'w>, O
 fn unrecordable(error: &Error) -> Option<String> {
     match error {
         Error::OtherPlan { .. } => Some(error.to_string()),
+        _ if error.lacks_a_signature() => {
+            Some(format!("it cannot be signed ({})", Failure::of(error).line()))
+        }
         _ if error.forbids_writing() => {
             Some(format!("the state folder cannot be written ({})", Failure::of(error).line()))
         }

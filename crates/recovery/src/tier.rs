@@ -25,6 +25,9 @@ use crate::state::{FileLock, KnownTier};
 /// Names that a tier has of its own: a place with these alone is one whose making was interrupted.
 const OURS: &[&str] = &["vault", "journal", "ledger", "plan", "proof.json"];
 
+/// What a vault has in it.
+const VAULTS: &[&str] = &["config", "keys/", "data/", "index/", "snapshots/", "locks/"];
+
 /// What a flow may do in the tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -68,6 +71,7 @@ impl World {
         }
         let opened = self.tier.place.open(access == Access::Make)?;
         if !Vault::exists(&*opened.vault)? {
+            self.may_be_made(&*opened.vault, known.is_some())?;
             return none();
         }
         let locks = (access != Access::Read).then(|| opened.locks.clone());
@@ -163,6 +167,24 @@ impl World {
                     Err(Error::NotAVault { tier: tier(), place: place(), found: names })
                 }
             }
+        }
+    }
+
+    /// A folder `vault/` without a vault in it: a disk that is mounted there and is not now, or other
+    /// things of that name, are not where one is made. What an interrupted making left is.
+    fn may_be_made(&self, vault: &dyn Store, known: bool) -> Result<()> {
+        let (tier, place) = (self.tier.name.clone(), self.tier.url.clone());
+        if known || self.state.tiers_were_lost()? {
+            return Err(Error::Unmounted { tier, place });
+        }
+        let ours = |key: &str| VAULTS.iter().any(|name| key.starts_with(name));
+        let keys = vault.list("")?.into_iter().map(|entry| entry.key);
+        let mut found: Vec<String> =
+            keys.filter(|key| !ours(key)).map(|key| format!("vault/{key}")).collect();
+        found.truncate(3);
+        match found.is_empty() {
+            true => Ok(()),
+            false => Err(Error::NotAVault { tier, place, found }),
         }
     }
 

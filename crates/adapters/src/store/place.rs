@@ -52,7 +52,8 @@ impl Place for LocalPlace {
                 names.push(name.to_string_lossy().into_owned());
             }
         }
-        names.sort_unstable();
+        // Whether there is a `vault` decides, whatever else there is.
+        names.sort_unstable_by_key(|name| (name != VAULT, name.clone()));
         names.truncate(NAMES);
         Ok(if names.is_empty() { Presence::Empty } else { Presence::Other(names) })
     }

@@ -138,6 +138,8 @@ fn wrong_vault_key() {
         let ran = app.run(args).ends(2);
         assert!(ran.err.contains("hint: check that the plan's vault key"), "{}", ran.err);
     }
+    let doctor = app.run(&["doctor"]);
+    assert!(doctor.out.contains("✗ tier") && doctor.code != 0, "{}", doctor.out);
     assert!(contents(&app.tier.join("vault")) == before);
     assert!(!app.dir.path().join("x").exists());
 }

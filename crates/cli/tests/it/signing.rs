@@ -86,6 +86,13 @@ fn a_command_that_signs_otherwise_is_refused() {
         let ran = app.run(&["backup"]).ends(1).says(sentence, "sign_command");
         assert!(!ran.err.contains(PIN) && !ran.out.contains(PIN), "{}", ran.err);
     }
+    // What changes nothing runs all the same, and says so.
+    for args in [&["restore", "media", "--to", "../back"][..], &["verify", "--quick"]] {
+        let ran = app.run(args).ends(0);
+        assert!(ran.out.contains("is not recorded in the ledger"), "{}{}", ran.out, ran.err);
+        assert!(!ran.err.contains(PIN) && !ran.out.contains(PIN), "{}", ran.err);
+    }
+    app.run(&["drill", "run"]).ends(1);
     assert_eq!((actions(&app), app.snapshots().len()), before);
 
     // A new key on purpose: said, recorded, and the ledger goes on.

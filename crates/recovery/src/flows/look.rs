@@ -129,8 +129,8 @@ pub fn status(world: &World) -> Result<StatusReport> {
     findings.extend(cut_off(world, &mut components));
     Ok(StatusReport {
         tier: world.tier_ref(),
+        state: overall(&components, seen.tier_error.is_some()),
         tier_error: seen.tier_error,
-        state: components.iter().map(|c| c.state).max().unwrap_or(ComponentState::Unprotected),
         components,
         running: log::running_now(world, &entries)?,
         interrupted: unanswered(log::interrupted(world, &entries)?, &entries),
@@ -138,6 +138,12 @@ pub fn status(world: &World) -> Result<StatusReport> {
         findings,
         head: world.head("lifeboat/status", start),
     })
+}
+
+/// The worst of all; a tier that cannot be looked at leaves nothing that is known to be well.
+fn overall(components: &[ComponentStatus], tier_is_away: bool) -> ComponentState {
+    let worst = components.iter().map(|c| c.state).max().unwrap_or(ComponentState::Unprotected);
+    if tier_is_away { worst.max(ComponentState::Failing) } else { worst }
 }
 
 /// What a killed restore in place has left: a finding, and the state of each of its components.
@@ -216,6 +222,12 @@ fn component(
         })
     };
     let newest = point(false);
+    let whole = newest_whole(rows, name, &world.host, &At::Newest);
+    // What a partial snapshot lacks would be lost: only a whole one counts.
+    let complete_up_to = rows
+        .iter()
+        .find(|row| whole.as_ref().is_some_and(|whole| whole.snapshot == row.id))
+        .and_then(|row| row.complete_up_to);
     let last_drill = drills.iter().find(|drill| drill.component == name).map(|drill| LastDrill {
         id: drill.id.clone(),
         time: drill.time,
@@ -231,7 +243,7 @@ fn component(
         kind: component.map(|c| c.kind.key().to_owned()).unwrap_or_default(),
         state: ComponentState::Ok,
         reasons: Vec::new(),
-        live_rpo_seconds: newest.as_ref().and_then(|point| age(now, point.complete_up_to)),
+        live_rpo_seconds: complete_up_to.and_then(|complete| age(now, complete)),
         newest_verified: point(true),
         newest,
         rpo_objective_seconds: objectives.rpo.as_ref().map(|o| o.limit.seconds()),
@@ -246,7 +258,6 @@ fn component(
     };
     let known = candidates(rows, name, &world.host);
     let last = known.iter().filter(|c| !c.foreign()).max_by_key(|c| c.seq);
-    let whole = newest_whole(rows, name, &world.host, &At::Newest);
     judge(&mut status, last, whole.as_ref());
     status
 }
@@ -273,6 +284,10 @@ fn judge(status: &mut ComponentStatus, last: Option<&Candidate>, whole: Option<&
             Some(live) => add(
                 ComponentState::ObjectiveMissed,
                 format!("{live:.0} s would be lost now, {objective:.0} s are allowed"),
+            ),
+            None if whole.is_none() => add(
+                ComponentState::ObjectiveMissed,
+                "what would be lost now is not known: no snapshot is whole".to_owned(),
             ),
             None => add(
                 ComponentState::ObjectiveMissed,

@@ -17,7 +17,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeboat_model::chain::{MemorySigner, PublicKey, SignError, Signature, Signer};
+use lifeboat_model::chain::{ChainError, MemorySigner, PublicKey, SignError, Signature, Signer};
 use zeroize::Zeroizing;
 
 use crate::env::World;
@@ -35,6 +35,13 @@ const MESSAGE: &str = "sign.message";
 const LOCK: &str = "sign.lock";
 /// For a person to touch a device.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Error {
+    /// True where the ledger's key is not at hand: a device that lies elsewhere, say.
+    pub(crate) fn lacks_a_signature(&self) -> bool {
+        matches!(self, Error::Sign { .. } | Error::Chain(ChainError::Sign(_)))
+    }
+}
 
 /// The public halves that this host signs with, as far as its state knows them. Nothing is run.
 pub fn public_keys(world: &World) -> Result<Vec<PublicKey>> {

@@ -11,6 +11,7 @@ use lifeboat_recovery::flows::{
 };
 use lifeboat_recovery::report::ComponentOutcome;
 use lifeboat_testkit::{Fault, FaultyStore, MemoryStore, Verb};
+use lifeboat_vault::Store;
 use lifeboat_vault::StoreErrorKind;
 
 use crate::bench::{Backing, Bench, KEY, bench, tree};
@@ -245,6 +246,26 @@ fn an_unmounted_tier_is_unreachable_and_nothing_is_written_exit_8() {
     let log = audit_log(&b.world(&tier), 2).unwrap();
     assert_eq!(log.entries[1].outcome, "failed");
     assert!(log.entries[1].detail["error"].as_str().unwrap().contains("known to be there"));
+}
+
+/// A disk that is mounted at `vault/`, and is not now: a second vault there would bar the real one.
+#[test]
+fn a_bare_vault_folder_is_no_place_for_a_second_vault() {
+    let (b, tier) = (bench(), bench().tier());
+    run(&b, &tier);
+    let bare = b.tier();
+    bare.create("vault/thesis.doc", &[bytes::Bytes::new()]).unwrap();
+    let error = backup(&b.world(&bare), &all()).unwrap_err();
+    assert_eq!(error.exit(), Exit::Unreachable, "{error:?}");
+    assert_eq!(bare.keys(""), ["vault/thesis.doc"], "nothing was written");
+    run(&b, &tier);
+
+    // Nothing known of it: other things of that name are not adopted.
+    let fresh = bench();
+    let error = backup(&fresh.world(&bare), &all()).unwrap_err();
+    assert!(matches!(&error, Error::NotAVault { found, .. } if found == &["vault/thesis.doc"]));
+    assert_eq!(error.exit(), Exit::Refused);
+    assert_eq!(bare.keys(""), ["vault/thesis.doc"]);
 }
 
 #[test]

@@ -65,9 +65,32 @@ fn a_failed_drill_or_verification_shows() {
 #[test]
 fn a_partial_snapshot_shows() {
     let (b, tier) = (bench(), bench().tier());
+    backup(&b.world(&tier), &BackupRequest::default()).unwrap();
     b.live().problems.insert("media".into(), vec!["x: permission denied".into()]);
+    b.pass(60);
     backup(&b.world(&tier), &BackupRequest::default()).unwrap();
     assert_eq!(state(&b, &tier), (ComponentState::Partial, Exit::Problems));
+    // What it lacks would be lost: only the whole one before counts.
+    let lost = |report: &StatusReport, name: &str| {
+        let one = report.components.iter().find(|one| one.component == name).unwrap();
+        one.live_rpo_seconds
+    };
+    let report = see(&b, &tier);
+    assert!(lost(&report, "media").unwrap() >= 60.0, "{report:#?}");
+    assert!(lost(&report, "orders").unwrap() < 60.0, "{report:#?}");
+}
+
+/// Where no snapshot is whole, nobody knows what would be lost.
+#[test]
+fn without_a_whole_snapshot_the_live_rpo_is_unknown_and_not_met() {
+    let (b, tier) = (bench(), bench().tier());
+    b.live().problems.insert("media".into(), vec!["x: permission denied".into()]);
+    backup(&b.world(&tier), &BackupRequest::default()).unwrap();
+    assert_eq!(state(&b, &tier), (ComponentState::ObjectiveMissed, Exit::ObjectiveMissed));
+    let report = see(&b, &tier);
+    let media = report.components.iter().find(|one| one.component == "media").unwrap();
+    assert_eq!(media.live_rpo_seconds, None);
+    assert!(media.reasons.iter().any(|why| why.contains("no snapshot is whole")), "{media:#?}");
 }
 
 #[test]
@@ -79,6 +102,7 @@ fn a_tier_that_does_not_answer_is_said_and_the_catalog_answers() {
     let report = see(&b, &tier);
     assert_eq!(report.tier_error.as_ref().unwrap().code, Exit::Unreachable.code());
     assert!(report.components[0].newest.is_some());
+    assert!(report.state >= ComponentState::Failing, "{:?}", report.state);
     assert_eq!(report.check_exit(), Exit::Problems);
     assert_eq!(tree(&b.state()).len(), local.len());
 }

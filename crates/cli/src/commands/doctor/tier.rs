@@ -5,6 +5,7 @@ use std::path::Path;
 
 use lifeboat_adapters::store::is_writable;
 use lifeboat_recovery::ports::Presence;
+use lifeboat_recovery::report::Failure;
 
 use super::Finding;
 use crate::hands::Wired;
@@ -20,9 +21,7 @@ pub fn findings(wired: &Wired) -> Vec<Finding> {
     let mut list = Vec::new();
     let known = matches!(wired.world.state.known_tier(name), Ok(Some(_)));
     match tier.place.look() {
-        Ok(Presence::Vault) => {
-            list.push(Finding::fine("tier", format!("tier {name} has a vault")));
-        }
+        Ok(Presence::Vault) => list.push(vault(wired)),
         Ok(Presence::Absent | Presence::Empty) if known => list.push(
             Finding::critical("tier", format!("tier {name} is empty, but a vault is known there"))
                 .why("most likely its disk is not mounted; nothing is written until it is back")
@@ -49,6 +48,29 @@ pub fn findings(wired: &Wired) -> Vec<Finding> {
         list.extend(same_disk(wired, &folder));
     }
     list
+}
+
+/// There is a vault; whether this key opens it, and it is this plan's, is what counts.
+fn vault(wired: &Wired) -> Finding {
+    let name = &wired.world.tier.name;
+    if wired.world.key.is_none() {
+        return Finding::fine("tier", format!("tier {name} has a vault"));
+    }
+    let opened = wired.world.read_tier();
+    match opened.map(|tier| tier.other_plan) {
+        Ok(None) => Finding::fine("tier", format!("tier {name} has a vault that the key opens")),
+        Ok(Some(why)) => {
+            Finding::critical("tier", format!("tier {name} has the vault of another plan: {why}"))
+                .why("it can be read, and no backup is made there")
+                .fix("give this plan a tier of its own")
+        }
+        Err(error) => {
+            let mut finding = Finding::critical("tier", Failure::of(&error).line())
+                .why("no copy can be made or read");
+            finding.fix = error.hint();
+            finding
+        }
+    }
 }
 
 fn room(wired: &Wired, folder: &Path) -> Option<Finding> {
