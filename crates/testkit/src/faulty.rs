@@ -24,6 +24,13 @@ pub enum Verb {
     RemoveLock,
 }
 
+impl Verb {
+    /// True if the call changes what is stored.
+    fn writes(self) -> bool {
+        !matches!(self, Verb::Get | Verb::List | Verb::Stat)
+    }
+}
+
 /// One planned failure.
 #[derive(Debug, Clone)]
 pub struct Fault {
@@ -59,6 +66,8 @@ impl Fault {
 struct Plan {
     faults: Vec<Fault>,
     space_left: Option<u64>,
+    writes_left: Option<u64>,
+    killer: Option<(Verb, String, u64)>,
     truncated_reads: bool,
 }
 
@@ -93,6 +102,18 @@ impl<S: Store> FaultyStore<S> {
         self.plan().space_left = Some(bytes);
     }
 
+    /// The machine dies after so many further writes (locks and deletions count): every call fails
+    /// from then on.
+    pub fn dies_after(&self, writes: u64) {
+        self.plan().writes_left = Some(writes);
+    }
+
+    /// The process is killed (it panics) at the call of this verb on a key under `prefix` that comes
+    /// after so many others, before the call has any effect.
+    pub fn kills_at(&self, verb: Verb, prefix: &str, after: u64) {
+        self.plan().killer = Some((verb, prefix.to_owned(), after));
+    }
+
     /// A lie that no store may tell: ranged reads come back one byte short, as a success.
     pub fn truncate_reads(&self) {
         self.plan().truncated_reads = true;
@@ -106,6 +127,22 @@ impl<S: Store> FaultyStore<S> {
     /// Counts the call down; `Some` if it shall fail.
     fn due(&self, verb: Verb, key: &str) -> Option<(StoreErrorKind, bool)> {
         let mut plan = self.plan();
+        if let Some((_, _, after)) =
+            plan.killer.as_mut().filter(|(of, prefix, _)| *of == verb && key.starts_with(&**prefix))
+        {
+            if *after == 0 {
+                drop(plan);
+                std::panic::panic_any("killed");
+            }
+            *after -= 1;
+        }
+        if let Some(left) = &mut plan.writes_left {
+            match *left {
+                0 => return Some((StoreErrorKind::Unreachable, false)),
+                _ if verb.writes() => *left -= 1,
+                _ => {}
+            }
+        }
         let concerned = |fault: &&mut Fault| {
             fault.verb == verb && key.starts_with(&fault.prefix) && fault.times > 0
         };

@@ -1,17 +1,19 @@
 //! Pruning by the plan's rules (promise 2: it never makes a disaster worse).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use lifeboat_model::exit::Exit;
 use lifeboat_model::verdict::Verdict;
 use lifeboat_recovery::flows::{
     self, At, BackupRequest, Destination, ListRequest, PruneRequest, RestoreRequest, VerifyRequest,
 };
 use lifeboat_recovery::report::PruneReport;
-use lifeboat_testkit::MemoryStore;
-use lifeboat_vault::RepairOptions;
+use lifeboat_testkit::{Fault, FaultyStore, MemoryStore, Verb};
+use lifeboat_vault::{DeleteStore, Entry, RepairOptions, Store, StoreError, StoreErrorKind};
 
-use crate::bench::{Bench, bench};
+use crate::bench::{Backing, Bench, bench};
 
 const DAY: i64 = 24 * 3600;
 
@@ -34,11 +36,11 @@ fn days(b: &Bench, tier: &Arc<MemoryStore>, count: u64) {
     }
 }
 
-fn verify(b: &Bench, tier: &Arc<MemoryStore>) -> Verdict {
+fn verify(b: &Bench, tier: &Arc<impl Backing + 'static>) -> Verdict {
     flows::verify(&b.world(tier), &VerifyRequest::default()).unwrap().verdict
 }
 
-fn prune(b: &Bench, tier: &Arc<MemoryStore>) -> PruneReport {
+fn prune(b: &Bench, tier: &Arc<impl Backing + 'static>) -> PruneReport {
     flows::prune(&b.world(tier), &PruneRequest::default()).unwrap()
 }
 
@@ -238,4 +240,141 @@ fn only_what_was_agreed_to_goes() {
     let agreed = Some(gone(&planned).into_iter().collect());
     let request = PruneRequest { agreed, ..PruneRequest::default() };
     assert_eq!(gone(&flows::prune(&b.world(&tier), &request).unwrap()), gone(&planned));
+}
+
+/// Six days of proven backups and what a pruning of them would remove.
+fn due() -> (Bench, Arc<FaultyStore<MemoryStore>>, Vec<String>) {
+    let (b, tier) = short_memory();
+    days(&b, &tier, 6);
+    assert_eq!(verify(&b, &tier), Verdict::Pass);
+    let planned = flows::plan_prune(&b.world(&tier), &PruneRequest::default()).unwrap();
+    let due = gone(&planned);
+    assert_eq!(due.len(), 6);
+    (b, Arc::new(FaultyStore::new(tier.image())), due)
+}
+
+fn listed(tier: &FaultyStore<MemoryStore>) -> usize {
+    tier.inner().keys("vault/snapshots").len()
+}
+
+/// EDO-04: killed after it was recorded what goes, before or amid the deletions. What is recorded is
+/// carried out by the next run, and nothing looks lost meanwhile, on a machine without the local
+/// state neither.
+#[test]
+fn a_pruning_that_is_killed_between_recording_and_deleting_is_finished_by_the_next() {
+    for deletions in [0, 1, 5] {
+        let (b, tier, due) = due();
+        tier.kills_at(Verb::Delete, "vault/snapshots", deletions);
+        let world = b.world(&tier);
+        let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            flows::prune(&world, &PruneRequest::default())
+        }));
+        assert_eq!(*killed.unwrap_err().downcast::<&str>().unwrap(), "killed");
+        drop(world);
+        tier.disarm();
+        assert_eq!(listed(&tier), 12 - deletions as usize);
+        assert_eq!(verify(&b, &tier), Verdict::Pass, "nothing is lost");
+        let report = prune(&b, &tier);
+        assert_eq!(report.exit(), Exit::Done, "{report:#?}");
+        let left = &due[..];
+        assert!(gone(&report).iter().all(|id| left.contains(id)), "no more than was due");
+        assert_eq!((gone(&report).len(), listed(&tier)), (6 - deletions as usize, 6));
+        assert_eq!(verify(&b, &tier), Verdict::Pass);
+        std::fs::remove_dir_all(b.state()).unwrap();
+        assert_eq!(verify(&b, &tier), Verdict::Pass);
+        b.pass(DAY + 1);
+        assert!(prune(&b, &tier).data.unwrap().deleted.packs > 0);
+        assert_eq!(verify(&b, &tier), Verdict::Pass);
+    }
+}
+
+/// A deletion that fails midway fails the run. The next one completes it, and raises the alarm if
+/// one that was to be kept has gone meanwhile.
+#[test]
+fn a_deletion_that_fails_midway_is_completed_and_hides_no_loss() {
+    let (b, tier, due) = due();
+    let denied = Fault::always(Verb::Delete, "vault/snapshots", StoreErrorKind::Denied);
+    tier.arm(Fault { after: 2, ..denied });
+    let failed = flows::prune(&b.world(&tier), &PruneRequest::default());
+    assert!(failed.is_err(), "{failed:#?}");
+    tier.disarm();
+    assert_eq!(listed(&tier), 10);
+    let kept = tier.inner().keys("vault/snapshots");
+    let kept = kept.iter().find(|key| !due.iter().any(|id| key.ends_with(id))).unwrap();
+    let object = tier.get(kept).unwrap();
+    tier.inner().tamper(kept, |_| None);
+    let alarmed = prune(&b, &tier);
+    assert_eq!((alarmed.exit(), gone(&alarmed)), (Exit::Refused, vec![]), "{alarmed:#?}");
+    assert!(alarmed.data.is_none() && listed(&tier) == 9);
+    assert_eq!(verify(&b, &tier), Verdict::Fail);
+    tier.inner().plant(kept, object);
+    let report = prune(&b, &tier);
+    assert_eq!((report.exit(), gone(&report).len()), (Exit::Done, 4), "{report:#?}");
+    assert_eq!((listed(&tier), verify(&b, &tier)), (6, Verdict::Pass));
+}
+
+/// A listing that turns partial, the earlier the sooner it shows. If it does so after the decision
+/// was made nothing is recorded as removed, or a later loss of those snapshots would go without a
+/// word.
+#[test]
+fn nothing_is_recorded_as_removed_on_a_listing_that_turned_partial() {
+    let (b, tier, due) = due();
+    let vault = tier.inner().keys("vault");
+    for looks in 1.. {
+        let reads = (listed(&tier) * looks).into();
+        let forgetful = Arc::new(Forgetful { inner: tier.inner().image(), reads });
+        let result = flows::prune(&b.world(&forgetful), &PruneRequest::default());
+        assert_eq!(forgetful.reads.load(Ordering::SeqCst), 0, "the listing never lied");
+        assert_eq!(forgetful.inner.keys("vault"), vault, "{result:#?}");
+        match result {
+            // Found before the decision.
+            Ok(report) => assert_eq!(report.exit(), Exit::Refused, "{report:#?}"),
+            Err(_) => break,
+        }
+    }
+    let tier = Arc::new(tier.inner().image());
+    tier.tamper(&format!("vault/snapshots/{}", due[0]), |_| None);
+    let alarmed = prune(&b, &tier);
+    assert_eq!((alarmed.exit(), gone(&alarmed)), (Exit::Refused, vec![]), "{alarmed:#?}");
+}
+
+/// A place whose list of snapshots lacks one once so many snapshots were read.
+struct Forgetful {
+    inner: MemoryStore,
+    reads: AtomicUsize,
+}
+
+impl Store for Forgetful {
+    fn get(&self, key: &str) -> Result<Bytes, StoreError> {
+        if key.starts_with("vault/snapshots/") {
+            let less = |left: usize| left.checked_sub(1);
+            let _ = self.reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+        }
+        self.inner.get(key)
+    }
+    fn get_range(&self, key: &str, offset: u64, len: u64) -> Result<Bytes, StoreError> {
+        self.inner.get_range(key, offset, len)
+    }
+    fn create(&self, key: &str, parts: &[Bytes]) -> Result<(), StoreError> {
+        self.inner.create(key, parts)
+    }
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = self.inner.list(prefix)?;
+        if prefix == "vault/snapshots" && self.reads.load(Ordering::SeqCst) == 0 {
+            entries.pop();
+        }
+        Ok(entries)
+    }
+    fn stat(&self, key: &str) -> Result<Entry, StoreError> {
+        self.inner.stat(key)
+    }
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+}
+
+impl DeleteStore for Forgetful {
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.inner.delete(key)
+    }
 }
