@@ -1,8 +1,8 @@
 //! A backup: captures files and streams into blobs, packs, trees and, last of all, one snapshot.
 //!
-//! Nothing is visible before [`BackupSession::finish`] has written the snapshot object: first all
-//! packs are stored (and read back), then the index objects, then the snapshot. Every stage is
-//! bounded in bytes. A file that could not be read, or changed while it was read, is named in
+//! Nothing is visible before [`BackupSession::finish`] has written the snapshot object: packs are
+//! stored (and read back) before an index object names them, and all of it is before the snapshot.
+//! Every stage is bounded in bytes; of each new blob at most 64 stay resident. A file that could not be read, or changed while it was read, is named in
 //! [`BackupSession::problems`]; it never vanishes silently.
 
 pub(crate) mod budget;
@@ -16,6 +16,7 @@ mod large;
 mod listing;
 mod options;
 pub(crate) mod packer;
+mod register;
 mod schedule;
 pub(crate) mod sealer;
 mod session;
@@ -32,5 +33,6 @@ pub use options::{
     BackupOptions, BackupSummary, FileMeta, Filter, KeepAll, Problem, Root, SnapshotMeta,
     StreamedFile, WalkSpec, WalkSummary,
 };
+pub(crate) use register::save_index;
 pub use session::BackupSession;
-pub(crate) use session::{WRITTEN_VERSION, may_be_written, save_index};
+pub(crate) use session::{WRITTEN_VERSION, may_be_written};

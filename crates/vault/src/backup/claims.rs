@@ -1,4 +1,5 @@
-//! Blobs that this session stores: each is taken on by exactly one thread.
+//! Blobs that this session stores and that no index object names yet: each is taken on by exactly
+//! one thread.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -24,5 +25,11 @@ impl Claims {
     pub(crate) fn claim(&self, kind: BlobKind, id: &Id) -> bool {
         let shard = usize::from(id.as_bytes()[31]) % SHARDS;
         lock(&self.0[shard]).insert((kind, *id))
+    }
+
+    /// Forgets a blob: something else knows it now.
+    pub(crate) fn release(&self, kind: BlobKind, id: &Id) {
+        let shard = usize::from(id.as_bytes()[31]) % SHARDS;
+        lock(&self.0[shard]).remove(&(kind, *id));
     }
 }

@@ -8,16 +8,17 @@ use jiff::Timestamp;
 use rustix::fs::Stat;
 
 use super::budget::ByteBudget;
-use super::claims::Claims;
 use super::halt::Halt;
 use super::packer::Packer;
+use super::register::Register;
 use super::sealer::Sealer;
-use super::upload::{StoredPack, Uploads};
+use super::upload::{OnStored, StoredPack, Uploads};
 use super::{BackupOptions, Problem};
 use crate::chunk::{self, Chunker};
 use crate::error::Result;
 use crate::id::Id;
 use crate::index::Index;
+use crate::lock::LockGuard;
 use crate::meta::Names;
 use crate::monitor::Stage;
 use crate::pack::BlobKind;
@@ -77,20 +78,23 @@ pub(crate) struct Engine {
     pub(crate) problems: Mutex<Vec<Problem>>,
     pub(crate) packer: Packer,
     pub(crate) uploads: Uploads,
+    pub(crate) register: Arc<Register>,
     pub(crate) workers: usize,
     /// When the parent was taken, and now: see `known::is_racy`.
     pub(crate) parent_time: Option<(Timestamp, Timestamp)>,
-    claims: Claims,
     zeros: Mutex<HashMap<usize, Id>>,
 }
 
 impl Engine {
     pub(crate) fn start(
         vault: &Vault,
+        lock: Arc<LockGuard>,
         options: BackupOptions,
         parent: Option<&Snapshot>,
     ) -> Result<Self> {
         let (index, adopted) = vault.index_for_backup()?;
+        let register = Register::new(vault, Arc::clone(&index), lock, options.index_blobs);
+        let register = Arc::new(register);
         let (workers, spread) = shape(&options);
         // What the workers hold is taken out of the budget for good; packs share the rest.
         // They must hold all packs that can be open, or nobody could go on.
@@ -104,6 +108,7 @@ impl Engine {
             Arc::clone(&halt),
             options.read_back,
             vault.cache().cloned(),
+            on_stored(&register),
             options.uploads,
         )?;
         let packer = Packer::new(options.pack_bytes, spread, packs, Arc::clone(&halt));
@@ -118,9 +123,9 @@ impl Engine {
             problems: Mutex::default(),
             packer,
             uploads,
+            register,
             workers,
             parent_time: parent.map(|parent| (parent.time, vault.environment().clock.wall())),
-            claims: Claims::default(),
             zeros: Mutex::default(),
             options,
         })
@@ -150,7 +155,7 @@ impl Engine {
 
     fn store_as(&self, sealer: &mut Sealer, kind: BlobKind, id: Id, content: &[u8]) -> Result<()> {
         self.halt.check()?;
-        if self.index.contains(kind, &id) || !self.claims.claim(kind, &id) {
+        if !self.register.claim(kind, &id) {
             return Ok(());
         }
         let (payload, uncompressed) = sealer.pack(kind, content)?;
@@ -179,6 +184,11 @@ impl Engine {
     pub(crate) fn progress(&self, bytes: u64, items: u64) {
         self.vault.environment().monitor.advance(Stage::Backup, bytes, items);
     }
+}
+
+fn on_stored(register: &Arc<Register>) -> OnStored {
+    let register = Arc::clone(register);
+    Box::new(move |pack| register.add(pack))
 }
 
 /// How many workers and how many open data packs the budget allows.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rustix::io::Errno;
 
+use super::register::BLOBS_AN_INDEX;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::meta::{self, Names};
@@ -24,6 +25,9 @@ pub struct BackupOptions {
     pub budget_bytes: usize,
     /// Size that packs are filled to, bytes.
     pub pack_bytes: usize,
+    /// Blobs that an index object lists at least, but the last one: as soon as so many new ones are
+    /// stored, it is written.
+    pub index_blobs: usize,
     /// zstd level.
     pub level: i32,
     /// Read each pack back from the store and compare its SHA-256. Only a store that acknowledges
@@ -45,6 +49,7 @@ impl Default for BackupOptions {
             uploads: 2,
             budget_bytes: 192 << 20,
             pack_bytes: 16 << 20,
+            index_blobs: BLOBS_AN_INDEX,
             level: crate::compress::DEFAULT_LEVEL,
             read_back: true,
             ignore_ctime: false,

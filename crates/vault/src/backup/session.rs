@@ -11,10 +11,10 @@ use super::folder::{Done, Folder};
 use super::known::Known;
 use super::listing::Listing;
 use super::options::own_ids;
+use super::register::save_index;
 use super::sealer::Sealer;
 use super::skeleton::{self, Level};
 use super::stream::{self, StreamError};
-use super::upload::StoredPack;
 use super::walk::Walk;
 use super::{
     BackupOptions, BackupSummary, FileMeta, Problem, Root, SnapshotMeta, StreamedFile, WalkSpec,
@@ -25,7 +25,6 @@ use crate::compress;
 use crate::error::{Error, Result};
 use crate::fingerprint::LEFT_OUT;
 use crate::id::Id;
-use crate::index::IndexFile;
 use crate::lock::LockGuard;
 use crate::meta;
 use crate::node::{Node, NodeKind, Tree};
@@ -34,8 +33,6 @@ use crate::snapshot::Snapshot;
 use crate::sync::lock;
 use crate::vault::{Folder as VaultFolder, Vault};
 
-/// Blobs that one index object lists at least, if there are so many: restic's own measure.
-const BLOBS_AN_INDEX: usize = 50_000;
 /// Compressed blobs came with this repository format.
 pub(crate) const WRITTEN_VERSION: u32 = 2;
 /// What the snapshot object names as the program that wrote it.
@@ -46,7 +43,7 @@ const PROGRAM: &str = concat!("lifeboat ", env!("CARGO_PKG_VERSION"));
 pub struct BackupSession {
     // Before the lock, so that the uploaders have stopped when it is given back.
     engine: Engine,
-    lock: LockGuard,
+    lock: Arc<LockGuard>,
     root: Level,
     parent: Option<(Id, Snapshot)>,
     problems: Vec<Problem>,
@@ -67,14 +64,15 @@ impl Vault {
 
 impl BackupSession {
     fn start(vault: &Vault, options: BackupOptions) -> Result<Self> {
-        let lock = vault.lock_for_writing()?;
+        let lock = Arc::new(vault.lock_for_writing()?);
         may_be_written(vault)?;
         let parent = match &options.parent {
             Some(id) => Some((*id, vault.snapshot(id)?)),
             None => None,
         };
         raise_open_files();
-        let engine = Engine::start(vault, options, parent.as_ref().map(|(_, parent)| parent))?;
+        let known = parent.as_ref().map(|(_, parent)| parent);
+        let engine = Engine::start(vault, Arc::clone(&lock), options, known)?;
         Ok(Self { engine, lock, root: Level::default(), parent, problems: Vec::new() })
     }
 
@@ -188,8 +186,8 @@ impl BackupSession {
         self.root.fingerprint(Some(OsStr::new(LEFT_OUT)))
     }
 
-    /// Writes the upper trees, waits until every pack is stored, then writes the index objects and
-    /// at last the snapshot.
+    /// Writes the upper trees, waits until every pack is stored, then writes the last index objects
+    /// and, when all is named, the snapshot.
     pub fn finish(mut self, meta: SnapshotMeta) -> Result<BackupSummary> {
         let mut sealer = Sealer::new(self.engine.options.level)?;
         let stored = std::mem::take(&mut self.root).store(&self.engine, &mut sealer);
@@ -198,9 +196,9 @@ impl BackupSession {
         self.engine.flush()?;
         self.lock.verify()?;
         self.engine.halt.check()?;
-        let Engine { vault, adopted, uploads, .. } = &self.engine;
-        save_index(vault, adopted)?;
-        uploads.stored(|packs, _| save_index(vault, packs))?;
+        let Engine { vault, index, adopted, register, .. } = &self.engine;
+        save_index(vault, index, adopted)?;
+        register.finish()?;
         self.lock.verify()?;
         self.engine.halt.check()?;
         let snapshot =
@@ -230,8 +228,7 @@ impl BackupSession {
     fn summary(&self, snapshot: Id, tree: Id) -> BackupSummary {
         let counts = &self.engine.counts;
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let (packs, bytes_stored) =
-            self.engine.uploads.stored(|packs, bytes| (packs.len() as u64, bytes));
+        let (packs, bytes_stored) = self.engine.uploads.stored();
         BackupSummary {
             snapshot,
             tree,
@@ -307,14 +304,9 @@ fn load_tree(engine: &Engine, id: &Id) -> Result<Tree> {
         return engine.vault.tree(id);
     }
     engine.flush()?;
-    let found = engine.uploads.stored(|packs, _| {
-        let mut blobs = packs.iter().flat_map(|(pack, blobs)| blobs.iter().map(move |b| (pack, b)));
-        blobs
-            .find(|(_, blob)| blob.kind == BlobKind::Tree && blob.id == *id)
-            .map(|(pack, blob)| (*pack, *blob))
-    });
-    let Some((pack, blob)) = found else {
-        return Err(Error::NotFound { what: "tree", name: id.to_string() });
+    let Some((pack, blob)) = engine.register.find(BlobKind::Tree, id) else {
+        // An index object may have come to name it meanwhile.
+        return engine.vault.tree(id);
     };
     let (offset, length) = (u64::from(blob.offset), u64::from(blob.length));
     let sealed = engine.vault.store().get_range(&pack_key(&pack), offset, length)?;
@@ -336,25 +328,6 @@ pub(crate) fn may_be_written(vault: &Vault) -> Result<()> {
              upgrade_repo_v2` upgrades it"
                 .to_owned(),
         ));
-    }
-    Ok(())
-}
-
-/// Writes index objects for the packs and makes their blobs known to the open vault.
-pub(crate) fn save_index(vault: &Vault, packs: &[StoredPack]) -> Result<()> {
-    let mut file = IndexFile::default();
-    let mut blobs = 0;
-    for (at, (pack, content)) in packs.iter().enumerate() {
-        file.push(*pack, content);
-        blobs += content.len();
-        if blobs >= BLOBS_AN_INDEX || at + 1 == packs.len() {
-            vault.save_document(VaultFolder::Index, &std::mem::take(&mut file))?;
-            blobs = 0;
-        }
-    }
-    let index = vault.index()?;
-    for (pack, content) in packs {
-        index.insert(pack, content);
     }
     Ok(())
 }

@@ -27,6 +27,9 @@ pub(crate) struct FullPack {
 /// A pack that is in the store.
 pub(crate) type StoredPack = (Id, Vec<PackedBlob>);
 
+/// What is done with a pack that is in the store.
+pub(crate) type OnStored = Box<dyn Fn(StoredPack) -> Result<()> + Send + Sync>;
+
 /// The uploading threads and what they have done.
 pub(crate) struct Uploads {
     queue: Option<Sender<FullPack>>,
@@ -39,6 +42,8 @@ struct Shared {
     halt: Arc<Halt>,
     read_back: bool,
     cache: Option<VaultCache>,
+    /// Takes note of each pack that is in the store.
+    on_stored: OnStored,
     progress: Mutex<Progress>,
     settled: Condvar,
 }
@@ -46,7 +51,7 @@ struct Shared {
 #[derive(Default)]
 struct Progress {
     waiting: usize,
-    stored: Vec<StoredPack>,
+    packs: u64,
     bytes: u64,
 }
 
@@ -57,6 +62,7 @@ impl Uploads {
         halt: Arc<Halt>,
         read_back: bool,
         cache: Option<VaultCache>,
+        on_stored: OnStored,
         threads: usize,
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
@@ -64,6 +70,7 @@ impl Uploads {
             halt,
             read_back,
             cache,
+            on_stored,
             progress: Mutex::default(),
             settled: Condvar::new(),
         });
@@ -97,10 +104,10 @@ impl Uploads {
         self.shared.halt.outcome()
     }
 
-    /// The packs that are in the store, and their bytes.
-    pub(crate) fn stored<T>(&self, look: impl FnOnce(&[StoredPack], u64) -> T) -> T {
+    /// How many packs are in the store, and their bytes.
+    pub(crate) fn stored(&self) -> (u64, u64) {
         let progress = lock(&self.shared.progress);
-        look(&progress.stored, progress.bytes)
+        (progress.packs, progress.bytes)
     }
 }
 
@@ -122,20 +129,27 @@ impl Shared {
             if self.halt.is_stopped() {
                 continue;
             }
-            match put(&*self.store, &pack, self.read_back) {
-                Ok(()) => {
-                    let trees = pack.blobs.first().is_some_and(|blob| blob.kind == BlobKind::Tree);
-                    if let Some(cache) = self.cache.as_ref().filter(|_| trees) {
-                        cache.put(Kept::Trees, &pack.id, &pack.body);
-                    }
-                    let mut progress = lock(&self.progress);
-                    progress.bytes += pack.body.len() as u64;
-                    progress.stored.push((pack.id, pack.blobs));
-                }
-                Err(error) => self.halt.fail(error),
+            if let Err(error) = self.store(pack) {
+                self.halt.fail(error);
             }
             drop(settle);
         }
+    }
+
+    fn store(&self, pack: FullPack) -> Result<()> {
+        put(&*self.store, &pack, self.read_back)?;
+        let FullPack { id, body, blobs } = pack;
+        let trees = blobs.first().is_some_and(|blob| blob.kind == BlobKind::Tree);
+        if let Some(cache) = self.cache.as_ref().filter(|_| trees) {
+            cache.put(Kept::Trees, &id, &body);
+        }
+        let mut progress = lock(&self.progress);
+        progress.packs += 1;
+        progress.bytes += body.len() as u64;
+        drop(progress);
+        // Its room is somebody else's while an index object is written.
+        drop(body);
+        (self.on_stored)((id, blobs))
     }
 }
 

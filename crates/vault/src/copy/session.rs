@@ -129,11 +129,8 @@ impl CopySession {
 
     fn commit(&mut self, stored: &[NamedPack], snapshots: &[Id]) -> Result<Vec<CopiedSnapshot>> {
         self.still_ours()?;
-        save_index(&self.destination, &std::mem::take(&mut self.adopted))?;
-        save_index(&self.destination, stored)?;
-        for (pack, blobs) in stored {
-            self.index.insert(pack, blobs);
-        }
+        save_index(&self.destination, &self.index, &std::mem::take(&mut self.adopted))?;
+        save_index(&self.destination, &self.index, stored)?;
         self.still_ours()?;
         let mut copied = Vec::new();
         for id in snapshots {

@@ -57,6 +57,7 @@ struct Shipment<'a> {
     reads: ByteBudget,
     packer: Packer,
     uploads: Uploads,
+    stored: Arc<Mutex<Vec<NamedPack>>>,
     lost: Mutex<Vec<Lost>>,
     blobs: AtomicU64,
     bytes: AtomicU64,
@@ -76,6 +77,8 @@ pub(super) fn ship(
     let budget = ByteBudget::new(packs);
     let halt = Arc::new(Halt::new(destination.environment().cancel.clone(), budget.clone()));
     let (store, threads) = (Arc::clone(destination.store()), options.uploads);
+    let stored = Arc::new(Mutex::default());
+    let kept: Arc<Mutex<Vec<NamedPack>>> = Arc::clone(&stored);
     let shipment = Shipment {
         source,
         destination,
@@ -93,8 +96,13 @@ pub(super) fn ship(
             Arc::clone(&halt),
             options.read_back,
             destination.cache().cloned(),
+            Box::new(move |pack| {
+                lock(&kept).push(pack);
+                Ok(())
+            }),
             threads,
         )?,
+        stored,
         halt,
         lost: Mutex::default(),
         blobs: AtomicU64::new(0),
@@ -127,11 +135,12 @@ impl Shipment<'_> {
         }
         self.uploads.settle()?;
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let (stored, bytes_stored) = self.uploads.stored(|packs, bytes| (packs.to_vec(), bytes));
+        let (packs, bytes_stored) = self.uploads.stored();
+        let stored = std::mem::take(&mut *lock(&self.stored));
         let counts = CopyCounts {
             blobs: get(&self.blobs),
             bytes: get(&self.bytes),
-            packs: stored.len() as u64,
+            packs,
             packs_whole: get(&self.whole),
             bytes_stored,
         };
