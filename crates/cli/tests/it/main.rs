@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests; a test that panics has failed
 
 mod bad_input;
+mod bench;
 mod commands;
 mod demo;
 mod in_place;
