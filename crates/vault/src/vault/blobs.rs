@@ -70,35 +70,57 @@ pub(crate) fn into_mutable(bytes: Bytes) -> BytesMut {
 
 impl Vault {
     /// A blob's content, proved by its SHA-256. If the first pack that holds it is damaged, others
-    /// that hold it are tried; if the index does not know it, the index is read again, at last from
-    /// the packs' own headers.
+    /// that hold it are tried; if the index does not know it, or only packs that are not there any
+    /// more, the index is read again, at last from the packs' own headers.
     pub fn load_blob(&self, kind: BlobKind, id: &Id) -> Result<Bytes> {
         self.load_blob_as(kind, id, open_blob)
     }
 
     fn load_blob_as<T>(&self, kind: BlobKind, id: &Id, open: Open<T>) -> Result<T> {
-        let locations = self.locate(kind, id)?;
+        let state = self.index_state()?;
+        let mut locations = self.locate(kind, id)?;
         let mut failure = None;
-        for location in &locations {
-            match self.read_blob(kind, id, location, open) {
-                Err(error @ Error::Damaged { .. }) => failure = failure.or(Some(error)),
-                result => return result,
+        let mut tried = 0;
+        loop {
+            for location in &locations[tried..] {
+                match self.read_blob(kind, id, location, open) {
+                    Err(error @ Error::Damaged { .. }) => failure = failure.or(Some(error)),
+                    result => return result,
+                }
+            }
+            // Another process may have stored it elsewhere and removed these packs since.
+            tried = locations.len();
+            if let Some(newer) = self.newer_index(&state)? {
+                let known = |place: &Location| locations.contains(place);
+                let places = newer.index.locations(kind, id);
+                let new: Vec<Location> = places.into_iter().filter(|at| !known(at)).collect();
+                locations.extend(new);
+            }
+            if locations.len() == tried {
+                return Err(failure.unwrap_or_else(|| {
+                    let why = "no pack is known to hold it";
+                    Error::damaged(format!("{kind} blob {}", id.short()), why)
+                }));
             }
         }
-        Err(failure.unwrap_or_else(|| {
-            Error::damaged(format!("{kind} blob {}", id.short()), "no pack is known to hold it")
-        }))
     }
 
     /// Where a blob lies; empty if nowhere.
     pub fn locate(&self, kind: BlobKind, id: &Id) -> Result<Vec<Location>> {
-        let state = self.index_state()?;
+        let mut state = self.index_state()?;
         let found = state.index.locations(kind, id);
-        if !found.is_empty() || state.rebuilt {
+        if !found.is_empty() {
             return Ok(found);
         }
-        // Written by another process since, or the index object was lost.
-        let state = self.reload_index(&state, false)?;
+        if state.rebuilt {
+            match self.newer_index(&state)? {
+                Some(newer) => state = newer,
+                None => return Ok(found),
+            }
+        } else {
+            // Written by another process since, or the index object was lost.
+            state = self.reload_index(&state, false)?;
+        }
         let found = state.index.locations(kind, id);
         if !found.is_empty() || state.rebuilt {
             return Ok(found);

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -28,6 +29,21 @@ pub(crate) struct IndexState {
     pub rebuilt: bool,
     /// Those packs, as far as their headers are whole.
     pub unlisted: HashSet<Id>,
+    /// Tells this set of index objects from others.
+    names: Id,
+    /// Monotonic time of the last look at whether the vault has others by now.
+    looked: Mutex<Option<Duration>>,
+}
+
+/// Between two looks at whether the index is of yesterday: a restore from a badly damaged vault
+/// misses many blobs, and would ask for each.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A name for the set of index objects.
+fn name_of(stored: &[Stored]) -> Id {
+    let mut ids: Vec<[u8; 32]> = stored.iter().map(|object| *object.id.as_bytes()).collect();
+    ids.sort_unstable();
+    Id::of(ids.as_flattened())
 }
 
 /// A pack and the blobs in it.
@@ -148,6 +164,26 @@ impl Vault {
         Ok(state)
     }
 
+    /// The index loaded anew if another process has written to it, or pruned, since `seen` was
+    /// loaded: a vault that is open for long outlives what it knows.
+    pub(crate) fn newer_index(&self, seen: &Arc<IndexState>) -> Result<Option<Arc<IndexState>>> {
+        {
+            let mut looked = lock(&seen.looked);
+            let now = self.environment().clock.monotonic();
+            if looked.is_some_and(|then| now.saturating_sub(then) < LOOK_AGAIN) {
+                // Another thread may have loaded it.
+                drop(looked);
+                let state = self.index_state()?;
+                return Ok((!Arc::ptr_eq(&state, seen)).then_some(state));
+            }
+            *looked = Some(now);
+        }
+        if name_of(&self.list(Folder::Index)?) == seen.names {
+            return Ok(None);
+        }
+        self.reload_index(seen, false).map(Some)
+    }
+
     fn read_index(&self, thorough: bool) -> Result<IndexState> {
         let stored = self.list(Folder::Index)?;
         let threads = parallel::threads();
@@ -181,7 +217,8 @@ impl Vault {
             false => HashSet::new(),
         };
         let index = Arc::new(builder.finish(threads));
-        Ok(IndexState { index, objects: stored.len(), damaged, rebuilt, unlisted })
+        let (names, looked) = (name_of(&stored), Mutex::default());
+        Ok(IndexState { index, objects: stored.len(), damaged, rebuilt, unlisted, names, looked })
     }
 
     /// One index object. Its document is never whole in memory if it has the usual layout.

@@ -698,6 +698,32 @@ fn packs_that_restic_lists_again_wait_once_more() {
     scene.whole();
 }
 
+/// A process that has the vault open for days knows the index of then: what others store is found,
+/// and so is what they store elsewhere before they remove the packs that it knows.
+#[test]
+fn a_vault_that_is_open_for_long_finds_what_others_wrote_and_moved() {
+    for knows_all_headers in [false, true] {
+        let mut scene = Scene::with_snapshots(16, 4);
+        let long = scene.vault();
+        long.load_index().unwrap();
+        if knows_all_headers {
+            assert!(long.check(&CheckOptions::default()).unwrap().passed());
+        }
+        scene.change(10);
+        let new = scene.backup();
+        assert_eq!(restored(&long, &new), scene.files);
+        let gone = scene.taken[..3].to_vec();
+        scene.forget(&gone);
+        let report = scene.prune(&PruneOptions { grace: Duration::ZERO, ..tight() }).unwrap();
+        assert!(report.repacked.packs > 0 && report.deleted.packs > 0, "{report:?}");
+        for (id, files) in &scene.truth {
+            assert_eq!(&restored(&long, id), files, "snapshot {}", id.short());
+        }
+        let tree = long.snapshot(&new).unwrap().tree;
+        long.tree(&tree).unwrap();
+    }
+}
+
 /// The many index objects that many backups leave become few.
 #[test]
 fn many_small_index_objects_are_merged() {
