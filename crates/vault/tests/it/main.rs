@@ -15,6 +15,7 @@ mod index;
 mod interop;
 mod keys;
 mod locks;
+mod model;
 mod open;
 mod parsing;
 mod problems;

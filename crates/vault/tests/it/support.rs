@@ -103,10 +103,17 @@ pub fn restic_ok(repository: &Path, arguments: &[&str]) -> String {
 /// `restic check --read-data` finds nothing to say.
 #[track_caller]
 pub fn restic_check(store: &MemoryStore) {
+    restic_check_with(store, PASSWORD);
+}
+
+#[track_caller]
+pub fn restic_check_with(store: &MemoryStore, password: &str) {
     let folder = tempfile::tempdir().unwrap();
     store.save_to(folder.path()).unwrap();
-    let text = restic_ok(folder.path(), &["check", "--read-data", "--no-lock"]);
-    assert!(text.contains("no errors were found"), "{text}");
+    let output = restic_with(folder.path(), password, &["check", "--read-data", "--no-lock"]);
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert!(output.status.success() && text.contains("no errors were found"), "{text}");
 }
 
 /// Every file of a snapshot by its path, read blob by blob; or why it cannot be read. A folder
