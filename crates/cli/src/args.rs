@@ -70,6 +70,8 @@ pub enum Command {
     Drill(Drill),
     /// Remove what the plan's rules do not keep any longer
     Prune(Prune),
+    /// Copy snapshots into another tier
+    Copy(Copy),
     /// Mend what is stored
     #[command(subcommand)]
     Repair(Repair),
@@ -88,6 +90,14 @@ pub enum Command {
     Completions(Completions),
     /// Print the manual page, or write all of them to a folder
     Man(Man),
+}
+
+/// In which tier.
+#[derive(Debug, Args)]
+pub struct InTier {
+    /// In this tier of the plan [default: the first]
+    #[arg(long, value_name = "NAME")]
+    pub tier: Option<String>,
 }
 
 /// `init`
@@ -138,6 +148,9 @@ pub struct List {
     /// Only this component's snapshots
     #[arg(value_name = "COMPONENT")]
     pub component: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub place: InTier,
 }
 
 /// `verify`
@@ -156,6 +169,9 @@ pub struct Verify {
     /// (`2.5%@SEED` chooses the same again)
     #[arg(long, value_name = "PART", conflicts_with_all = ["quick", "all"])]
     pub subset: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub place: InTier,
 }
 
 /// `restore`
@@ -188,6 +204,9 @@ pub struct Restore {
     /// Leave a copy that failed its checks where it was staged, for a look
     #[arg(long)]
     pub keep_failed: bool,
+    /// From where.
+    #[command(flatten)]
+    pub place: InTier,
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
@@ -214,6 +233,9 @@ pub struct DrillRun {
     /// Drills of the plan or components; every component if none is named
     #[arg(value_name = "NAME|COMPONENT")]
     pub names: Vec<String>,
+    /// From where.
+    #[command(flatten)]
+    pub place: InTier,
     /// Say what would be rehearsed, write nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -229,10 +251,30 @@ pub struct Prune {
     /// which is safe only while no other program uses the vault [default: 1d]
     #[arg(long, value_name = "SPAN")]
     pub grace: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub place: InTier,
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
     /// Say of every snapshot whether it would stay and why, remove nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// `copy`
+#[derive(Debug, Args)]
+pub struct Copy {
+    /// Components, or ids of snapshots; everything if none is named
+    #[arg(value_name = "COMPONENT|SNAPSHOT")]
+    pub what: Vec<String>,
+    /// The tier that the copies go to [default: the only other one]
+    #[arg(long, value_name = "TIER")]
+    pub to: Option<String>,
+    /// The tier that is copied [default: the first]
+    #[arg(long, value_name = "TIER")]
+    pub from: Option<String>,
+    /// Say what would be copied, write nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 }
@@ -250,6 +292,9 @@ pub struct RepairIndex {
     /// Read every pack's header, not only those that the index lacks or has wrong
     #[arg(long)]
     pub read_all: bool,
+    /// Where.
+    #[command(flatten)]
+    pub place: InTier,
     /// Say what would be mended, write nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -286,6 +331,9 @@ pub struct AuditVerify {
     /// The fingerprint of the signing key, from the recovery kit [default: the local key]
     #[arg(long, value_name = "FINGERPRINT")]
     pub key: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub place: InTier,
 }
 
 /// `doctor`
@@ -328,7 +376,6 @@ pub const LATER: &[&str] = &[
     "recover-rows",
     "import-csv",
     "export",
-    "copy",
     "scenario",
     "incident",
     "evidence",

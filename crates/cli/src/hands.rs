@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use lifeboat_adapters::SystemClock;
+use lifeboat_model::recipe::choose_tier;
 use lifeboat_recovery::env::World;
 use lifeboat_vault::{Cancel, Clock};
 
@@ -70,6 +71,16 @@ impl Hands<'_> {
 }
 
 impl Wired {
+    /// The same in the tier of this name; without a name as it is.
+    pub fn in_tier(mut self, name: Option<&str>) -> Outcome<Wired> {
+        let Some(name) = name else { return Ok(self) };
+        choose_tier(&self.world.plan, &self.world.plan_folder, Some(name))
+            .map_err(lifeboat_recovery::Error::from)?;
+        let tier = self.world.tiers.iter().find(|tier| tier.name == name).cloned();
+        self.world.tier = tier.ok_or_else(|| Fault::usage(format!("tier {name} is not local")))?;
+        Ok(self)
+    }
+
     /// Says aloud, in one line, what this version reads in the plan and does not carry out.
     pub fn say_not_carried_out(&self, screen: &Screen) {
         let list = self.file.plan.not_carried_out();

@@ -71,6 +71,7 @@ fn dispatch(command: &Command, hands: &Hands<'_>) -> Outcome<Reply> {
         Command::Drill(args::Drill::Run(args)) => prove::drill_run(args, hands),
         Command::Drill(args::Drill::List) => prove::drill_list(hands),
         Command::Prune(args) => maintain::prune(args, hands),
+        Command::Copy(args) => maintain::copy(args, hands),
         Command::Repair(args::Repair::Index(args)) => maintain::repair_index(args, hands),
         Command::Status(args) => status::status(args, hands),
         Command::Audit(args::Audit::Log(args)) => prove::audit_log(args, hands),

@@ -44,9 +44,10 @@ pub fn build_with(
 ) -> Outcome<Wired> {
     let clock: Arc<dyn Clock> = hands.clock.clone();
     let plan = Arc::new(file.plan.clone());
-    let tier = tier(&file, &clock)?;
-    let other_tiers =
-        plan.tier.keys().filter(|name| **name != tier.name).cloned().collect::<Vec<String>>();
+    let tiers = tiers(&file, &clock);
+    let tier = tiers.first().cloned().ok_or_else(no_tier)?;
+    let reached = |name: &&String| tiers.iter().any(|tier| tier.name == **name);
+    let other_tiers = plan.tier.keys().filter(|name| !reached(name)).cloned().collect();
     let (key, no_key) = match vault_key(&file, hands) {
         Ok(key) => (Some(key), None),
         Err(fault) => (None, Some(fault)),
@@ -64,6 +65,7 @@ pub fn build_with(
         user,
         pid: std::process::id(),
         tier,
+        tiers,
         other_tiers,
         key,
         identity: identity(&file, hands)?,
@@ -77,20 +79,29 @@ pub fn build_with(
     Ok(Wired { file, world, progress, no_key })
 }
 
-/// The first tier on a local path; further ones are said aloud elsewhere.
-fn tier(file: &PlanFile, clock: &Arc<dyn Clock>) -> Outcome<Tier> {
-    let Some((name, written)) = file.plan.first_local_tier() else {
-        return Err(Fault::usage(
-            "the plan has no tier on a local path, and this version carries out no other",
-        )
-        .hint("add `[tier.local]` with `url = \"/path/on/another/disk\"`"));
-    };
-    let path = paths::resolve(&file.base(), written.strip_prefix("file://").unwrap_or(written));
-    Ok(Tier {
-        name: name.to_owned(),
-        url: written.to_owned(),
-        place: Arc::new(LocalPlace::new(path, Arc::clone(clock))),
-    })
+/// The tiers on local paths, in the plan's order: backups go to the first. Others are said aloud
+/// elsewhere.
+fn tiers(file: &PlanFile, clock: &Arc<dyn Clock>) -> Vec<Tier> {
+    let local = file.plan.tier.iter().filter_map(|(name, tier)| match tier.location() {
+        Location::Local(written) => Some((name, written)),
+        _ => None,
+    });
+    local
+        .map(|(name, written)| {
+            let path = written.strip_prefix("file://").unwrap_or(written);
+            let path = paths::resolve(&file.base(), path);
+            Tier {
+                name: name.clone(),
+                url: written.to_owned(),
+                place: Arc::new(LocalPlace::new(path, Arc::clone(clock))),
+            }
+        })
+        .collect()
+}
+
+fn no_tier() -> Fault {
+    Fault::usage("the plan has no tier on a local path, and this version carries out no other")
+        .hint("add `[tier.local]` with `url = \"/path/on/another/disk\"`")
 }
 
 fn vault_key(file: &PlanFile, hands: &Hands<'_>) -> Outcome<VaultKey> {

@@ -122,6 +122,8 @@ pub struct World {
     pub pid: u32,
     /// The tier that is carried out.
     pub tier: Tier,
+    /// All tiers of the plan that this version reaches, in the plan's order.
+    pub tiers: Vec<Tier>,
     /// Further tiers of the plan, which this version does not carry out, by name.
     pub other_tiers: Vec<String>,
     /// The vault key; nothing if the plan's source for it gave none.
@@ -149,6 +151,16 @@ impl World {
             user: self.user.clone(),
             pid: self.pid,
         }
+    }
+
+    /// The tiers within reach but the one that is carried out.
+    pub fn elsewhere(&self) -> impl Iterator<Item = &Tier> {
+        self.tiers.iter().filter(|tier| tier.name != self.tier.name)
+    }
+
+    /// The same world with another tier.
+    pub fn with_tier(&self, tier: &Tier) -> World {
+        World { tier: tier.clone(), ..self.clone() }
     }
 
     /// The vault key, or the error that there is none.

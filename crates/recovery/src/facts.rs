@@ -83,6 +83,20 @@ pub struct SnapshotFact {
     /// True if something was skipped.
     #[serde(default)]
     pub partial: bool,
+    /// What it is a copy of; nothing for one that was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<CopyFact>,
+}
+
+/// What a snapshot is a copy of. A copy keeps its place in the order of the host that took it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyFact {
+    /// Full id of the snapshot that was taken.
+    pub of: String,
+    /// Host whose ledger records that one.
+    pub host: String,
+    /// Entry that does.
+    pub seq: u64,
 }
 
 /// A snapshot was verified.

@@ -15,6 +15,18 @@ use zeroize::Zeroizing;
 
 /// Where the sealed identity stands in a tier.
 pub const IDENTITY: &str = "journal/identity.age";
+/// The same identity for a further password of the vault, by the name of its key object.
+pub fn identity_of(key: &lifeboat_vault::Id) -> String {
+    format!("{FURTHER}{key}{AGE}")
+}
+
+/// The key object whose password opens such an identity; nothing for another object.
+pub fn key_of_identity(object: &str) -> Option<lifeboat_vault::Id> {
+    object.strip_prefix(FURTHER)?.strip_suffix(AGE)?.parse().ok()
+}
+
+const FURTHER: &str = "journal/identity-";
+const AGE: &str = ".age";
 /// The most that a sealed object may unfold to, bytes: a guard against a forged one.
 const MOST: u64 = 256 << 20;
 /// Largest scrypt work factor (log2) accepted when the identity is opened.
@@ -112,14 +124,14 @@ impl Sealer {
     pub fn generate(passphrase: &str, typed: bool) -> Result<(Sealer, Vec<u8>), SealError> {
         let identity = x25519::Identity::generate();
         let recipient = identity.to_public();
-        let secret = identity.to_string();
-        let text =
-            Zeroizing::new(format!("# public key: {recipient}\n{}\n", secret.expose_secret()));
-        let mut lock = scrypt::Recipient::new(SecretString::from(passphrase.to_owned()));
-        lock.set_work_factor(if typed { WORK_TYPED } else { WORK_GENERATED });
-        let sealed = encrypt(&lock, text.as_bytes())?;
+        let sealed = seal_identity(&identity, passphrase, typed)?;
         let print = Some(Hash::of(&sealed).to_string());
         Ok((Sealer { recipient, identity: Opener::Ready(identity), sealed: print }, sealed))
+    }
+
+    /// The identity, sealed by another passphrase.
+    pub fn sealed_for(&self, passphrase: &str, typed: bool) -> Result<Vec<u8>, SealError> {
+        seal_identity(self.identity()?, passphrase, typed)
     }
 
     /// The sealer whose identity is `sealed` by `passphrase`.
@@ -187,6 +199,18 @@ impl Sealer {
         decoder.take(MOST + 1).read_to_end(&mut plain).map_err(SealError::Content)?;
         if plain.len() as u64 > MOST { Err(SealError::TooLarge) } else { Ok(plain) }
     }
+}
+
+fn seal_identity(
+    identity: &x25519::Identity,
+    passphrase: &str,
+    typed: bool,
+) -> Result<Vec<u8>, SealError> {
+    let (recipient, secret) = (identity.to_public(), identity.to_string());
+    let text = Zeroizing::new(format!("# public key: {recipient}\n{}\n", secret.expose_secret()));
+    let mut lock = scrypt::Recipient::new(SecretString::from(passphrase.to_owned()));
+    lock.set_work_factor(if typed { WORK_TYPED } else { WORK_GENERATED });
+    encrypt(&lock, text.as_bytes())
 }
 
 fn unseal(sealed: &[u8], passphrase: SecretString) -> Result<x25519::Identity, SealError> {

@@ -64,6 +64,8 @@ pub struct Session<'w> {
     /// What cannot be recorded is said, and stops nothing.
     changes_nothing: bool,
     recording: Option<Recording>,
+    /// Further tiers that the ledger goes to at the end, each in its world.
+    also: Vec<(World, OpenTier)>,
 }
 
 /// Where a flow is recorded.
@@ -116,7 +118,7 @@ pub fn within<T>(
         }
     };
     let result = body(&mut session, &tier);
-    let Session { recording, mut warnings, .. } = session;
+    let Session { recording, mut warnings, also, .. } = session;
     let (outcome, detail, facts) = match &result {
         Ok(ended) => (outcome_of(ended.exit), ended.detail.clone(), ended.facts.clone()),
         Err(error) => failed(error),
@@ -133,6 +135,9 @@ pub fn within<T>(
             finished = Ok(());
         } else if finished.is_ok() {
             warnings.extend(ledger.ship_or_say(world, &tier));
+            for (world, tier) in &also {
+                warnings.extend(ledger.ship_or_say(world, tier));
+            }
             warnings.extend(catalog::note_facts(world, &ledger));
         }
     }
@@ -183,7 +188,8 @@ fn unrecorded<T>(
     warnings.push(format!("this {} is not recorded in the ledger: {why}", opening.action));
     let none = || Error::NoVault { tier: world.tier.name.clone() };
     let tier = world.open_tier(opening.access)?.ok_or_else(none)?;
-    let mut session = Session { world, start, warnings, changes_nothing: true, recording: None };
+    let (changes_nothing, recording, also) = (true, None, Vec::new());
+    let mut session = Session { world, start, warnings, changes_nothing, recording, also };
     let result = body(&mut session, &tier);
     let mut warnings = session.warnings;
     if let Err(error) = stand_in.remove() {
@@ -238,7 +244,7 @@ fn begin<'w>(world: &'w World, opening: &Opening<'_>) -> Result<(Session<'w>, Op
     let action = begin_action(&mut ledger, opening)?;
     let tier = match existing {
         Some(tier) => tier,
-        None => match world.make_or_join_tier(opening.access) {
+        None => match world.make_or_join_tier(opening.access, None) {
             Ok(tier) => tier,
             Err(error) => {
                 let (outcome, detail, facts) = failed(&error);
@@ -257,7 +263,8 @@ fn begin<'w>(world: &'w World, opening: &Opening<'_>) -> Result<(Session<'w>, Op
     warnings.extend(stand_in::sweep());
     let recording = Some(Recording { ledger, action });
     let changes_nothing = opening.changes_nothing;
-    Ok((Session { world, start, warnings, changes_nothing, recording }, tier))
+    let also = Vec::new();
+    Ok((Session { world, start, warnings, changes_nothing, recording, also }, tier))
 }
 
 fn begin_action(ledger: &mut Ledger, opening: &Opening<'_>) -> Result<Action> {
@@ -283,6 +290,11 @@ impl Session<'_> {
             }
             kept => kept,
         }
+    }
+
+    /// The ledger is brought to this tier too, at the end.
+    pub fn ship_to(&mut self, world: World, tier: OpenTier) {
+        self.also.push((world, tier));
     }
 
     /// The sequence number of this run's `started` entry, if it is recorded.

@@ -7,11 +7,11 @@
 //! - Other things and no vault: refused.
 //! - Nothing, and nothing known: a backup makes the vault; everything else says that there is none.
 
+mod identity;
+
 use std::sync::Arc;
 
-use bytes::Bytes;
-use lifeboat_model::chain::Hash;
-use lifeboat_vault::{Store, StoreErrorKind, Vault};
+use lifeboat_vault::{Store, Vault};
 
 use crate::env::World;
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ use crate::ledger::trust;
 use crate::ports::Presence;
 use crate::read_only::ReadOnly;
 use crate::report::{Failure, TierRef};
-use crate::seal::{IDENTITY, SealError, Sealer};
+use crate::seal::Sealer;
 use crate::state::{FileLock, KnownTier};
 
 /// Names that a tier has of its own: a place with these alone is one whose making was interrupted.
@@ -58,7 +58,7 @@ impl World {
     }
 
     /// Opens the tier. Nothing, where nothing is there yet and the flow may make it
-    /// ([`World::make_tier`]); writes nothing but an identity that is missing.
+    /// ([`World::make_or_join_tier`]); writes nothing but an identity that is missing.
     pub fn open_tier(&self, access: Access) -> Result<Option<OpenTier>> {
         let key = self.key()?;
         let known = self.state.known_tier(&self.tier.name)?;
@@ -82,7 +82,7 @@ impl World {
             Access::Read => Arc::new(ReadOnly(opened.store)),
             _ => opened.store,
         };
-        let sealer = self.sealer(&*store, access, known.as_ref());
+        let sealer = self.sealer(&*store, access, known.as_ref(), vault.key_id());
         let other_plan = self.other_plan(&*store, &sealer, known.as_ref())?;
         if let Some(why) = &other_plan {
             if access == Access::Make {
@@ -109,28 +109,36 @@ impl World {
     }
 
     /// Makes the vault; of two processes that are the first, one makes it and the other joins.
-    pub fn make_or_join_tier(&self, access: Access) -> Result<OpenTier> {
+    pub fn make_or_join_tier(&self, access: Access, like: Option<&OpenTier>) -> Result<OpenTier> {
         self.state.make("")?;
         let _gate = FileLock::exclusive(&self.state.path("making.lock"))?;
         match self.open_tier(access)? {
             Some(tier) => Ok(tier),
-            None => self.make_tier(),
+            None => self.make_tier(like),
         }
     }
 
     /// Makes the vault in a place where nothing is, or goes on with a making that was interrupted.
-    pub fn make_tier(&self) -> Result<OpenTier> {
+    /// It shares master key, cuts and identity with the tier that it is to be `like`.
+    fn make_tier(&self, like: Option<&OpenTier>) -> Result<OpenTier> {
         let key = self.key()?;
         let opened = self.tier.place.open(true)?;
+        let seed = match like {
+            Some(like) => {
+                self.same_identity(&*opened.store, like)?;
+                Some(like.vault.seed()?)
+            }
+            None => None,
+        };
         let vault = Vault::init(
             opened.vault.clone(),
             opened.locks.clone(),
             &key.password(),
             key.strength,
             self.environment(),
-            None,
+            seed.as_ref(),
         )?;
-        let sealer = self.sealer(&*opened.store, Access::Make, None);
+        let sealer = self.sealer(&*opened.store, Access::Make, None, vault.key_id());
         self.opened(opened.store, vault, sealer, None, Access::Make)
     }
 
@@ -254,44 +262,6 @@ impl World {
             return Ok(None);
         }
         Ok(Some(format!("its ledger names {}", plans.join(", "))))
-    }
-
-    /// The plan's recipient, or the identity in the tier; first use makes one. The one that is known
-    /// is not unsealed before something has to be opened; another one, or none, is refused.
-    fn sealer(
-        &self,
-        store: &dyn Store,
-        access: Access,
-        known: Option<&KnownTier>,
-    ) -> Result<Sealer> {
-        if let Some(recipient) = &self.plan.key.recipient {
-            let identity = self.identity.as_ref().map(|secret| secret.expose());
-            return Ok(Sealer::new(recipient, identity)?);
-        }
-        let key = self.key()?;
-        let known = known.and_then(|k| Some((k.recipient.as_deref()?, k.identity.as_deref()?)));
-        match (store.get(IDENTITY), known) {
-            (Ok(sealed), Some((recipient, print))) => {
-                if Hash::of(&sealed).to_string() != print {
-                    return Err(SealError::OtherIdentity.into());
-                }
-                return Ok(Sealer::locked(recipient, &sealed, key.secret.expose())?);
-            }
-            (Ok(sealed), None) => return Ok(Sealer::unlock(&sealed, key.secret.expose())?),
-            (Err(error), _) if error.kind != StoreErrorKind::NotFound => return Err(error.into()),
-            (Err(_), Some(_)) => return Err(SealError::IdentityGone.into()),
-            (Err(_), None) if access == Access::Read => return Err(SealError::NoIdentity.into()),
-            (Err(_), None) => {}
-        }
-        let (sealer, sealed) = Sealer::generate(key.secret.expose(), key.typed())?;
-        match store.create(IDENTITY, &[Bytes::from(sealed)]) {
-            Ok(()) => Ok(sealer),
-            // Another process was first: its identity is the tier's.
-            Err(error) if error.kind == StoreErrorKind::Exists => {
-                Ok(Sealer::unlock(&store.get(IDENTITY)?, key.secret.expose())?)
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 
     fn remember(

@@ -1,15 +1,15 @@
-//! `prune` and `repair index`: what is asked, the confirmation, the flow.
+//! `prune`, `copy` and `repair index`: what is asked, the confirmation, the flow.
 
 use std::io::IsTerminal;
 
 use lifeboat_model::duration::Duration;
 use lifeboat_model::exit::Exit;
 use lifeboat_model::size::Size;
-use lifeboat_recovery::flows::{self, PruneRequest};
+use lifeboat_recovery::flows::{self, CopyRequest, PruneRequest};
 use lifeboat_recovery::report::PruneReport;
 use lifeboat_vault::{MaxUnused, RepairOptions};
 
-use crate::args::{Prune, RepairIndex};
+use crate::args::{Copy, Prune, RepairIndex};
 use crate::fault::{Fault, Outcome};
 use crate::hands::Hands;
 use crate::render;
@@ -18,7 +18,7 @@ use crate::text;
 
 /// `lifeboat prune`
 pub fn prune(args: &Prune, hands: &Hands<'_>) -> Outcome<Reply> {
-    let wired = hands.open()?;
+    let wired = hands.open()?.in_tier(args.place.tier.as_deref())?;
     let mut request = PruneRequest {
         max_unused: args.max_unused.as_deref().map(max_unused).transpose()?,
         grace: args.grace.as_deref().map(grace).transpose()?,
@@ -68,9 +68,24 @@ fn confirm(planned: &PruneReport, hands: &Hands<'_>) -> Outcome<()> {
     }
 }
 
+/// `lifeboat copy [COMPONENT|SNAPSHOT…]`
+pub fn copy(args: &Copy, hands: &Hands<'_>) -> Outcome<Reply> {
+    let wired = hands.open()?.in_tier(args.from.as_deref())?;
+    let request = CopyRequest { what: args.what.clone(), to: args.to.clone() };
+    let report = match args.dry_run {
+        true => flows::plan_copy(&wired.world, &request),
+        false => flows::copy(&wired.world, &request),
+    };
+    wired.progress.clear();
+    let report = report?;
+    let words = render::copy(&report, hands.screen);
+    let name = if args.dry_run { "copy-recipe" } else { "copy" };
+    Reply::new(report.exit(), name, &report, words)
+}
+
 /// `lifeboat repair index`
 pub fn repair_index(args: &RepairIndex, hands: &Hands<'_>) -> Outcome<Reply> {
-    let wired = hands.open()?;
+    let wired = hands.open()?.in_tier(args.place.tier.as_deref())?;
     let options = RepairOptions { read_all: args.read_all };
     let report = match args.dry_run {
         true => flows::plan_repair(&wired.world, &options),

@@ -33,7 +33,7 @@ pub fn backup(args: &Backup, hands: &Hands<'_>) -> Outcome<Reply> {
 
 /// `lifeboat list [COMPONENT]`
 pub fn list(args: &List, hands: &Hands<'_>) -> Outcome<Reply> {
-    let wired = hands.open()?;
+    let wired = hands.open()?.in_tier(args.place.tier.as_deref())?;
     let request = ListRequest { component: args.component.clone() };
     let report = flows::list(&wired.world, &request)?;
     let text = render::list(&report, hands.screen);
@@ -42,7 +42,7 @@ pub fn list(args: &List, hands: &Hands<'_>) -> Outcome<Reply> {
 
 /// `lifeboat verify [COMPONENT|SNAPSHOT]`
 pub fn verify(args: &Verify, hands: &Hands<'_>) -> Outcome<Reply> {
-    let wired = hands.open()?;
+    let wired = hands.open()?.in_tier(args.place.tier.as_deref())?;
     let request = VerifyRequest {
         what: args.what.iter().cloned().collect(),
         all: args.all,

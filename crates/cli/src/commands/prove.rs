@@ -11,7 +11,7 @@ use crate::screen::Reply;
 
 /// `lifeboat drill run [NAME|COMPONENT…]`
 pub fn drill_run(args: &DrillRun, hands: &Hands<'_>) -> Outcome<Reply> {
-    let wired = hands.open()?;
+    let wired = hands.open()?.in_tier(args.place.tier.as_deref())?;
     let request = DrillRequest { names: args.names.clone(), at: At::Newest };
     if args.dry_run {
         let planned = flows::plan_drill(&wired.world, &request)?;
@@ -43,7 +43,7 @@ pub fn audit_log(args: &AuditLog, hands: &Hands<'_>) -> Outcome<Reply> {
 
 /// `lifeboat audit verify`
 pub fn audit_verify(args: &AuditVerify, hands: &Hands<'_>) -> Outcome<Reply> {
-    let wired = hands.open()?;
+    let wired = hands.open()?.in_tier(args.place.tier.as_deref())?;
     let request = AuditRequest { host: None, key: args.key.clone() };
     let report = flows::audit_verify(&wired.world, &request)?;
     let words = render::audit_verify(&report, hands.screen);

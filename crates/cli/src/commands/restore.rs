@@ -15,7 +15,7 @@ use crate::{text, when};
 /// `lifeboat restore COMPONENT|--all`
 pub fn restore(args: &Restore, hands: &Hands<'_>) -> Outcome<Reply> {
     let request = request(args, hands)?;
-    let wired = hands.open()?;
+    let wired = hands.open()?.in_tier(args.place.tier.as_deref())?;
     if args.dry_run {
         let planned = flows::plan_restore(&wired.world, &request)?;
         let words = render::planned_restore(&planned, hands.screen);

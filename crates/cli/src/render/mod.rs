@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod copy;
 mod drill;
 mod list;
 mod prune;
@@ -11,6 +12,7 @@ mod verify;
 
 pub use audit::{audit_log, audit_verify};
 pub use backup::{backup, planned_backup};
+pub use copy::copy;
 pub use drill::{drill, drill_list, planned_drill};
 pub use list::list;
 pub use prune::{prune, repair};

@@ -10,11 +10,11 @@ use lifeboat_vault::Clock;
 use crate::kit::{App, contents, count_orders};
 
 /// Moments spread over the run of an unharmed command.
-fn moments(whole: Duration, number: u32) -> Vec<Duration> {
+pub fn moments(whole: Duration, number: u32) -> Vec<Duration> {
     (1..=number).map(|at| whole * (2 * at - 1) / (2 * number)).collect()
 }
 
-fn large_app() -> App {
+pub fn large_app() -> App {
     let app = App::new();
     for number in 0..400u32 {
         let bytes: Vec<u8> =
@@ -25,7 +25,7 @@ fn large_app() -> App {
 }
 
 /// Runs a command and kills it after `span`.
-fn kill_after(app: &App, args: &[&str], span: Duration, clock: &SystemClock) {
+pub fn kill_after(app: &App, args: &[&str], span: Duration, clock: &SystemClock) {
     let mut child = app
         .command(args)
         .stdout(std::process::Stdio::null())

@@ -174,13 +174,37 @@ components = ["*"]
     /// Runs the stock restic on the vault.
     #[track_caller]
     pub fn restic(&self, args: &[&str]) -> Ran {
+        App::restic_on(&self.tier, &self.key, args)
+    }
+
+    /// Runs it on the vault of a tier, with the key in a file.
+    #[track_caller]
+    pub fn restic_on(tier: &Path, key: &Path, args: &[&str]) -> Ran {
         let output = Command::new("restic")
-            .args(["-r", self.tier.join("vault").to_str().unwrap(), "--no-cache"])
+            .args(["-r", tier.join("vault").to_str().unwrap(), "--no-cache"])
             .args(args)
-            .env("RESTIC_PASSWORD_FILE", &self.key)
+            .env("RESTIC_PASSWORD_FILE", key)
             .output()
             .unwrap_or_else(|e| panic!("restic: {e}; apt-get install restic"));
         Ran::of(output)
+    }
+
+    /// Adds a tier to the plan, after the others; returns its folder.
+    pub fn add_tier(&self, name: &str) -> PathBuf {
+        let path = self.root.join("lifeboat.toml");
+        let folder = self.dir.path().join(name);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{text}\n[tier.{name}]\nurl = \"{}\"\n", folder.display()))
+            .unwrap();
+        folder
+    }
+
+    /// A private file that holds a key.
+    pub fn key_file(&self, name: &str, key: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        fs::write(&path, key).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
     }
 
     pub fn database(&self) -> PathBuf {

@@ -5,6 +5,7 @@
 mod bad_input;
 mod bench;
 mod commands;
+mod copy;
 mod demo;
 mod in_place;
 mod in_place_group;

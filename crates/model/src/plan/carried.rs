@@ -155,8 +155,8 @@ impl Plan {
                     None => used = Some(name),
                     Some(first) => list.add(
                         tier.span(),
-                        format!("tier `{name}`: a second tier"),
-                        &format!("backups go to tier `{first}` only"),
+                        format!("tier `{name}`: backups to a second tier"),
+                        &format!("they go to tier `{first}`; `lifeboat copy` copies them here"),
                     ),
                 },
             }

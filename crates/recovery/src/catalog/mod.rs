@@ -49,6 +49,9 @@ const STEPS: &[&str] = &["
     "
     create table removed(id text not null, vault text not null, time text not null,
         primary key (id, vault)) strict;
+",
+    "
+    alter table snapshots add column copy_of text;
 "];
 
 /// How long another process may keep the catalog busy.
@@ -352,6 +355,28 @@ impl Catalog {
         Ok(ids.collect::<Result<Vec<String>, _>>()?)
     }
 
+    /// Originals of the copies that were removed from this vault on purpose.
+    pub fn removed_copies(&self, vault: &str) -> Result<Vec<String>> {
+        let mut statement = self.db.prepare(
+            "select copy_of from snapshots join removed using (id)
+             where removed.vault = ?1 and copy_of is not null",
+        )?;
+        let ids = statement.query_map([vault], |row| row.get(0))?;
+        Ok(ids.collect::<Result<Vec<String>, _>>()?)
+    }
+
+    /// Takes what the ledger records in this vault for present, and what it records in others for
+    /// absent: for when this one cannot be listed, and another one was listed last.
+    pub fn only_in(&mut self, vault: &str) -> Result<()> {
+        self.db.execute(
+            "update snapshots set present = vault = ?1 and lost is null and not exists (
+                select 1 from removed where removed.id = snapshots.id and removed.vault = ?1)
+             where vault is not null",
+            [vault],
+        )?;
+        Ok(())
+    }
+
     /// Past drills, newest first.
     pub fn drills(&self) -> Result<Vec<DrillRow>> {
         rows::drills(&self.db)
@@ -360,13 +385,19 @@ impl Catalog {
 
 /// What the ledger just said is there, until a listing says otherwise.
 fn apply_snapshot(db: &Connection, host: &str, seq: u64, fact: &SnapshotFact) -> Result<()> {
+    let (host, seq, copy_of) = match &fact.copy {
+        // Whoever copies it: it is the snapshot of the host that took it, and as old.
+        Some(copy) => (copy.host.as_str(), copy.seq, Some(&copy.of)),
+        None => (host, seq, None),
+    };
     db.execute(
         "insert into snapshots(id, component, run, schedule, time, host, present, ledger_host,
-            ledger_seq, complete_up_to, bytes, files, bytes_added, partial, level, vault, read_until)
-         values (?1, ?2, ?3, ?4, ?5, ?6, 1, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+            ledger_seq, complete_up_to, bytes, files, bytes_added, partial, level, vault, read_until,
+            copy_of)
+         values (?1, ?2, ?3, ?4, ?5, ?6, 1, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
          on conflict(id) do update set ledger_host = ?6, ledger_seq = ?7, complete_up_to = ?8,
             bytes = ?9, files = ?10, bytes_added = ?11, partial = ?12, level = max(level, ?13),
-            vault = ?14, read_until = coalesce(?15, read_until)",
+            vault = ?14, read_until = coalesce(?15, read_until), copy_of = ?16",
         params![
             fact.snapshot,
             fact.component,
@@ -383,6 +414,7 @@ fn apply_snapshot(db: &Connection, host: &str, seq: u64, fact: &SnapshotFact) ->
             Level::V1 as i64,
             fact.vault,
             fact.read_until.map(|until| until.to_string()),
+            copy_of,
         ],
     )?;
     Ok(())

@@ -47,6 +47,8 @@ pub struct SnapshotRow {
     pub verified: Option<Timestamp>,
     /// The verdict of that.
     pub verdict: Option<Verdict>,
+    /// Full id of the snapshot that it is a copy of.
+    pub copy_of: Option<String>,
 }
 
 impl SnapshotRow {
@@ -71,6 +73,7 @@ impl SnapshotRow {
             failed: None,
             verified: None,
             verdict: None,
+            copy_of: None,
         }
     }
 
@@ -110,7 +113,8 @@ pub(super) fn points(db: &Connection) -> Result<Vec<SnapshotRow>> {
 fn rows(db: &Connection, which: &str) -> Result<Vec<SnapshotRow>> {
     let mut statement = db.prepare(&format!(
         "select id, component, run, schedule, time, host, ledger_host, ledger_seq, complete_up_to,
-            bytes, files, bytes_added, partial, level, failed, verified, verdict, read_until, lost
+            bytes, files, bytes_added, partial, level, failed, verified, verdict, read_until, lost,
+            copy_of
          from snapshots where {which}"
     ))?;
     let mut rows = statement.query_map([], snapshot)?.collect::<Result<Vec<_>, _>>()?;
@@ -140,6 +144,7 @@ fn snapshot(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {
         failed: row.get::<_, Option<i64>>(14)?.and_then(Level::from_number),
         verified: instant(row, 15)?,
         verdict: word(row, 16)?,
+        copy_of: row.get(19)?,
     })
 }
 

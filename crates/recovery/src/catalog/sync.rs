@@ -136,8 +136,13 @@ pub fn as_it_is(world: &World) -> Result<Catalog> {
     if !path.exists() {
         return Catalog::in_memory();
     }
+    let vault = world.state.known_tier(&world.tier.name)?.map(|known| known.vault);
     let known = |mut catalog: Catalog| {
         apply_local(world, &mut catalog)?;
+        // What was copied into other tiers does not stand in this one.
+        if let Some(vault) = &vault {
+            catalog.only_in(vault)?;
+        }
         Ok(catalog)
     };
     match Catalog::open(&path).and_then(|(catalog, _)| known(catalog)) {

@@ -102,7 +102,11 @@ fn said_aloud(world: &World, recipe: &BackupRecipe) -> Vec<String> {
         .other_tiers
         .iter()
         .map(|tier| format!("tier {tier} is not carried out by this version: nothing goes there"));
-    left_out.chain(tiers).collect()
+    let elsewhere = world.elsewhere().map(|tier| {
+        let name = &tier.name;
+        format!("nothing goes to tier {name}: `lifeboat copy --to {name}` copies snapshots there")
+    });
+    left_out.chain(tiers).chain(elsewhere).collect()
 }
 
 /// `20261121T020000Z-7f3a`: sorts by time, unique.
@@ -312,6 +316,7 @@ impl Saved<'_> {
             files: files_described(&capture.manifest),
             bytes_added: summary.bytes_stored,
             partial,
+            copy: None,
         };
         let entry = ComponentBackup {
             component: item.component.clone(),

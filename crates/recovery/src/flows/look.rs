@@ -91,6 +91,7 @@ fn listed(row: SnapshotRow, now: Timestamp) -> ListedSnapshot {
         verified: row.verified,
         verdict: row.verdict,
         partial: row.partial,
+        copy_of: row.copy_of,
     }
 }
 
@@ -117,6 +118,10 @@ pub fn status(world: &World) -> Result<StatusReport> {
     }));
     findings
         .extend(world.other_tiers.iter().map(|tier| format!("tier {tier} is not carried out yet")));
+    findings.extend(world.elsewhere().map(|tier| {
+        let name = &tier.name;
+        format!("backups do not go to tier {name}: `lifeboat copy --to {name}` copies them there")
+    }));
     let left_out = super::point::left_out(world, &[]);
     findings.extend(left_out.iter().map(|why| format!("{why}: it is unprotected")));
     let names = super::point::components(world, &[])?;

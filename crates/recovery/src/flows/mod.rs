@@ -1,6 +1,7 @@
 //! The flows: each reads as a table of contents.
 
 mod backup;
+mod copy;
 mod drill;
 mod look;
 mod point;
@@ -12,13 +13,14 @@ mod restore;
 mod verify;
 
 pub use backup::{backup, plan_backup, run_id};
+pub use copy::{copy, plan_copy};
 pub use drill::{drill, plan_drill};
 pub use look::{drill_list, list, status};
 pub use prune::{plan_prune, prune};
 pub use repair::{plan_repair, repair_index};
 pub use request::{
-    At, AuditRequest, BackupRequest, Destination, DrillRequest, ListRequest, PruneRequest,
-    RestoreRequest, VerifyRequest,
+    At, AuditRequest, BackupRequest, CopyRequest, Destination, DrillRequest, ListRequest,
+    PruneRequest, RestoreRequest, VerifyRequest,
 };
 pub use restore::{check_target, plan_restore, restore};
 pub use verify::verify;

@@ -83,7 +83,7 @@ pub fn choose(
     verified_only: bool,
 ) -> Result<Choice> {
     let candidates = candidates(rows, component, own);
-    choose_restore_point(&candidates, &wanted(at), verified_only).map_err(|source| {
+    choose_restore_point(&candidates, &wanted(rows, at), verified_only).map_err(|source| {
         // The id may be right, and the component wrong: said, because it is easily mended.
         if let (PointError::Unknown(prefix), Some(other)) = (&source, owner(rows, at)) {
             return Error::Usage {
@@ -95,11 +95,45 @@ pub fn choose(
     })
 }
 
-fn wanted(at: &At) -> Wanted {
+fn wanted(rows: &[SnapshotRow], at: &At) -> Wanted {
     match at {
         At::Newest => Wanted::Newest,
         At::Time(time) => Wanted::At(*time),
-        At::Snapshot(id) => Wanted::Snapshot(id.clone()),
+        At::Snapshot(id) => Wanted::Snapshot(copy_of(rows, id).unwrap_or_else(|| id.clone())),
+    }
+}
+
+/// The id here of a snapshot that is asked for by the id that it has where it was taken: it is the
+/// same one. Nothing where an id here begins so, or no copy or several fit.
+fn copy_of(rows: &[SnapshotRow], prefix: &str) -> Option<String> {
+    let wanted = prefix.to_ascii_lowercase();
+    if wanted.is_empty() || rows.iter().any(|row| row.id.starts_with(&wanted)) {
+        return None;
+    }
+    let fits = |row: &&SnapshotRow| {
+        row.lost.is_none() && row.copy_of.as_ref().is_some_and(|id| id.starts_with(&wanted))
+    };
+    let mut copies = rows.iter().filter(fits);
+    let copy = copies.next()?;
+    copies.next().is_none().then(|| copy.id.clone())
+}
+
+/// The one snapshot whose id, here or where it was taken, begins so.
+pub fn by_prefix(rows: &[SnapshotRow], prefix: &str) -> Result<String> {
+    if let Some(copy) = copy_of(rows, prefix) {
+        return Ok(copy);
+    }
+    let wanted = prefix.to_ascii_lowercase();
+    let found: Vec<&SnapshotRow> =
+        rows.iter().filter(|row| !wanted.is_empty() && row.id.starts_with(&wanted)).collect();
+    match found[..] {
+        [] => Err(Error::NoSnapshot { name: prefix.to_owned() }),
+        [row] => Ok(row.id.clone()),
+        _ => Err(lifeboat_vault::Error::Ambiguous {
+            prefix: prefix.to_owned(),
+            ids: found.iter().map(|row| row.id.clone()).collect(),
+        }
+        .into()),
     }
 }
 
@@ -112,12 +146,12 @@ pub fn newest_whole(
 ) -> Option<Candidate> {
     let mut whole = candidates(rows, component, own);
     whole.retain(|candidate| !candidate.partial);
-    choose_restore_point(&whole, &wanted(at), false).ok().map(|choice| choice.chosen)
+    choose_restore_point(&whole, &wanted(rows, at), false).ok().map(|choice| choice.chosen)
 }
 
 fn owner<'a>(rows: &'a [SnapshotRow], at: &At) -> Option<&'a str> {
     let At::Snapshot(prefix) = at else { return None };
-    let wanted = prefix.to_ascii_lowercase();
+    let wanted = copy_of(rows, prefix).unwrap_or_else(|| prefix.to_ascii_lowercase());
     let row = rows.iter().find(|row| !wanted.is_empty() && row.id.starts_with(&wanted))?;
     row.component.as_deref()
 }

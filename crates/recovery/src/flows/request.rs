@@ -108,6 +108,15 @@ pub struct PruneRequest {
     pub agreed: Option<BTreeSet<String>>,
 }
 
+/// Asks for a copy of snapshots in another tier.
+#[derive(Debug, Clone, Default)]
+pub struct CopyRequest {
+    /// Component names or snapshot ids (or prefixes); empty for everything.
+    pub what: Vec<String>,
+    /// The tier that they go to; the only other one if left out.
+    pub to: Option<String>,
+}
+
 /// Asks for a list of snapshots.
 #[derive(Debug, Clone, Default)]
 pub struct ListRequest {

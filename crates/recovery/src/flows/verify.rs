@@ -187,7 +187,7 @@ fn choose(
             }
             chosen.extend(found);
         } else {
-            chosen.push(by_prefix(points, what)?);
+            chosen.push(super::point::by_prefix(points, what)?);
         }
     }
     Ok(chosen)
@@ -230,21 +230,6 @@ fn room_to_restore(
     let scratch = world.state.path("scratch");
     super::point::preflight(world, &scratch, needed.max().unwrap_or(0))?;
     Ok(())
-}
-
-fn by_prefix(rows: &[SnapshotRow], prefix: &str) -> Result<String> {
-    let wanted = prefix.to_ascii_lowercase();
-    let found: Vec<&SnapshotRow> =
-        rows.iter().filter(|row| !wanted.is_empty() && row.id.starts_with(&wanted)).collect();
-    match found[..] {
-        [] => Err(Error::NoSnapshot { name: prefix.to_owned() }),
-        [row] => Ok(row.id.clone()),
-        _ => Err(lifeboat_vault::Error::Ambiguous {
-            prefix: prefix.to_owned(),
-            ids: found.iter().map(|row| row.id.clone()).collect(),
-        }
-        .into()),
-    }
 }
 
 /// Reads the vault: all of it, or what the named snapshots need.

@@ -8,6 +8,7 @@ pub mod audit;
 mod audit_branch;
 mod audit_evidence;
 mod branch;
+pub(crate) mod carry;
 pub mod evidence;
 pub(crate) mod keys;
 mod local;

@@ -37,13 +37,23 @@ pub fn safe_name(host: &str) -> String {
 
 /// Key of the lines `from` to `to`.
 pub fn entries_key(host: &str, from: u64, to: u64) -> String {
-    format!("{FOLDER}/{}/{ENTRIES}/{from:020}-{to:020}{LINES}", safe_name(host))
+    entries_key_of(&safe_name(host), from, to)
+}
+
+/// The same by a host's name as it is in keys.
+pub(super) fn entries_key_of(name: &str, from: u64, to: u64) -> String {
+    format!("{FOLDER}/{name}/{ENTRIES}/{from:020}-{to:020}{LINES}")
 }
 
 /// Key of the checkpoint at `seq`, which names the entry's hash, so that a host that can seal and
 /// not open goes on from there.
 pub fn checkpoint_key(host: &str, seq: u64, head: &Hash) -> String {
-    format!("{FOLDER}/{}/{CHECKPOINTS}/{seq:020}-{head}{DOCUMENT}", safe_name(host))
+    checkpoint_key_of(&safe_name(host), seq, head)
+}
+
+/// The same by a host's name as it is in keys.
+pub(super) fn checkpoint_key_of(name: &str, seq: u64, head: &Hash) -> String {
+    format!("{FOLDER}/{name}/{CHECKPOINTS}/{seq:020}-{head}{DOCUMENT}")
 }
 
 /// What the names of a host's checkpoints say, without opening any.
@@ -62,7 +72,12 @@ pub fn checkpoint_names(store: &dyn Store, host: &str) -> Result<Vec<(u64, Hash)
 
 /// Key of a piece of evidence.
 pub fn evidence_key(host: &str, id: &str) -> String {
-    format!("{FOLDER}/{}/{EVIDENCE}/{id}{DOCUMENT}", safe_name(host))
+    evidence_key_of(&safe_name(host), id)
+}
+
+/// The same by a host's name as it is in keys.
+pub(super) fn evidence_key_of(name: &str, id: &str) -> String {
+    format!("{FOLDER}/{name}/{EVIDENCE}/{id}{DOCUMENT}")
 }
 
 /// Ranges of a host's shipped lines, in order.
@@ -70,7 +85,7 @@ pub fn ranges(store: &dyn Store, host: &str) -> Result<Vec<(u64, u64)>> {
     ranges_of(store, &safe_name(host))
 }
 
-fn ranges_of(store: &dyn Store, name: &str) -> Result<Vec<(u64, u64)>> {
+pub(super) fn ranges_of(store: &dyn Store, name: &str) -> Result<Vec<(u64, u64)>> {
     let keys = store.list(&format!("{FOLDER}/{name}/{ENTRIES}"))?;
     let mut ranges: Vec<(u64, u64)> = keys
         .iter()

@@ -35,6 +35,8 @@ pub struct ListedSnapshot {
     pub verdict: Option<Verdict>,
     /// True if something was skipped while it was taken.
     pub partial: bool,
+    /// The id that it has where it was taken, if it is a copy.
+    pub copy_of: Option<String>,
     /// True if no ledger of this plan knows it: never chosen by default.
     pub foreign: bool,
 }

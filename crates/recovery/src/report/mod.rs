@@ -5,6 +5,7 @@
 
 mod audit;
 mod backup;
+mod copy;
 mod drill;
 mod list;
 mod prune;
@@ -18,6 +19,7 @@ pub use audit::{
 pub use backup::{
     BackupReport, ComponentBackup, ComponentOutcome, PlannedBackup, PlannedComponent,
 };
+pub use copy::{CopiedSnapshot, CopyReport, LeftOut};
 pub use drill::{
     ComponentDrill, DrillFailure, DrillListReport, DrillOfPlan, DrillReport, EvidenceRef,
     ListedDrill, Measured, Met, PlannedDrill, Times,

@@ -186,6 +186,7 @@ impl Bench {
                 url: "/tier".to_owned(),
                 place: Arc::new(MemoryPlace { tier, mounted: self.mounted.clone() }),
             },
+            tiers: Vec::new(),
             other_tiers: Vec::new(),
             key: self.key.as_ref().map(|key| VaultKey {
                 secret: Secret::new(key.clone()),
@@ -197,6 +198,35 @@ impl Bench {
             disk: Arc::new(FakeDisk(self.free.clone())),
             version: "0.1.0-test".to_owned(),
         }
+    }
+
+    /// The same with a second tier; `--tier second` is [`Bench::in_second`].
+    pub fn world_of(
+        &self,
+        tier: &Arc<impl Backing + 'static>,
+        second: &Arc<impl Backing + 'static>,
+    ) -> World {
+        let world = self.world(tier);
+        let second: Arc<dyn Backing> = second.clone();
+        let tiers = vec![
+            world.tier.clone(),
+            Tier {
+                name: "second".to_owned(),
+                url: "/second".to_owned(),
+                place: Arc::new(MemoryPlace { tier: second, mounted: self.mounted.clone() }),
+            },
+        ];
+        World { tiers, ..world }
+    }
+
+    /// In the second tier.
+    pub fn in_second(
+        &self,
+        tier: &Arc<impl Backing + 'static>,
+        second: &Arc<impl Backing + 'static>,
+    ) -> World {
+        let world = self.world_of(tier, second);
+        world.with_tier(&world.tiers[1])
     }
 
     fn adapters(&self) -> Adapters {

@@ -34,6 +34,7 @@ fn taken(id: &str, second: i64) -> Fact {
         files: 1,
         bytes_added: 5,
         partial: false,
+        copy: None,
     })
 }
 

@@ -6,6 +6,7 @@ mod audit;
 mod backup;
 mod bench;
 mod catalog;
+mod copy;
 mod crash;
 mod drill;
 mod in_place;

@@ -248,9 +248,9 @@ fn first_processes_at_once_make_one_chain() {
                     let tier = world.open_tier(lifeboat_recovery::tier::Access::Make).unwrap();
                     let mut tier = match tier {
                         Some(tier) => tier,
-                        None => {
-                            world.make_or_join_tier(lifeboat_recovery::tier::Access::Make).unwrap()
-                        }
+                        None => world
+                            .make_or_join_tier(lifeboat_recovery::tier::Access::Make, None)
+                            .unwrap(),
                     };
                     tier.store = Arc::new(Meeting { tier: tier.store, looks, count });
                     let mut ledger =
