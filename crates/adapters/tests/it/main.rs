@@ -6,6 +6,7 @@ mod disk;
 mod files;
 mod files_in_place;
 mod files_kit;
+mod interleave;
 mod mounted;
 mod nobody;
 mod runner;
