@@ -75,6 +75,9 @@ pub enum Command {
     /// Mend what is stored
     #[command(subcommand)]
     Repair(Repair),
+    /// Give the vaults a further key, or another one
+    #[command(subcommand)]
+    Key(Key),
     /// Say what would be lost if it burned now, and how long it would take
     Status(Status),
     /// Read the signed log of everything that was done
@@ -300,6 +303,54 @@ pub struct RepairIndex {
     pub dry_run: bool,
 }
 
+/// `key`
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// Let a further key open the vaults too
+    Add(KeyAdd),
+    /// Replace the vault key: a new one is added, proven, and the old one removed
+    Rotate(KeyRotate),
+}
+
+/// `key add`
+#[derive(Debug, Args)]
+pub struct KeyAdd {
+    /// A private file that holds the further key
+    #[arg(long, value_name = "FILE")]
+    pub new_key_file: PathBuf,
+    /// Only in this tier of the plan [default: in all that have a vault]
+    #[arg(long, value_name = "NAME")]
+    pub tier: Option<String>,
+    /// Say what would be added, write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// `key rotate`
+#[derive(Debug, Args)]
+pub struct KeyRotate {
+    /// A private file that holds the new key
+    #[arg(long, value_name = "FILE")]
+    pub new_key_file: PathBuf,
+    /// Only in this tier of the plan [default: in all that have a vault]
+    #[arg(long, value_name = "NAME")]
+    pub tier: Option<String>,
+    /// The old key may be known to others: make a new vault with another master key and seal
+    /// everything anew in it; the old one is put on hold. A new key alone does not help then:
+    /// whoever opened the vault once may have kept its master key
+    #[arg(long)]
+    pub compromised: bool,
+    /// With `--compromised`: the tier of the new vault [default: the only other one]
+    #[arg(long, value_name = "TIER", requires = "compromised")]
+    pub to: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Say what would be done, write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
 /// `status`
 #[derive(Debug, Args)]
 pub struct Status {
@@ -379,7 +430,6 @@ pub const LATER: &[&str] = &[
     "scenario",
     "incident",
     "evidence",
-    "key",
     "kit",
     "bootstrap",
     "serve",

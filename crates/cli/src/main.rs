@@ -60,7 +60,7 @@ fn run() -> Exit {
 }
 
 fn dispatch(command: &Command, hands: &Hands<'_>) -> Outcome<Reply> {
-    use commands::{doctor, lint, maintain, manuals, protect, prove, restore, status};
+    use commands::{doctor, keys, lint, maintain, manuals, protect, prove, restore, status};
     match command {
         Command::Init(args) => init::init(args, &hands.global.plan, hands.screen),
         Command::Lint(args) => lint::lint(args, hands),
@@ -73,6 +73,8 @@ fn dispatch(command: &Command, hands: &Hands<'_>) -> Outcome<Reply> {
         Command::Prune(args) => maintain::prune(args, hands),
         Command::Copy(args) => maintain::copy(args, hands),
         Command::Repair(args::Repair::Index(args)) => maintain::repair_index(args, hands),
+        Command::Key(args::Key::Add(args)) => keys::add(args, hands),
+        Command::Key(args::Key::Rotate(args)) => keys::rotate(args, hands),
         Command::Status(args) => status::status(args, hands),
         Command::Audit(args::Audit::Log(args)) => prove::audit_log(args, hands),
         Command::Audit(args::Audit::Verify(args)) => prove::audit_verify(args, hands),

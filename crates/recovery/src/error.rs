@@ -13,7 +13,9 @@ use crate::catalog;
 use crate::ports::{EngineError, SourceError};
 use crate::seal::SealError;
 use crate::state::StateError;
-use hint::{io_hint, point_hint, seal_hint, source_hint, state_hint, store_hint, vault_hint};
+use hint::{
+    io_hint, on_hold_hint, point_hint, seal_hint, source_hint, state_hint, store_hint, vault_hint,
+};
 
 /// Result of a flow.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -93,6 +95,14 @@ pub enum Error {
         tier: String,
         /// How that is known.
         why: String,
+    },
+    /// Its key leaked, and another vault took its place.
+    #[error("tier {tier} is on hold: its key leaked, and another vault took its place")]
+    OnHold {
+        /// The tier.
+        tier: String,
+        /// The tier of the other vault, if it is known here.
+        successor: Option<String>,
     },
     /// The tier holds other things.
     #[error("tier {tier} is not empty and holds no vault")]
@@ -322,7 +332,7 @@ impl Error {
             Error::Refused { .. } | Error::OtherVault { .. } | Error::NotAVault { .. } => {
                 Exit::Refused
             }
-            Error::OtherPlan { .. } => Exit::Refused,
+            Error::OtherPlan { .. } | Error::OnHold { .. } => Exit::Refused,
             Error::NoRoom { .. } | Error::WritersRunning { .. } | Error::Held { .. } => {
                 Exit::Refused
             }
@@ -378,6 +388,7 @@ impl Error {
                  file, then change the name in it"
                     .to_owned()
             }
+            Error::OnHold { tier, successor } => on_hold_hint(tier, successor.as_deref()),
             Error::NotAVault { found, place, .. } => {
                 format!("{place} holds {}; give the tier an empty folder", found.join(", "))
             }

@@ -256,6 +256,10 @@ fn begin<'w>(world: &'w World, opening: &Opening<'_>) -> Result<(Session<'w>, Op
     if let Err(why) = &tier.sealer {
         warnings.push(format!("nothing can be sealed for the tier: {}", why.line()));
     }
+    match world.hold_note(&tier) {
+        Ok(note) => warnings.extend(note.filter(|_| !opening.changes_nothing)),
+        Err(error) => warnings.push(Failure::of(&error).line()),
+    }
     match staging::sweep(&world.state) {
         Ok(swept) => warnings.extend(swept),
         Err(error) => warnings.push(Failure::of(&error).line()),

@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +92,20 @@ pub struct KnownTier {
     /// SHA-256 of the identity of that recipient as the tier has it, sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
+    /// What took its place, because its master key may be known: it is on hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<KnownSuccessor>,
+}
+
+/// The vault that took the place of another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownSuccessor {
+    /// Its tier.
+    pub tier: String,
+    /// Its repository id.
+    pub vault: String,
+    /// Since when.
+    pub time: Timestamp,
 }
 
 /// The plan whose state this is.

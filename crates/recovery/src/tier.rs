@@ -7,12 +7,14 @@
 //! - Other things and no vault: refused.
 //! - Nothing, and nothing known: a backup makes the vault; everything else says that there is none.
 
+mod hold;
 mod identity;
 
 use std::sync::Arc;
 
-use lifeboat_vault::{Store, Vault};
+use lifeboat_vault::{Error as VaultError, Store, Vault};
 
+pub use self::hold::{HOLD, Hold};
 use crate::env::World;
 use crate::error::{Error, Result};
 use crate::ledger::trust;
@@ -23,7 +25,7 @@ use crate::seal::Sealer;
 use crate::state::{FileLock, KnownTier};
 
 /// Names that a tier has of its own: a place with these alone is one whose making was interrupted.
-const OURS: &[&str] = &["vault", "journal", "ledger", "plan", "proof.json"];
+const OURS: &[&str] = &["vault", "journal", "ledger", "plan", "proof.json", HOLD];
 
 /// What a vault has in it.
 const VAULTS: &[&str] = &["config", "keys/", "data/", "index/", "snapshots/", "locks/"];
@@ -76,7 +78,12 @@ impl World {
         }
         let locks = (access != Access::Read).then(|| opened.locks.clone());
         let (store, environment) = (opened.vault.clone(), self.environment());
-        let vault = Vault::open(store, locks, &key.password(), environment)?;
+        let vault = Vault::open(store, locks, &key.password(), environment);
+        if matches!(vault, Err(VaultError::WrongPassword { .. })) {
+            // The plan has the new key already, and still the old tier first.
+            self.refuse_on_hold()?;
+        }
+        let vault = vault?;
         self.is_ours(&vault, known.as_ref())?;
         let store: Arc<dyn Store> = match access {
             Access::Read => Arc::new(ReadOnly(opened.store)),
@@ -285,6 +292,7 @@ impl World {
                 url: self.tier.url.clone(),
                 recipient,
                 identity,
+                successor: None,
             },
         };
         Ok(self.state.remember_tier(&self.tier.name, &now)?)

@@ -4,10 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lifeboat_recovery::ports::{Opened, Place, Presence};
+use lifeboat_recovery::ports::{KeyRights, Opened, Place, Presence};
 use lifeboat_vault::{Clock, DeleteStore, StoreError};
 
-use super::{LocalTier, Prefixed, error};
+use super::{KeyDeleter, LocalTier, Prefixed, error};
 
 /// The folder of the vault in a tier.
 const VAULT: &str = "vault";
@@ -74,6 +74,15 @@ impl Place for LocalPlace {
     fn deleter(&self) -> Result<Arc<dyn DeleteStore>, StoreError> {
         let tier = Arc::new(LocalTier::open(&self.path)?);
         Ok(Arc::new(Prefixed::new(Arc::new(tier.deleter()), VAULT)))
+    }
+
+    fn key_rights(&self) -> Result<KeyRights, StoreError> {
+        let tier = Arc::new(LocalTier::open(&self.path)?);
+        let keys = Arc::new(KeyDeleter::keys(tier.clone(), VAULT));
+        Ok(KeyRights {
+            keys: Arc::new(Prefixed::new(keys, VAULT)),
+            identities: Arc::new(KeyDeleter::identities(tier)),
+        })
     }
 
     fn folder(&self) -> Option<PathBuf> {

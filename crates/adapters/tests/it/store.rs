@@ -148,6 +148,39 @@ fn a_part_of_a_store_names_keys_without_the_folder() {
     assert_eq!(keys(&*tier, ""), ["ledger/x"]);
 }
 
+/// A change of keys can remove keys and identities, whatever it is asked.
+#[test]
+fn only_keys_and_identities_go_by_the_right_of_a_change_of_keys() {
+    let (dir, tier) = tier();
+    let id = "ab".repeat(32);
+    let (key, further) = (format!("keys/{id}"), format!("journal/identity-{id}.age"));
+    let main = "journal/identity.age".to_owned();
+    for key in [format!("vault/{key}"), further.clone(), main.clone()] {
+        tier.create(&key, &[Bytes::from_static(b"k")]).unwrap();
+    }
+    for key in ["vault/config", "vault/keys/ab", "journal/orders.age", "vault/snapshots/1"] {
+        tier.create(key, &[Bytes::from_static(b"k")]).unwrap();
+    }
+    let rights = place(&dir.path().join("tier")).key_rights().unwrap();
+    let bad = ["config", "keys/ab", "keys", "keys/../config", "snapshots/1", &further, &main];
+    for key in bad {
+        let kind = rights.keys.delete(key).unwrap_err().kind;
+        assert_eq!(kind, StoreErrorKind::Denied, "{key}");
+    }
+    let vault_key = format!("vault/{key}");
+    let bad =
+        ["vault/config", &vault_key, "journal/orders.age", "journal/identity-1.age", "journal"];
+    for key in bad {
+        let kind = rights.identities.delete(key).unwrap_err().kind;
+        assert_eq!(kind, StoreErrorKind::Denied, "{key}");
+    }
+    rights.keys.delete(&key).unwrap();
+    rights.identities.delete(&further).unwrap();
+    rights.identities.delete(&main).unwrap();
+    assert_eq!(keys(&*tier, "journal"), ["journal/orders.age"]);
+    assert_eq!(keys(&*tier, "vault/keys"), ["vault/keys/ab"]);
+}
+
 #[test]
 fn locks_come_and_go_and_nothing_else_does() {
     let (_guard, tier) = tier();

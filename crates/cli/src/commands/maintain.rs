@@ -54,7 +54,12 @@ fn confirm(planned: &PruneReport, hands: &Hands<'_>) -> Outcome<()> {
     log_line(&render::prune(planned, hands.screen));
     let question =
         format!("Remove {what} by the plan\u{2019}s rules, and the data that nothing needs?");
-    match inquire::Confirm::new(&question).with_default(false).prompt() {
+    ask(&question)
+}
+
+/// Asks; what is not confirmed is refused.
+pub fn ask(question: &str) -> Outcome<()> {
+    match inquire::Confirm::new(question).with_default(false).prompt() {
         Ok(true) => Ok(()),
         Ok(false) | Err(inquire::InquireError::OperationCanceled) => {
             Err(Fault::refused("not confirmed, nothing was changed"))

@@ -2,6 +2,7 @@
 //! came back.
 
 pub mod doctor;
+pub mod keys;
 pub mod lint;
 pub mod maintain;
 pub mod manuals;

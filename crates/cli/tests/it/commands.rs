@@ -16,7 +16,7 @@ fn help_names_every_command_and_every_exit_code() {
 fn help_of_each_command_is_worded() {
     let app = App::bare();
     for command in
-        ["init", "backup", "verify", "restore", "drill", "prune", "copy", "repair", "demo"]
+        ["init", "backup", "verify", "restore", "drill", "prune", "copy", "repair", "key", "demo"]
     {
         let help = app.run(&[command, "--help"]).ends(0);
         insta::assert_snapshot!(format!("help_{command}"), help.out);
@@ -26,7 +26,7 @@ fn help_of_each_command_is_worded() {
 #[test]
 fn verbs_of_a_later_version_say_so() {
     let app = App::bare();
-    for verb in ["simulate", "scenario", "incident", "evidence", "wal", "serve", "key"] {
+    for verb in ["simulate", "scenario", "incident", "evidence", "wal", "serve", "kit"] {
         let ran = app.run(&[verb, "anything"]).ends(2);
         assert_eq!(
             ran.err,

@@ -10,6 +10,7 @@ mod demo;
 mod in_place;
 mod in_place_group;
 mod journey;
+mod keys;
 mod kill;
 mod kit;
 mod machine_readable;

@@ -26,6 +26,19 @@ pub(super) fn point_hint(error: &PointError) -> String {
     }
 }
 
+pub(super) fn on_hold_hint(tier: &str, successor: Option<&str>) -> String {
+    match successor {
+        Some(new) => format!(
+            "put [tier.{new}] before [tier.{tier}] in the plan, or take [tier.{tier}] out; what it \
+             holds can be read with its old key"
+        ),
+        None => format!(
+            "take plan and key of the machine that made the new vault; if tier {tier} was marked by \
+             mistake, remove `hold.json` from it"
+        ),
+    }
+}
+
 pub(super) fn seal_hint(error: &SealError) -> Option<String> {
     Some(match error {
         SealError::IdentityGone | SealError::OtherIdentity => {

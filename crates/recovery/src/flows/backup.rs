@@ -32,6 +32,7 @@ use crate::tier::{Access, OpenTier};
 
 /// Backs up.
 pub fn backup(world: &World, request: &BackupRequest) -> Result<BackupReport> {
+    world.refuse_on_hold()?;
     let run = run_id(world.clock.wall())?;
     let recipe = decide(world, request, &run)?;
     let names: Vec<&str> = recipe.items.iter().map(|item| item.component.as_str()).collect();
@@ -53,6 +54,7 @@ pub fn backup(world: &World, request: &BackupRequest) -> Result<BackupReport> {
 /// What a backup would do. Writes nothing at all.
 pub fn plan_backup(world: &World, request: &BackupRequest) -> Result<PlannedBackup> {
     let start = world.start();
+    world.refuse_on_hold()?;
     let recipe = decide(world, request, "RUN")?;
     let tier = world.open_tier_to_look()?;
     if let Some(why) = tier.as_ref().and_then(|tier| tier.other_plan.as_ref()) {

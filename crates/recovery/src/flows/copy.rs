@@ -103,7 +103,9 @@ pub(super) fn destination(world: &World, to: Option<&str>) -> Result<World> {
             hint: "give the second tier a folder of its own, on another disk".to_owned(),
         });
     }
-    Ok(world.with_tier(tier))
+    let there = world.with_tier(tier);
+    there.refuse_on_hold()?;
+    Ok(there)
 }
 
 /// True if two folders are one, or one is inside the other, links followed as far as they exist.
@@ -155,7 +157,8 @@ fn execute(
     not_the_same(world, from, &to)?;
     let chosen = Chosen::of(world, from, Some(&to), &catalog, request)?;
     let mut report = empty(world, there, session.start, makes_vault, false);
-    let done = run(session, from, &to, &chosen, &catalog, &mut report);
+    let mut recorded = catalog.recorded(to.vault.repository_id())?.into_iter().collect();
+    let done = run(session, from, &to, &chosen, &mut recorded, &mut report);
     // Whatever has arrived: the tier has its ledger.
     let carried = done.and_then(|()| carry(world, from, &to));
     session.ship_to(there.clone(), to);
@@ -184,19 +187,19 @@ pub(super) fn run(
     from: &OpenTier,
     to: &OpenTier,
     chosen: &Chosen,
-    catalog: &Catalog,
+    recorded: &mut BTreeSet<String>,
     report: &mut CopyReport,
 ) -> Result<()> {
-    let recorded: BTreeSet<String> =
-        catalog.recorded(to.vault.repository_id())?.into_iter().collect();
     let mut copying = from.vault.copy_to(&to.vault, chosen.options())?;
     // A copy that was killed between a snapshot and its record.
     let unrecorded = copying.report().present.iter();
     let unrecorded: Vec<_> =
         unrecorded.filter(|one| !recorded.contains(&one.copy.to_string())).copied().collect();
     session.record(&chosen.facts(&unrecorded, to))?;
+    recorded.extend(unrecorded.iter().map(|one| one.copy.to_string()));
     while let Some(arrived) = copying.step()? {
         session.record(&chosen.facts(&arrived, to))?;
+        recorded.extend(arrived.iter().map(|one| one.copy.to_string()));
     }
     let done = copying.report();
     report.copied.extend(done.copied.iter().map(|one| chosen.copied(&one.source, Some(&one.copy))));
@@ -332,7 +335,7 @@ impl Chosen {
         }
     }
 
-    fn left_out(&self, list: &[lifeboat_vault::LeftOut]) -> Vec<LeftOut> {
+    pub fn left_out(&self, list: &[lifeboat_vault::LeftOut]) -> Vec<LeftOut> {
         let told = list.iter().map(|one| LeftOut {
             snapshot: one.snapshot.to_string(),
             component: self.row(&one.snapshot).and_then(|row| row.component.clone()),

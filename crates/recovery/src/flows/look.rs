@@ -118,6 +118,10 @@ pub fn status(world: &World) -> Result<StatusReport> {
     }));
     findings
         .extend(world.other_tiers.iter().map(|tier| format!("tier {tier} is not carried out yet")));
+    findings.extend(world.on_hold()?.map(|new| {
+        let (old, new) = (&world.tier.name, new.tier);
+        format!("tier {old} is on hold, tier {new} took its place: name that one first in the plan")
+    }));
     findings.extend(world.elsewhere().map(|tier| {
         let name = &tier.name;
         format!("backups do not go to tier {name}: `lifeboat copy --to {name}` copies them there")

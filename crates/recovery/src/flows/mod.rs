@@ -3,6 +3,7 @@
 mod backup;
 mod copy;
 mod drill;
+mod key;
 mod look;
 mod point;
 mod proof;
@@ -15,12 +16,15 @@ mod verify;
 pub use backup::{backup, plan_backup, run_id};
 pub use copy::{copy, plan_copy};
 pub use drill::{drill, plan_drill};
+pub use key::{
+    key_add, key_compromised, key_rotate, plan_key_add, plan_key_compromised, plan_key_rotate,
+};
 pub use look::{drill_list, list, status};
 pub use prune::{plan_prune, prune};
 pub use repair::{plan_repair, repair_index};
 pub use request::{
-    At, AuditRequest, BackupRequest, CopyRequest, Destination, DrillRequest, ListRequest,
-    PruneRequest, RestoreRequest, VerifyRequest,
+    At, AuditRequest, BackupRequest, CopyRequest, Destination, DrillRequest, KeyRequest,
+    ListRequest, PruneRequest, RestoreRequest, VerifyRequest,
 };
 pub use restore::{check_target, plan_restore, restore};
 pub use verify::verify;

@@ -50,6 +50,7 @@ pub fn prune(world: &World, request: &PruneRequest) -> Result<PruneReport> {
 pub fn plan_prune(world: &World, request: &PruneRequest) -> Result<PruneReport> {
     let start = world.start();
     let tier = world.read_tier()?;
+    world.refuse_held(&tier)?;
     let (catalog, warnings) = catalog::up_to_date(world, &tier, false)?;
     let decision = decide(world, &tier, &catalog)?;
     let data = match decision.refused.is_empty() {
@@ -77,6 +78,7 @@ fn execute(
     request: &PruneRequest,
 ) -> Result<Ended<PruneReport>> {
     let world = session.world;
+    world.refuse_held(tier)?;
     let hands = tier.vault.maintain(world.tier.place.deleter()?)?;
     // Under the lock: nobody adds or removes a snapshot from here on.
     let catalog = session.catalog(tier)?;

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use lifeboat_vault::MaxUnused;
 use lifeboat_vault::check::Subset;
 
+use crate::env::VaultKey;
+
 /// Asks for a backup.
 #[derive(Debug, Clone, Default)]
 pub struct BackupRequest {
@@ -114,6 +116,19 @@ pub struct CopyRequest {
     /// Component names or snapshot ids (or prefixes); empty for everything.
     pub what: Vec<String>,
     /// The tier that they go to; the only other one if left out.
+    pub to: Option<String>,
+}
+
+/// Asks for another key of the vaults.
+#[derive(Debug, Clone)]
+pub struct KeyRequest {
+    /// The new key.
+    pub new: VaultKey,
+    /// The file that it was read from, for what is left to be done by hand.
+    pub file: PathBuf,
+    /// Only this tier; all of the plan that have a vault if left out.
+    pub tier: Option<String>,
+    /// The tier of the new vault, where the old one's master key may be known.
     pub to: Option<String>,
 }
 

@@ -10,6 +10,6 @@ pub mod source;
 pub use capture::{Capture, CaptureContext, SourceError};
 pub use disk::Disk;
 pub use engine::{Answer, Engine, EngineError, InPlace, WriterProof};
-pub use place::{Opened, Place, Presence};
+pub use place::{KeyRights, Opened, Place, Presence};
 pub use runner::{Outcome, RefusingRunner, Request, Runner};
 pub use source::Source;

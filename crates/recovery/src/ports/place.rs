@@ -29,6 +29,15 @@ pub struct Opened {
     pub locks: Arc<dyn LockStore>,
 }
 
+/// What a change of keys may delete.
+#[derive(Clone)]
+pub struct KeyRights {
+    /// Key objects (`keys/ID`), rooted at `vault/`.
+    pub keys: Arc<dyn DeleteStore>,
+    /// Identities (`journal/identity*.age`), rooted at the tier.
+    pub identities: Arc<dyn DeleteStore>,
+}
+
 /// A tier's place.
 pub trait Place: Send + Sync {
     /// Looks; changes nothing.
@@ -37,6 +46,8 @@ pub trait Place: Send + Sync {
     fn open(&self, make: bool) -> Result<Opened, StoreError>;
     /// The right to delete below its `vault/`, rooted there: for pruning and repair alone.
     fn deleter(&self) -> Result<Arc<dyn DeleteStore>, StoreError>;
+    /// The rights to delete that a change of keys needs, and no more.
+    fn key_rights(&self) -> Result<KeyRights, StoreError>;
     /// The folder, for a local tier.
     fn folder(&self) -> Option<PathBuf>;
 }

@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod copy;
 mod drill;
+mod key;
 mod list;
 mod prune;
 mod restore;
@@ -24,6 +25,7 @@ pub use drill::{
     ComponentDrill, DrillFailure, DrillListReport, DrillOfPlan, DrillReport, EvidenceRef,
     ListedDrill, Measured, Met, PlannedDrill, Times,
 };
+pub use key::{KeyReport, KeyTier, ListedKey, Successor};
 pub use list::{ListReport, ListedSnapshot};
 pub use prune::{DataFate, Packs, PruneReport, RepairReport, SnapshotFate};
 pub use restore::{

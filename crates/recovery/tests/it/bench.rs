@@ -17,8 +17,8 @@ use lifeboat_model::manifest::{self, Content, FilesContent, FilesRoot, Manifest}
 use lifeboat_model::plan::Plan;
 use lifeboat_recovery::env::{Adapters, Secret, Tier, VaultKey, World};
 use lifeboat_recovery::ports::{
-    Answer, Capture, CaptureContext, Disk, Engine, EngineError, InPlace, Opened, Outcome, Place,
-    Presence, Request, Runner, Source, SourceError, WriterProof,
+    Answer, Capture, CaptureContext, Disk, Engine, EngineError, InPlace, KeyRights, Opened,
+    Outcome, Place, Presence, Request, Runner, Source, SourceError, WriterProof,
 };
 use lifeboat_recovery::state::State;
 use lifeboat_testkit::{MemoryStore, SimClock};
@@ -331,8 +331,27 @@ impl Place for MemoryPlace {
         Ok(Arc::new(Below(self.tier.clone())))
     }
 
+    fn key_rights(&self) -> Result<KeyRights, StoreError> {
+        Ok(KeyRights {
+            keys: Arc::new(Narrow(Arc::new(Below(self.tier.clone())), "keys/")),
+            identities: Arc::new(Narrow(self.tier.clone(), "journal/identity")),
+        })
+    }
+
     fn folder(&self) -> Option<PathBuf> {
         None
+    }
+}
+
+/// May delete what begins so.
+struct Narrow<S>(Arc<S>, &'static str)
+where
+    S: DeleteStore + ?Sized;
+
+impl<S: DeleteStore + ?Sized> DeleteStore for Narrow<S> {
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        assert!(key.starts_with(self.1), "{key} is not to be deleted");
+        self.0.delete(key)
     }
 }
 

@@ -278,7 +278,7 @@ fn a_known_second_tier_that_is_gone_is_unreachable_exit_8() {
     assert!(emptied.second.keys("").is_empty());
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

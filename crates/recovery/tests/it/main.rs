@@ -10,6 +10,7 @@ mod copy;
 mod crash;
 mod drill;
 mod in_place;
+mod keys;
 mod ledger;
 mod manifests;
 mod partial;
