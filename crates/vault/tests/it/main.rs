@@ -18,6 +18,7 @@ mod locks;
 mod model;
 mod open;
 mod parsing;
+mod pipeline;
 mod problems;
 mod property;
 mod prune;
