@@ -90,6 +90,17 @@ impl Chunker {
     }
 }
 
+/// The first bytes as chunks of these lengths, at most as many as there are, and the rest.
+pub(crate) fn split<'a>(bytes: &'a [u8], lengths: &[usize]) -> (Vec<&'a [u8]>, &'a [u8]) {
+    let mut rest = bytes;
+    let next = |length: &usize| {
+        let (chunk, after) = rest.split_at_checked(*length)?;
+        rest = after;
+        Some(chunk)
+    };
+    (lengths.iter().map_while(next).collect(), rest)
+}
+
 /// True if all bytes are zero.
 pub fn is_zero(bytes: &[u8]) -> bool {
     // Word by word in blocks, so that the compiler uses wide registers and data ends it early.

@@ -21,6 +21,11 @@ impl Id {
         Id(Sha256::digest(data).into())
     }
 
+    /// The ids of several contents, in less time than one after the other.
+    pub fn of_all(contents: &[&[u8]]) -> Vec<Self> {
+        crate::sha::ids_of(contents)
+    }
+
     /// The id of the concatenation of `parts`.
     pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hasher = Sha256::new();

@@ -30,6 +30,7 @@ pub mod process;
 pub mod prune;
 pub mod repair;
 mod restore;
+mod sha;
 mod snapshot;
 pub mod store;
 mod sync;

@@ -133,12 +133,39 @@ impl Engine {
 
     /// Stores a blob unless it is stored already; returns its id.
     pub(crate) fn store(&self, sealer: &mut Sealer, kind: BlobKind, content: &[u8]) -> Result<Id> {
-        if kind == BlobKind::Data && content.len() >= chunk::MIN && chunk::is_zero(content) {
-            return self.store_zeros(sealer, content.len());
+        let ids = self.store_all(sealer, kind, &[content])?;
+        Ok(ids[0])
+    }
+
+    /// Stores the blobs that are not stored already; returns the id of each.
+    pub(crate) fn store_all(
+        &self,
+        sealer: &mut Sealer,
+        kind: BlobKind,
+        contents: &[&[u8]],
+    ) -> Result<Vec<Id>> {
+        let zeros = |content: &[u8]| {
+            kind == BlobKind::Data && content.len() >= chunk::MIN && chunk::is_zero(content)
+        };
+        let (mut ids, mut hashed) = (vec![None; contents.len()], Vec::new());
+        for (id, content) in ids.iter_mut().zip(contents) {
+            match zeros(content) {
+                true => *id = Some(self.store_zeros(sealer, content.len())?),
+                false => hashed.push(*content),
+            }
         }
-        let id = Id::of(content);
-        self.store_as(sealer, kind, id, content)?;
-        Ok(id)
+        let mut hashes = self.packer.ids_of(kind, &hashed).into_iter();
+        let mut stored = Vec::with_capacity(contents.len());
+        for (id, content) in ids.into_iter().zip(contents) {
+            stored.push(match id.or_else(|| hashes.next()) {
+                Some(id) => id,
+                None => Id::of(content),
+            });
+        }
+        for (id, content) in stored.iter().zip(contents) {
+            self.store_as(sealer, kind, *id, content)?;
+        }
+        Ok(stored)
     }
 
     /// Stores a blob of zeros, whose id is computed once a length.

@@ -13,8 +13,9 @@ use super::engine::add;
 use super::folder::{Batch, Done, Folder, complete};
 use super::small::{Novelty, RETRIES, is_regular, open_file};
 use super::walk::{Found, Walk};
+use super::window::PAIRED;
 use super::worker::Worker;
-use crate::chunk::{self, SEGMENT};
+use crate::chunk::{self, SEGMENT, split};
 use crate::error::Result;
 use crate::id::Id;
 use crate::meta::{self, Fingermark};
@@ -164,12 +165,13 @@ impl Reading<'_, '_> {
                 engine.progress(length, 0);
                 continue;
             }
-            let length = self.next_cut(worker)?;
-            if length == 0 {
+            let lengths = self.next_cuts(worker, has_holes)?;
+            let (chunks, _) = split(worker.window.bytes(), &lengths);
+            if chunks.is_empty() {
                 break;
             }
-            let chunk = &worker.window.bytes()[..length];
-            self.ids.push(engine.store(&mut worker.sealer, BlobKind::Data, chunk)?);
+            self.ids.append(&mut engine.store_all(&mut worker.sealer, BlobKind::Data, &chunks)?);
+            let length = lengths.iter().sum::<usize>();
             worker.window.consume(length);
             cut_to += length as u64;
             engine.progress(length as u64, 0);
@@ -177,10 +179,23 @@ impl Reading<'_, '_> {
         Ok(cut_to - start)
     }
 
-    /// Reads on until the next cut is certain; 0 at the end of the file or after an error.
-    fn next_cut(&mut self, worker: &mut Worker) -> Result<usize> {
+    /// The lengths of the next two chunks, to be hashed side by side; of one where the first is
+    /// large or, with holes, the second might be one. None at the end of the file or after an error.
+    fn next_cuts(&mut self, worker: &mut Worker, has_holes: bool) -> Result<Vec<usize>> {
+        let first = self.next_cut(worker, 0)?;
+        let one = has_holes || first == 0 || first > PAIRED;
+        let second = if one { 0 } else { self.next_cut(worker, first)? };
+        Ok([first, second].into_iter().filter(|length| *length > 0).collect())
+    }
+
+    /// Reads on until the cut that follows the first `from` bytes at hand is certain; 0 at the end
+    /// of the file or after an error.
+    fn next_cut(&mut self, worker: &mut Worker, from: usize) -> Result<usize> {
         loop {
-            let at_hand = worker.window.bytes();
+            let at_hand = &worker.window.bytes()[from..];
+            if at_hand.is_empty() && self.next == self.end {
+                return Ok(0);
+            }
             // The cut before this one may have left enough.
             if self.next == self.end || at_hand.len() >= 2 * chunk::AVERAGE {
                 let length = self.walk.engine.chunker.cut(at_hand);

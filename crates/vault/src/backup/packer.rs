@@ -2,12 +2,16 @@
 //!
 //! A blob joins one of a few open packs at random, so that the order and the sizes in a pack tell
 //! an onlooker nothing about one file. Data and trees are kept apart.
+//!
+//! A pack is named by the hash of all its bytes. What was sealed into it last is hashed beside the
+//! next content whose id is wanted ([`Packer::ids_of`]): two streams in little more than the time
+//! of one (see `sha`).
 
+use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
 use super::budget::ByteBudget;
 use super::buffers::{Buffer, Buffers};
@@ -17,10 +21,13 @@ use crate::crypto::Key;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::pack::{self, BlobKind, PackedBlob};
+use crate::sha::{self, Hasher};
 use crate::sync::lock;
 
 /// Room beyond the target size that a pack's last blob and the header mostly need.
 const SLACK: usize = 1 << 20;
+/// Bytes of a pack that are hashed beside contents, however small those are.
+const BESIDE: usize = 4 << 10;
 /// How often a waiting worker looks whether the work was given up.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -28,7 +35,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 pub(crate) struct OpenPack {
     buffer: Buffer,
     blobs: Vec<PackedBlob>,
-    hasher: Sha256,
+    /// Has taken in the first `hashed` bytes of the buffer.
+    hasher: Hasher,
+    hashed: usize,
 }
 
 /// The open packs of one backup.
@@ -80,6 +89,16 @@ impl Packer {
         target + SLACK
     }
 
+    /// The ids of several contents. A pack that is at hand catches up with its own hash beside them.
+    pub(crate) fn ids_of(&self, kind: BlobKind, contents: &[&[u8]]) -> Vec<Id> {
+        let mut place = self.shelf(kind).lagging();
+        // As much as goes beside the contents, and a little more, for what sealing adds.
+        let limit = contents.iter().map(|content| content.len()).sum::<usize>() * 9 / 8 + BESIDE;
+        let ids = sha::ids_beside(contents, catching_up(&mut place, limit));
+        give_back(place);
+        ids
+    }
+
     /// Seals `payload` into an open pack. `uncompressed` is the content's length if the payload is
     /// compressed, else 0. Returns the sealed blob's bytes.
     pub(crate) fn add(
@@ -99,11 +118,20 @@ impl Packer {
         };
         let length = pack.add(key, kind, id, payload, uncompressed)?;
         if pack.buffer.len() >= self.target {
+            self.catch_up(kind, &mut pack);
             uploads.send(pack.finish(key)?)?;
         } else {
             lock(&place.shelf.state).open.push(pack);
         }
         Ok(length)
+    }
+
+    /// The hash of a full pack takes in what it lacks, and beside it another pack's.
+    fn catch_up(&self, kind: BlobKind, pack: &mut OpenPack) {
+        let mut other = self.shelf(kind).lagging();
+        let beside = catching_up(&mut other, pack.lag());
+        sha::update_together([pack.catching_up(usize::MAX)].into_iter().chain(beside));
+        give_back(other);
     }
 
     /// Sends every open pack, small ones of a kind together. No worker may hold one.
@@ -145,7 +173,7 @@ impl Packer {
         let cost = Self::pack_cost(self.target);
         let permit = self.budget.acquire(cost).ok_or(Error::Cancelled)?;
         let buffer = self.buffers.take(cost, permit);
-        Ok(OpenPack { buffer, blobs: Vec::new(), hasher: Sha256::new() })
+        Ok(OpenPack { buffer, blobs: Vec::new(), hasher: Hasher::new(), hashed: 0 })
     }
 
     fn shelf(&self, kind: BlobKind) -> &Shelf {
@@ -159,6 +187,17 @@ impl Packer {
 impl Shelf {
     fn new(places: usize) -> Self {
         Self { places, state: Mutex::default(), returned: Condvar::new() }
+    }
+
+    /// The place of the open pack whose hash lags most, if one lags that nobody works on. Does not
+    /// wait.
+    fn lagging(&self) -> Option<Place<'_>> {
+        let mut state = lock(&self.state);
+        let lag = |at: &usize| state.open[*at].lag();
+        let most = (0..state.open.len()).max_by_key(lag).filter(|at| lag(at) > 0)?;
+        state.out += 1;
+        let pack = state.open.swap_remove(most);
+        Some(Place { shelf: self, pack: Some(pack) })
     }
 }
 
@@ -180,9 +219,7 @@ impl OpenPack {
     ) -> Result<usize> {
         let start = self.buffer.len();
         key.seal_into(payload, &mut self.buffer)?;
-        let sealed = &self.buffer[start..];
-        self.hasher.update(sealed);
-        let length = sealed.len();
+        let length = self.buffer.len() - start;
         self.blobs.push(PackedBlob {
             kind,
             id,
@@ -196,7 +233,6 @@ impl OpenPack {
     fn append(&mut self, other: OpenPack) -> Result<()> {
         let start = number(self.buffer.len())?;
         self.buffer.extend_from_slice(&other.buffer);
-        self.hasher.update(&*other.buffer);
         for mut blob in other.blobs {
             blob.offset = blob.offset.checked_add(start).ok_or_else(too_large)?;
             self.blobs.push(blob);
@@ -206,10 +242,37 @@ impl OpenPack {
 
     fn finish(mut self, key: &Key) -> Result<FullPack> {
         let tail = pack::seal_header(key, &self.blobs)?;
-        self.hasher.update(&tail);
         self.buffer.extend_from_slice(&tail);
-        let id = Id::from_bytes(self.hasher.finalize().into());
+        let (hasher, rest) = self.catching_up(usize::MAX);
+        hasher.update(rest);
+        let id = self.hasher.finish();
         Ok(FullPack { id, body: Bytes::from_owner(self.buffer), blobs: self.blobs })
+    }
+
+    /// Bytes that are in the pack and not yet in its hash.
+    fn lag(&self) -> usize {
+        self.buffer.len() - self.hashed
+    }
+
+    /// The hash and the bytes that it takes in now, at most `limit`.
+    fn catching_up(&mut self, limit: usize) -> (&mut Hasher, &[u8]) {
+        let to = self.buffer.len().min(self.hashed.saturating_add(limit));
+        let from = std::mem::replace(&mut self.hashed, to);
+        (&mut self.hasher, &self.buffer[from..to])
+    }
+}
+
+fn catching_up<'a>(
+    place: &'a mut Option<Place<'_>>,
+    limit: usize,
+) -> Option<(&'a mut Hasher, &'a [u8])> {
+    Some(place.as_mut()?.pack.as_mut()?.catching_up(limit))
+}
+
+/// The pack of a place is open again.
+fn give_back(place: Option<Place<'_>>) {
+    if let Some(mut place) = place {
+        lock(&place.shelf.state).open.extend(place.pack.take());
     }
 }
 
@@ -221,9 +284,20 @@ fn too_large() -> Error {
     Error::Invalid("a pack would become larger than 4 GiB".to_owned())
 }
 
+/// A random number below a small bound. Random bytes are fetched for many at once: for small blobs
+/// the call would cost more than all else here.
 fn random_below(bound: usize) -> Result<usize> {
+    thread_local! {
+        static POOL: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
     if bound < 2 {
         return Ok(0);
     }
-    Ok(getrandom::u32()? as usize % bound)
+    POOL.with_borrow_mut(|pool| {
+        if pool.is_empty() {
+            pool.resize(256, 0);
+            getrandom::fill(pool)?;
+        }
+        Ok(pool.pop().map_or(0, usize::from) % bound)
+    })
 }

@@ -4,6 +4,8 @@ use crate::chunk;
 
 /// Bytes that are read at a time: as much as stays in a core's cache.
 const STEP: usize = 1 << 20;
+/// A chunk up to this size, bytes, may wait for the next one.
+pub(crate) const PAIRED: usize = 2 * chunk::AVERAGE;
 
 /// The bytes read and not yet cut off.
 #[derive(Default)]
@@ -36,9 +38,10 @@ impl Window {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
             if self.end + wanted > self.bytes.len() {
-                // The whole step at once, so that it seldom grows, and never beyond what the
-                // longest chunk and one step need.
-                self.bytes.resize((self.end + wanted).clamp(4 * STEP, chunk::MAX + STEP), 0);
+                // The whole step at once, so that it seldom grows, and never beyond what a chunk
+                // that waits, the longest one and a step need.
+                let most = PAIRED + chunk::MAX + STEP;
+                self.bytes.resize((self.end + wanted).clamp(4 * STEP, most), 0);
             }
         }
         &mut self.bytes[self.end..self.end + wanted]
