@@ -9,6 +9,36 @@ use crate::error::{Error, Result};
 
 /// Compression level that restic uses by default.
 pub const DEFAULT_LEVEL: i32 = 3;
+/// Contents up to this size, bytes, gain too little from a higher level than [`QUICK_LEVEL`]: one or
+/// two parts in a hundred, for half as much time again.
+pub(crate) const SMALL: usize = 32 << 10;
+/// The lowest level that is used.
+pub(crate) const QUICK_LEVEL: i32 = 1;
+
+/// How much work goes into making data smaller.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// As little as pays: zstd level 1.
+    Fast,
+    /// zstd level 3, as restic's default; small contents as with [`Compression::Fast`].
+    #[default]
+    Default,
+    /// Much: zstd level 9.
+    Best,
+}
+
+impl Compression {
+    /// The zstd level for a content of `length` bytes.
+    pub const fn level(self, length: usize) -> i32 {
+        match self {
+            Compression::Fast => QUICK_LEVEL,
+            Compression::Default if length <= SMALL => QUICK_LEVEL,
+            Compression::Default => DEFAULT_LEVEL,
+            Compression::Best => 9,
+        }
+    }
+}
+
 /// Above this declared size a frame is decompressed step by step, not into one allocation.
 const EAGER_LIMIT: usize = 16 << 20;
 

@@ -15,6 +15,7 @@ mod session;
 mod ship;
 
 pub use self::session::CopySession;
+use crate::compress::Compression;
 use crate::error::Result;
 use crate::id::Id;
 use crate::pack::BlobKind;
@@ -35,8 +36,8 @@ pub struct CopyOptions {
     pub pack_bytes: usize,
     /// Sealed bytes after which what has arrived is made visible; larger snapshots go whole.
     pub portion_bytes: u64,
-    /// zstd level, for blobs of a repository that had no compression.
-    pub level: i32,
+    /// For blobs of a repository that had no compression.
+    pub compression: Compression,
     /// Read each pack back from the destination and compare it.
     pub read_back: bool,
 }
@@ -50,7 +51,7 @@ impl Default for CopyOptions {
             budget_bytes: 192 << 20,
             pack_bytes: 16 << 20,
             portion_bytes: 512 << 20,
-            level: crate::compress::DEFAULT_LEVEL,
+            compression: Compression::default(),
             read_back: true,
         }
     }

@@ -44,6 +44,7 @@ pub use cache::Cache;
 pub use check::{CheckOptions, CheckReport};
 pub use chunk::Chunking;
 pub use clock::Clock;
+pub use compress::Compression;
 pub use config::Config;
 pub use copy::{
     CopiedSnapshot, CopyCounts, CopyOptions, CopyPlan, CopyReport, CopySession, LOST_LISTED,

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use rustix::io::Errno;
 
 use super::register::BLOBS_AN_INDEX;
+use crate::compress::Compression;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::meta::{self, Names};
@@ -28,8 +29,8 @@ pub struct BackupOptions {
     /// Blobs that an index object lists at least, but the last one: as soon as so many new ones are
     /// stored, it is written.
     pub index_blobs: usize,
-    /// zstd level.
-    pub level: i32,
+    /// How much work goes into making data smaller.
+    pub compression: Compression,
     /// Read each pack back from the store and compare its SHA-256. Only a store that acknowledges
     /// writes with a checksum that it verified may go without.
     pub read_back: bool,
@@ -50,7 +51,7 @@ impl Default for BackupOptions {
             budget_bytes: 192 << 20,
             pack_bytes: 16 << 20,
             index_blobs: BLOBS_AN_INDEX,
-            level: crate::compress::DEFAULT_LEVEL,
+            compression: Compression::default(),
             read_back: true,
             ignore_ctime: false,
             ignore_inode: false,

@@ -1,36 +1,47 @@
-//! What one thread needs to turn content into stored blobs: a zstd context and its buffers.
+//! What one thread needs to turn content into stored blobs: zstd contexts and their buffers.
+//!
+//! Content that will not shrink is recognised by a sample: pieces from all over it. If none of
+//! them becomes smaller by a byte, the whole is not tried.
 
 use std::io;
 
 use zstd::bulk::Compressor;
 
+use crate::compress::{Compression, QUICK_LEVEL};
 use crate::error::{Error, Result};
 use crate::pack::BlobKind;
 
-/// Content smaller than this is compressed without asking whether it pays.
-const WORTH_A_SAMPLE: usize = 6 << 10;
-/// A sample is so many slices, each so many bytes at least and at most.
-const SLICES: usize = 4;
-const SLICE: std::ops::RangeInclusive<usize> = 512..=4 << 10;
+/// Content smaller than this is compressed without asking whether it pays: with the quick
+/// compressor that takes little longer than the sample, with the other one more than that.
+const WORTH_A_SAMPLE: (usize, usize) = (16 << 10, 6 << 10);
+/// A sample is so many pieces at least and at most, each of so many bytes.
+const PIECES: (usize, usize) = (2, 16);
+const PIECE: usize = 1 << 10;
+/// What part of the content a sample is, about, where that is fewer pieces.
+const SAMPLED: usize = 8;
 /// Compression pays if it saves at least this part.
 const WORTH_IT: usize = 32;
 
-/// One thread's compressor.
+/// One thread's compressors.
 pub(crate) struct Sealer {
-    compressor: Compressor<'static>,
-    sampler: Compressor<'static>,
+    compression: Compression,
+    quick: Compressor<'static>,
+    thorough: Compressor<'static>,
     compressed: Vec<u8>,
-    sample: Vec<u8>,
+    #[cfg(test)]
+    tried: usize,
 }
 
 impl Sealer {
-    /// Compresses with a zstd level.
-    pub(crate) fn new(level: i32) -> Result<Self> {
+    /// Compresses as told.
+    pub(crate) fn new(compression: Compression) -> Result<Self> {
         Ok(Self {
-            compressor: Compressor::new(level).map_err(failed)?,
-            sampler: Compressor::new(1).map_err(failed)?,
+            compression,
+            quick: Compressor::new(QUICK_LEVEL).map_err(failed)?,
+            thorough: Compressor::new(compression.level(usize::MAX)).map_err(failed)?,
             compressed: Vec::new(),
-            sample: Vec::with_capacity(SLICES * SLICE.end()),
+            #[cfg(test)]
+            tried: 0,
         })
     }
 
@@ -41,39 +52,45 @@ impl Sealer {
         kind: BlobKind,
         content: &'a [u8],
     ) -> Result<(&'a [u8], usize)> {
-        if kind == BlobKind::Data
-            && content.len() >= WORTH_A_SAMPLE
-            && !self.sample_shrinks(content)?
-        {
+        let quick = self.compression.level(content.len()) == QUICK_LEVEL;
+        let worth_a_sample = if quick { WORTH_A_SAMPLE.0 } else { WORTH_A_SAMPLE.1 };
+        if kind == BlobKind::Data && content.len() >= worth_a_sample && !self.may_shrink(content)? {
             return Ok((content, 0));
         }
-        self.compressed.clear();
-        self.compressed.reserve(zstd::zstd_safe::compress_bound(content.len()));
-        self.compressor.compress_to_buffer(content, &mut self.compressed).map_err(failed)?;
-        if pays(self.compressed.len(), content.len()) || kind == BlobKind::Tree {
+        #[cfg(test)]
+        {
+            self.tried += 1;
+        }
+        let compressor = if quick { &mut self.quick } else { &mut self.thorough };
+        compress(compressor, content, &mut self.compressed)?;
+        let pays = self.compressed.len() < content.len() - content.len() / WORTH_IT;
+        if pays || kind == BlobKind::Tree {
             Ok((&self.compressed, content.len()))
         } else {
             Ok((content, 0))
         }
     }
 
-    /// Media, archives and ciphertext are recognised by a few of their pages.
-    fn sample_shrinks(&mut self, content: &[u8]) -> Result<bool> {
-        self.sample.clear();
-        let slice = (content.len() / 32).clamp(*SLICE.start(), *SLICE.end());
-        let step = (content.len() - slice) / (SLICES - 1);
-        for start in (0..SLICES).map(|number| number * step) {
-            self.sample.extend_from_slice(&content[start..start + slice]);
+    /// Media, archives and ciphertext are recognised by a few of their bytes.
+    fn may_shrink(&mut self, content: &[u8]) -> Result<bool> {
+        let pieces = (content.len() / SAMPLED / PIECE).clamp(PIECES.0, PIECES.1);
+        let step = content.len().saturating_sub(PIECE) / (pieces - 1);
+        for piece in content.windows(PIECE).step_by(step.max(1)).take(pieces) {
+            compress(&mut self.quick, piece, &mut self.compressed)?;
+            if self.compressed.len() < piece.len() {
+                return Ok(true);
+            }
         }
-        self.compressed.clear();
-        self.compressed.reserve(zstd::zstd_safe::compress_bound(self.sample.len()));
-        self.sampler.compress_to_buffer(&self.sample, &mut self.compressed).map_err(failed)?;
-        Ok(pays(self.compressed.len(), self.sample.len()))
+        Ok(false)
     }
 }
 
-fn pays(compressed: usize, content: usize) -> bool {
-    compressed < content - content / WORTH_IT
+/// The compressed content alone is in `into` afterwards.
+fn compress(by: &mut Compressor<'_>, content: &[u8], into: &mut Vec<u8>) -> Result<()> {
+    into.clear();
+    into.reserve(zstd::zstd_safe::compress_bound(content.len()));
+    by.compress_to_buffer(content, into).map_err(failed)?;
+    Ok(())
 }
 
 fn failed(error: io::Error) -> Error {
@@ -83,21 +100,96 @@ fn failed(error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compress::SMALL;
+
+    const ALL: [Compression; 3] = [Compression::Fast, Compression::Default, Compression::Best];
+
+    fn noise(length: usize) -> Vec<u8> {
+        let mut noise = vec![0; length];
+        getrandom::fill(&mut noise).unwrap();
+        noise
+    }
+
+    /// Sentences of which most come again, with other numbers in them.
+    fn text(length: usize) -> Vec<u8> {
+        let mut state = 1u64;
+        let mut next = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        let mut word = |_| (0..3 + next(6)).map(|_| b'a' + next(26) as u8).collect::<Vec<_>>();
+        let words: Vec<_> = (0..800).map(&mut word).collect();
+        let mut text = Vec::with_capacity(length + 100);
+        while text.len() < length {
+            let first = next(790) as usize;
+            text.extend(words[first..first + 3 + next(7) as usize].join(&b' '));
+            text.extend(format!(" {}, ", next(10_000)).into_bytes());
+        }
+        text.truncate(length);
+        text
+    }
 
     #[test]
     fn what_does_not_shrink_is_kept_as_it_is() {
-        let mut sealer = Sealer::new(3).unwrap();
-        let mut noise = vec![0; 1 << 20];
-        getrandom::fill(&mut noise).unwrap();
-        assert_eq!(sealer.pack(BlobKind::Data, &noise).unwrap(), (&noise[..], 0));
-        assert_eq!(sealer.pack(BlobKind::Data, &noise[..1000]).unwrap(), (&noise[..1000], 0));
-        assert_eq!(sealer.pack(BlobKind::Data, b"").unwrap(), (&b""[..], 0));
-        // A tree stays marked as compressed whatever its size.
-        assert_eq!(sealer.pack(BlobKind::Tree, &noise[..100]).unwrap().1, 100);
+        for compression in ALL {
+            let mut sealer = Sealer::new(compression).unwrap();
+            for length in [0, 1, 1000, 6 << 10, 16 << 10, 20_000, 40_000, 1 << 20, 8 << 20] {
+                let noise = noise(length);
+                assert_eq!(sealer.pack(BlobKind::Data, &noise).unwrap(), (&noise[..], 0));
+            }
+            // A tree stays marked as compressed whatever its size.
+            assert_eq!(sealer.pack(BlobKind::Tree, &noise(100)).unwrap().1, 100);
+        }
+    }
 
-        let text = b"the same words again and again ".repeat(10_000);
-        let (packed, length) = sealer.pack(BlobKind::Data, &text).unwrap();
-        assert!(length == text.len() && packed.len() < text.len() / 10);
-        assert_eq!(zstd::bulk::decompress(packed, length).unwrap(), text);
+    #[test]
+    fn incompressible_data_costs_a_sample_only() {
+        for compression in ALL {
+            let mut sealer = Sealer::new(compression).unwrap();
+            for length in [16 << 10, 40_000, 64 << 10, 1 << 20, 8 << 20] {
+                sealer.pack(BlobKind::Data, &noise(length)).unwrap();
+            }
+            assert_eq!(sealer.tried, 0);
+        }
+    }
+
+    /// Text is found in noise, wherever it stands: a tenth of a large content, half of a small one.
+    #[test]
+    fn compressible_data_is_not_taken_for_noise() {
+        for compression in ALL {
+            let mut sealer = Sealer::new(compression).unwrap();
+            for length in [200, 6 << 10, 16 << 10, 33_000, 1 << 20, 5 << 20] {
+                let text = text(length);
+                let level = compression.level(length);
+                let (packed, told) = sealer.pack(BlobKind::Data, &text).unwrap();
+                assert!(told == length && packed.len() < length * 9 / 10, "{length}");
+                assert_eq!(packed, zstd::bulk::compress(&text, level).unwrap());
+                assert_eq!(zstd::bulk::decompress(packed, length).unwrap(), text);
+                let parts = if length >= 1 << 20 { 10 } else { 2 };
+                for part in 0..parts {
+                    let mut mixed = noise(length);
+                    let part = part * length / parts..(part + 1) * length / parts;
+                    mixed[part.clone()].copy_from_slice(&text[part.clone()]);
+                    let whole = zstd::bulk::compress(&mixed, level).unwrap().len();
+                    let told = sealer.pack(BlobKind::Data, &mixed).unwrap().1;
+                    let pays = whole < length - length / WORTH_IT;
+                    assert_eq!(told > 0, pays, "{compression:?} {length} {part:?}");
+                    assert!(pays || length == 200, "{compression:?} {length} {part:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn more_work_makes_it_smaller() {
+        let text = text(1 << 20);
+        let [fast, default, best] = ALL.map(|compression| {
+            let mut sealer = Sealer::new(compression).unwrap();
+            sealer.pack(BlobKind::Data, &text).unwrap().0.len()
+        });
+        assert!(best < default && best < fast, "{best} {default} {fast}");
+        let levels =
+            ALL.map(|compression| [compression.level(SMALL), compression.level(SMALL + 1)]);
+        assert_eq!(levels, [[1, 1], [1, 3], [9, 9]]);
     }
 }

@@ -189,7 +189,7 @@ impl BackupSession {
     /// Writes the upper trees, waits until every pack is stored, then writes the last index objects
     /// and, when all is named, the snapshot.
     pub fn finish(mut self, meta: SnapshotMeta) -> Result<BackupSummary> {
-        let mut sealer = Sealer::new(self.engine.options.level)?;
+        let mut sealer = Sealer::new(self.engine.options.compression)?;
         let stored = std::mem::take(&mut self.root).store(&self.engine, &mut sealer);
         // A failed upload stops this thread too: the failure is the reason, not the stopping.
         let tree = stored.or_else(|error| self.engine.halt.outcome().and(Err(error)))?;

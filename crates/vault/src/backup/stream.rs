@@ -79,7 +79,7 @@ fn work(
     spare: &Sender<Vec<u8>>,
     results: &Mutex<Vec<(usize, Vec<Id>)>>,
 ) -> Result<()> {
-    let mut sealer = Sealer::new(engine.options.level)?;
+    let mut sealer = Sealer::new(engine.options.compression)?;
     for Chunks { number, mut bytes, lengths } in chunks {
         let ids = store_chunks(engine, &mut sealer, &bytes, &lengths)?;
         lock(results).push((number, ids));

@@ -13,6 +13,6 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(options: &BackupOptions) -> Result<Self> {
-        Ok(Self { sealer: Sealer::new(options.level)?, window: Window::default() })
+        Ok(Self { sealer: Sealer::new(options.compression)?, window: Window::default() })
     }
 }

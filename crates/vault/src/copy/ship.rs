@@ -15,6 +15,7 @@ use crate::backup::halt::{Halt, Watch};
 use crate::backup::packer::Packer;
 use crate::backup::sealer::Sealer;
 use crate::backup::upload::{FullPack, Uploads};
+use crate::compress::Compression;
 use crate::crypto::OVERHEAD;
 use crate::error::{Error, Result};
 use crate::flaw::ReadFailure;
@@ -48,7 +49,7 @@ struct Shipment<'a> {
     destination: &'a Vault,
     index: &'a Index,
     portion: &'a Portion,
-    level: i32,
+    compression: Compression,
     /// One master key for both: sealed bytes mean the same in both.
     same_key: bool,
     /// The source comes from days without compression.
@@ -84,7 +85,7 @@ pub(super) fn ship(
         destination,
         index,
         portion,
-        level: options.level,
+        compression: options.compression,
         same_key: source.master_fingerprint() == destination.master_fingerprint(),
         compress: source
             .config()
@@ -199,7 +200,7 @@ impl Shipment<'_> {
         let stretch = blobs.iter().map(|blob| u64::from(blob.length)).sum::<u64>().min(READ_LIMIT);
         // Read, and beside it the payload of one blob and its content.
         let _permit = self.reads.acquire(2 * cost(blobs, stretch)).ok_or(Error::Cancelled)?;
-        let mut sealer = if self.compress { Some(Sealer::new(self.level)?) } else { None };
+        let mut sealer = if self.compress { Some(Sealer::new(self.compression)?) } else { None };
         self.source.load_blobs_of_pack_as(pack, blobs, open_both, |blob, opened| {
             self.halt.check()?;
             match opened {
