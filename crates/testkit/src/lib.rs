@@ -5,6 +5,7 @@
 //! - [`CrashStore`]: a machine that dies after a given write, and its images after every write.
 //! - [`ReadOnlyStore`]: what a drill receives.
 //! - [`SimClock`]: time that moves only when told.
+//! - [`parse`]: what a fuzzer does with its bytes.
 //! - [`contract`]: the duties of `Store`, `DeleteStore` and `LockStore` as a test suite.
 
 mod clock;
@@ -12,6 +13,7 @@ pub mod contract;
 mod crash;
 mod faulty;
 mod memory;
+pub mod parse;
 mod read_only;
 
 pub use clock::SimClock;

@@ -161,8 +161,9 @@ impl KeyFile {
         })
     }
 
-    /// Parses a key object without a password.
-    pub(crate) fn parse(json: &[u8]) -> std::result::Result<Self, String> {
+    /// Parses a key object without a password; one whose derivation would take more memory or time
+    /// than any honest one is refused.
+    pub fn parse(json: &[u8]) -> std::result::Result<Self, String> {
         let file: KeyFile =
             serde_json::from_slice(json).map_err(|error| format!("not a key file: {error}"))?;
         file.cost()?;

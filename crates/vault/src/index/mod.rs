@@ -100,6 +100,15 @@ fn slot(kind: BlobKind) -> usize {
 const KINDS: [BlobKind; 2] = [BlobKind::Data, BlobKind::Tree];
 
 impl IndexBuilder {
+    /// The packs of an index object and what it replaces, read the quick way; none if it is not laid
+    /// out as usual. Where there is an answer it must be that of [`IndexFile::parse`].
+    pub fn from_usual(document: &[u8]) -> Option<(IndexBuilder, Vec<Id>)> {
+        match usual::read(document, document.len() as u64) {
+            Ok(usual::Layout::Usual { builder, supersedes }) => Some((builder, supersedes)),
+            Ok(usual::Layout::Other) | Err(_) => None,
+        }
+    }
+
     /// Adds the packs of an index object, except those that are about to be deleted.
     pub fn add_file(&mut self, file: &IndexFile) {
         for pack in &file.packs {

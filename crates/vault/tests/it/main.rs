@@ -6,6 +6,7 @@ mod backup;
 mod bulk;
 mod cache;
 mod copy;
+mod corpus;
 mod counting;
 mod crash;
 mod damage;
