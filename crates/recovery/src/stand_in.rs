@@ -44,7 +44,7 @@ impl StandIn {
 
     fn below(state: &State, parent: &Path) -> Result<StandIn> {
         let (folder, lock) = make(parent)?;
-        let stand_in = StandIn { state: State::new(folder), _lock: lock };
+        let stand_in = StandIn { state: state.stand_in(folder), _lock: lock };
         for name in ["tiers.json", "plan.json"] {
             copy(&state.path(name), &stand_in.state.path(name))?;
         }

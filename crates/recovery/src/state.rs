@@ -75,6 +75,8 @@ pub(crate) fn at(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> S
 #[derive(Debug, Clone)]
 pub struct State {
     folder: PathBuf,
+    /// The folder of the state that this one is a copy of.
+    stands_for: Option<PathBuf>,
 }
 
 /// What is known of a tier's vault since it was first seen.
@@ -128,7 +130,22 @@ struct Tiers {
 impl State {
     /// The state in `folder`, which need not exist yet.
     pub fn new(folder: impl Into<PathBuf>) -> State {
-        State { folder: folder.into() }
+        State { folder: folder.into(), stands_for: None }
+    }
+
+    /// A copy in `folder` of this state, for as long as a flow runs: it has no cache of its own.
+    pub fn stand_in(&self, folder: impl Into<PathBuf>) -> State {
+        State { folder: folder.into(), stands_for: Some(self.folder.clone()) }
+    }
+
+    /// True for a copy of another state.
+    pub fn is_stand_in(&self) -> bool {
+        self.stands_for.is_some()
+    }
+
+    /// The folder of the cache, which may be deleted at any moment.
+    pub fn cache(&self) -> PathBuf {
+        self.stands_for.as_ref().unwrap_or(&self.folder).join("cache")
     }
 
     /// The folder.

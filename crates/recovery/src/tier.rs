@@ -10,9 +10,11 @@
 mod hold;
 mod identity;
 
+use std::path::Path;
 use std::sync::Arc;
 
-use lifeboat_vault::{Error as VaultError, Store, Vault};
+use lifeboat_vault::cache::DEFAULT_LIMIT;
+use lifeboat_vault::{Cache, Error as VaultError, Store, Vault};
 
 pub use self::hold::{HOLD, Hold};
 use crate::env::World;
@@ -48,9 +50,21 @@ pub struct OpenTier {
     /// Its vault.
     pub vault: Vault,
     /// What seals and opens ledger objects, or why there is nothing to do so.
-    pub sealer: Result<Sealer, Failure>,
+    pub sealer: Result<Arc<Sealer>, Failure>,
     /// Why this is the vault of another plan: it may be read, and nothing more.
     pub other_plan: Option<String>,
+}
+
+impl OpenTier {
+    /// The same tier, every byte of it read from there: for what is to prove that it is there.
+    pub fn uncached(&self) -> OpenTier {
+        OpenTier {
+            store: self.store.clone(),
+            vault: self.vault.without_cache(),
+            sealer: self.sealer.clone(),
+            other_plan: self.other_plan.clone(),
+        }
+    }
 }
 
 impl World {
@@ -95,10 +109,35 @@ impl World {
             if access == Access::Make {
                 return Err(self.of_other_plan(why));
             }
-            let sealer = sealer.map_err(|error| Failure::of(&error));
+            let sealer = sealer.map(Arc::new).map_err(|error| Failure::of(&error));
             return Ok(Some(OpenTier { store, vault, sealer, other_plan }));
         }
         self.opened(store, vault, sealer, known, access).map(Some)
+    }
+
+    /// The vault through the cache in the local state, where its place is farther away than that. A
+    /// flow that leaves no trace uses what is there.
+    fn cached(&self, vault: Vault, access: Access) -> Vault {
+        let folder = self.state.cache();
+        if !self.tier.place.is_farther_than(&folder) {
+            return vault;
+        }
+        if access == Access::Read || self.state.is_stand_in() {
+            return vault.with_cache(&Cache::open_to_read(&folder, self.clock.clone()));
+        }
+        match self.make_cache(&folder) {
+            Ok(cache) => vault.with_cache(&cache),
+            Err(error) => {
+                let why = Failure::of(&error).line();
+                self.monitor.note(&format!("going on without the cache: {why}"));
+                vault
+            }
+        }
+    }
+
+    fn make_cache(&self, folder: &Path) -> Result<Cache> {
+        self.state.make("")?;
+        Ok(Cache::open(folder, DEFAULT_LIMIT, self.clock.clone())?)
     }
 
     /// Opens the tier for reading alone: no lock, no trace.
@@ -157,10 +196,11 @@ impl World {
         known: Option<KnownTier>,
         access: Access,
     ) -> Result<OpenTier> {
-        let sealer = sealer.map_err(|error| Failure::of(&error));
+        let sealer = sealer.map(Arc::new).map_err(|error| Failure::of(&error));
         if access != Access::Read {
-            self.remember(&vault, known, sealer.as_ref().ok())?;
+            self.remember(&vault, known, sealer.as_deref().ok())?;
         }
+        let vault = self.cached(vault, access);
         Ok(OpenTier { store, vault, sealer, other_plan: None })
     }
 

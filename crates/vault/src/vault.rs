@@ -92,7 +92,7 @@ impl Vault {
     }
 
     /// The same vault, every byte of it read from its store.
-    pub(crate) fn without_cache(&self) -> Vault {
+    pub fn without_cache(&self) -> Vault {
         if self.0.cache.is_none() { self.clone() } else { self.cached_by(None) }
     }
 

@@ -88,6 +88,36 @@ impl Place for LocalPlace {
     fn folder(&self) -> Option<PathBuf> {
         Some(self.path.clone())
     }
+
+    /// A mounted share is as far away as the machine that it lies on. A place that does not answer
+    /// says so when it is opened.
+    fn is_farther_than(&self, folder: &Path) -> bool {
+        is_remote(&self.path) && !folder.ancestors().find(|at| at.exists()).is_some_and(is_remote)
+    }
+}
+
+fn is_remote(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|at| is_of_a_network(at.f_type as u64))
+}
+
+/// File systems that ask another machine, by their magic numbers (statfs(2)): NFS, SMB, CIFS, SMB2,
+/// FUSE (sshfs, s3fs, rclone), Ceph, 9p, AFS, Coda, Lustre, GlusterFS through FUSE.
+const NETWORK: [u64; 10] = [
+    0x6969,
+    0x517b,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x6573_5546,
+    0x00c3_6400,
+    0x0102_1997,
+    0x5346_414f,
+    0x7375_7245,
+    0x0bd0_0bd0,
+];
+
+fn is_of_a_network(kind: u64) -> bool {
+    // Where the field is signed and narrow, the upper half is its sign.
+    NETWORK.contains(&(kind & 0xffff_ffff))
 }
 
 /// A vault has a config; one whose making was interrupted has at least a key.
@@ -113,5 +143,21 @@ pub fn is_writable(path: &Path) -> bool {
 impl std::fmt::Debug for LocalPlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LocalPlace").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_far_away_and_disks_are_not() {
+        for kind in [0x6969, 0xff53_4d42, 0xffff_ffff_ff53_4d42, 0xfe53_4d42, 0x6573_5546] {
+            assert!(is_of_a_network(kind), "{kind:x}");
+        }
+        // ext4, XFS, Btrfs, tmpfs, ZFS, overlay.
+        for kind in [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x2fc1_2fc1, 0x794c_7630] {
+            assert!(!is_of_a_network(kind), "{kind:x}");
+        }
     }
 }

@@ -51,6 +51,7 @@ pub fn prove_new(
     partial: bool,
     rows: &[SnapshotRow],
 ) -> Result<Proof> {
+    let tier = &tier.uncached();
     let snapshot = tier.vault.snapshot(&parse(id)?)?;
     let row = SnapshotRow {
         run: snapshot.tag("run").map(str::to_owned),
@@ -73,6 +74,7 @@ fn execute(
     request: &VerifyRequest,
 ) -> Result<Ended<VerifyReport>> {
     let world = session.world;
+    let tier = &tier.uncached();
     let catalog = session.catalog(tier)?;
     let rows = catalog.snapshots()?;
     let points = catalog.points()?;

@@ -1,6 +1,6 @@
 //! The place of a tier before it is opened: looked at without a trace, then opened or made.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lifeboat_vault::{DeleteStore, LockStore, Store, StoreError};
@@ -48,6 +48,12 @@ pub trait Place: Send + Sync {
     fn deleter(&self) -> Result<Arc<dyn DeleteStore>, StoreError>;
     /// The rights to delete that a change of keys needs, and no more.
     fn key_rights(&self) -> Result<KeyRights, StoreError>;
+    /// True if reading it is slow beside reading in `folder`, so that a cache there pays: it lies
+    /// on another machine, and the folder does not.
+    fn is_farther_than(&self, folder: &Path) -> bool {
+        let _ = folder;
+        false
+    }
     /// The folder, for a local tier.
     fn folder(&self) -> Option<PathBuf>;
 }

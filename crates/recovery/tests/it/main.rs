@@ -5,6 +5,7 @@
 mod audit;
 mod backup;
 mod bench;
+mod cache;
 mod catalog;
 mod copy;
 mod crash;

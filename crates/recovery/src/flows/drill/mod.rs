@@ -197,8 +197,9 @@ fn execute(
     let t0 = world.start();
     let catalog = session.catalog(tier)?;
     let (recipe, failures) = decide(world, &catalog, asked, request)?;
-    // What is rehearsed cannot be harmed by the rehearsal: no lock, no write.
-    let readable = world.read_tier()?;
+    // What is rehearsed cannot be harmed by the rehearsal: no lock, no write. And no cache: what is
+    // gone from the tier would not be there when it burns.
+    let readable = world.read_tier()?.uncached();
     let mut findings = Vec::new();
     let run = Run { world, tier: &readable, t0, id: &id, drill: asked.drill.as_deref() };
     let (mut rehearsed, together, sandbox_removed) =

@@ -106,7 +106,7 @@ fn nobodys(tier: &OpenTier, key: &Id) -> Result<bool> {
 }
 
 fn sealer(tier: &OpenTier) -> Result<&Sealer> {
-    tier.sealer.as_ref().map_err(|why| {
+    tier.sealer.as_deref().map_err(|why| {
         let hint = why.hint.clone();
         Error::refused(
             format!("the tier's identity cannot be sealed for the new key: {}", why.line()),
