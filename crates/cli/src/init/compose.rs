@@ -136,7 +136,8 @@ pub fn compose(frame: &Frame<'_>, parts: &[Part]) -> String {
          [plan]\n\
          name = {}\n\
          rto = \"4h\"   # longest time until everything is back\n\
-         rpo = \"1d\"   # most work, in time, that may be lost\n\n\
+         rpo = \"1d\"   # most work, in time, that may be lost\n\
+         # compression = \"best\"   # fast, default or best: the smaller, the slower\n\n\
          [key]\n\
          # Encrypts all that is stored. Without it nobody reads a copy, you included: keep a second\n\
          # copy of this file away from this machine, in a password manager or on paper.\n\

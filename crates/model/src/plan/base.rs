@@ -30,10 +30,26 @@ table! {
         base: Option<At<String>>,
         /// Folder of local state; `.lifeboat` in the base folder if not given.
         state: Option<At<String>>,
+        /// How much work goes into making data smaller: `fast`, `default` or `best`.
+        compression: Option<At<Compression>>,
         /// Longest time until everything is back, where nothing nearer says otherwise.
         rto: Option<At<Duration>>,
         /// Most work, in time, that may be lost, where nothing nearer says otherwise.
         rpo: Option<At<Duration>>,
+    }
+}
+
+words! {
+    /// How much work goes into making data smaller. What does not shrink is stored as it is.
+    #[derive(Default, serde::Deserialize)]
+    "degree of compression" pub enum Compression {
+        /// As little as pays.
+        Fast = "fast",
+        /// As restic does it.
+        #[default]
+        Default = "default",
+        /// Much: for a slow or costly place, or data that is kept long.
+        Best = "best",
     }
 }
 

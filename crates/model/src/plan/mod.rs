@@ -23,7 +23,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use base::{
-    Class, Drill, DrillKind, Event, Header, Key, Location, Schedule, SecretSource, Tier, TierRole,
+    Class, Compression, Drill, DrillKind, Event, Header, Key, Location, Schedule, SecretSource,
+    Tier, TierRole,
 };
 pub use carried::NotCarriedOut;
 pub use check::{Check, Question};

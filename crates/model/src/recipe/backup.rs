@@ -9,7 +9,7 @@ use super::{RecipeError, TierChoice, choose_components, choose_tier, near};
 use crate::chain::PlanRef;
 use crate::duration::Duration;
 use crate::manifest;
-use crate::plan::{Files, Kind, Plan, Sqlite, paths};
+use crate::plan::{Compression, Files, Kind, Plan, Sqlite, paths};
 
 /// What a backup is asked to do.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +33,9 @@ pub struct BackupRecipe {
     pub plan: PlanRef,
     /// Where the snapshots go.
     pub tier: TierChoice,
+    /// How much work goes into making data smaller.
+    #[serde(default)]
+    pub compression: Compression,
     /// Components, in the order of recovery.
     pub items: Vec<BackupItem>,
     /// Components that were asked for and cannot be backed up by this version.
@@ -122,8 +125,9 @@ pub fn backup_recipe(
     if items.is_empty() {
         return Err(RecipeError::NothingToDo);
     }
+    let compression = plan.header.compression.as_deref().copied().unwrap_or_default();
     let plan = PlanRef { name: plan.header.name.to_string(), revision: plan.revision() };
-    Ok(BackupRecipe { run: request.run.clone(), plan, tier, items, left_out })
+    Ok(BackupRecipe { run: request.run.clone(), plan, tier, compression, items, left_out })
 }
 
 fn tags(component: &str, request: &BackupRequest) -> Vec<String> {

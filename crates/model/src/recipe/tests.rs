@@ -32,6 +32,28 @@ fn backup(request: &BackupRequest) -> Result<BackupRecipe, RecipeError> {
     backup_recipe(&plan(), Path::new("/srv/app"), request)
 }
 
+#[test]
+fn a_backup_compresses_as_the_plan_says() {
+    use crate::plan::Compression;
+    assert_eq!(
+        backup(&request(&[], None, None)).expect("recipe").compression,
+        Compression::Default
+    );
+    for (word, wanted) in [
+        ("fast", Compression::Fast),
+        ("default", Compression::Default),
+        ("best", Compression::Best),
+    ] {
+        let text = PLAN.replace("[class", &format!("compression='{word}'\n[class"));
+        let plan = Plan::parse(&[("p", &text)]).expect("plan");
+        let recipe = backup_recipe(&plan, Path::new("/srv/app"), &request(&[], None, None));
+        assert_eq!(recipe.expect("recipe").compression, wanted);
+    }
+    let unknown = PLAN.replace("[class", "compression='bestt'\n[class");
+    let errors = format!("{:?}", Plan::parse(&[("p", &unknown)]).expect_err("no such degree"));
+    assert!(errors.contains("`bestt` is no degree of compression"), "{errors}");
+}
+
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).expect("in range")
 }

@@ -7,8 +7,11 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use lifeboat_model::manifest;
+use lifeboat_model::plan;
 use lifeboat_model::recipe::{self, BackupItem, BackupRecipe};
-use lifeboat_vault::{BackupOptions, BackupSummary, FileMeta, Id, SnapshotMeta, Stage};
+use lifeboat_vault::{
+    BackupOptions, BackupSummary, Compression, FileMeta, Id, SnapshotMeta, Stage,
+};
 use serde_json::json;
 
 use super::restore::settle;
@@ -251,7 +254,8 @@ fn save<'a>(
     let known = parent_of(rows, &item.component, &world.host);
     announce(world, item, known);
     let parent = known.and_then(|row| row.id.parse::<Id>().ok());
-    let options = BackupOptions { parent, ..BackupOptions::default() };
+    let compression = degree(recipe.compression);
+    let options = BackupOptions { parent, compression, ..BackupOptions::default() };
     let mut source = (world.adapters.source)(&item.component)?;
     let mut session = tier.vault.backup(options)?;
     let time = world.clock.wall();
@@ -278,6 +282,14 @@ fn save<'a>(
     let parent = parent.map(|id| id.to_string());
     let vault = tier.vault.repository_id().to_owned();
     Ok(Saved { item, recipe, vault, parent, time, capture, summary, problems })
+}
+
+fn degree(wanted: plan::Compression) -> Compression {
+    match wanted {
+        plan::Compression::Fast => Compression::Fast,
+        plan::Compression::Default => Compression::Default,
+        plan::Compression::Best => Compression::Best,
+    }
 }
 
 /// A file tree does not know its size before it was walked: about as much as the last time. A

@@ -14,7 +14,7 @@ use lifeboat_testkit::{Fault, FaultyStore, MemoryStore, Verb};
 use lifeboat_vault::Store;
 use lifeboat_vault::StoreErrorKind;
 
-use crate::bench::{Backing, Bench, KEY, bench, tree};
+use crate::bench::{Backing, Bench, KEY, bench, files, tree};
 use std::sync::Arc;
 
 fn all() -> BackupRequest {
@@ -51,6 +51,22 @@ fn a_run_gives_every_component_a_snapshot_of_one_run() {
         log.entries.iter().map(|e| (e.action.as_str(), e.outcome.as_str())).collect();
     assert_eq!(said, [("ledger", "begun"), ("backup", "started"), ("backup", "done")]);
     assert!(log.entries.iter().all(|e| e.operator == "olga" && e.shipped));
+}
+
+#[test]
+fn the_plan_says_how_much_work_compression_is_worth() {
+    let lines = (0..9000).map(|n| format!("order {n} of customer {}\n", n * 7919 % 997));
+    let text = lines.collect::<String>();
+    let stored = |degree: &str| {
+        let (mut b, tier) = (bench(), bench().tier());
+        b.plan = b.plan.replace("rto =", &format!("compression = \"{degree}\"\nrto ="));
+        b.live.lock().unwrap().data.insert("media".to_owned(), files(&[("text", &text)]));
+        let report = run(&b, &tier);
+        assert_eq!(report.exit(), Exit::Done, "{report:#?}");
+        report.components[1].bytes_added
+    };
+    let (fast, best) = (stored("fast"), stored("best"));
+    assert!(best < fast * 9 / 10, "{best} {fast}");
 }
 
 /// Totals that were announced, bytes.
