@@ -43,7 +43,7 @@ pub fn pack_header(bytes: &[u8]) -> bool {
     let length = u32::try_from(tail.len()).expect("a fuzzer's bytes are few");
     tail.extend(length.to_le_bytes());
     let read = pack::decode_header(bytes);
-    let size = read.as_deref().map_or(tail.len() as u64, |blobs| pack::pack_size(blobs));
+    let size = read.as_deref().map_or(tail.len() as u64, pack::pack_size);
     let opened = pack::open_header(&key, &tail, size);
     assert!(pack::open_header(&key, &tail, size + 1).is_err(), "a pack of another size");
     let Ok(blobs) = read else {

@@ -93,7 +93,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (1..10u64, any::<u64>(), any::<bool>(), by.clone(), trouble()).prop_map(
             |(changes, seed, parent, by, trouble)| Step::Backup { changes, seed, parent, by, trouble }
         ),
-        4 => (side(), picks.clone(), by.clone(), trouble())
+        4 => (side(), picks, by.clone(), trouble())
             .prop_map(|(side, picks, by, trouble)| Step::Forget { side, picks, by, trouble }),
         6 => (side(), 0..400_000u64, any::<bool>(), by.clone(), trouble()).prop_map(
             |(side, waste, at_once, by, trouble)| {
@@ -103,9 +103,9 @@ fn step() -> impl Strategy<Value = Step> {
             }
         ),
         2 => (1..40u64).prop_map(|hours| Step::Pass { hours }),
-        3 => (side(), picks.clone(), by.clone(), trouble())
+        3 => (side(), picks, by.clone(), trouble())
             .prop_map(|(from, picks, by, trouble)| Step::Copy { from, picks, by, trouble }),
-        1 => (side(), picks.clone(), by, trouble())
+        1 => (side(), picks, by, trouble())
             .prop_map(|(side, pick, by, trouble)| Step::Restore { side, pick, by, trouble }),
         1 => trouble().prop_map(|trouble| Step::Rotate { trouble }),
         1 => (side(), picks, trouble())
