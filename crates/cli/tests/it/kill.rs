@@ -90,3 +90,28 @@ fn a_killed_restore_never_looks_finished() {
         .count();
     assert_eq!(left, 0, "staging folders of killed restores were left behind");
 }
+
+/// A backup that waits two seconds for its key, and gets a signal twice meanwhile.
+fn signalled(signal: &str) -> i32 {
+    let app = App::new();
+    let line = format!("vault_command = \"sleep 2; cat {}\"", app.key.display());
+    let file = format!("vault_file = \"{}\"", app.key.display());
+    app.write_plan(&app.plan_text().replace(&file, &line));
+    let mut child = app.command(&["backup", "--quiet"]).spawn().unwrap();
+    let clock = SystemClock::new();
+    for _ in 0..2 {
+        clock.sleep(Duration::from_millis(500));
+        let pid = child.id().to_string();
+        let sent = std::process::Command::new("kill").args(["-s", signal, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+    child.wait().unwrap().code().unwrap_or(-1)
+}
+
+/// restic sends SIGHUP to the process that a lock names, to see whether it lives.
+#[test]
+fn a_hangup_changes_nothing_and_a_second_interrupt_ends_it() {
+    assert_eq!(signalled("HUP"), 0);
+    assert_eq!(signalled("INT"), 5);
+    assert_eq!(signalled("TERM"), 5);
+}
