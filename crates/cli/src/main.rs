@@ -19,6 +19,7 @@ mod text;
 mod when;
 mod wire;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -89,8 +90,11 @@ fn dispatch(command: &Command, hands: &Hands<'_>) -> Outcome<Reply> {
 /// Help and version are results; everything else that the parser says is a usage error.
 fn usage(error: &clap::Error) -> Exit {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        let _ = error.print();
-        return Exit::Done;
+        let printed = error.print().and_then(|()| io::stdout().flush());
+        return match screen::quiet_pipe(printed) {
+            Ok(()) => Exit::Done,
+            Err(error) => Screen::new(false, false, true).fault(&screen::not_printed(&error)),
+        };
     }
     // The arguments did not parse, so that `--json` has to be looked for by hand.
     let json = std::env::args_os().any(|arg| arg == "--json");

@@ -1,10 +1,11 @@
 //! What reaches the user: the result on standard output, everything else on standard error.
 //!
 //! A command hands back a [`Reply`]; it is printed once, as text or as one JSON document. A closed
-//! pipe on standard output is no error: the command's own end decides the exit code.
+//! pipe on standard output is no error: the command's own end decides the exit code. Any other
+//! failed write (a full disk) is one: a result that nobody got is not a success.
 
 use std::cell::RefCell;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
 use lifeboat_model::exit::Exit;
@@ -79,15 +80,23 @@ impl Screen {
         self.notes.borrow_mut().push(line);
     }
 
-    /// Prints a reply.
+    /// Prints a reply. If that fails a command that was done has failed; bad news keep their code.
     pub fn reply(&self, reply: &Reply) -> Exit {
-        if self.json {
-            self.document(reply.schema, reply.exit, &reply.body);
-        } else if !reply.text.is_empty() {
+        let printed = if self.json {
+            self.document(reply.schema, reply.exit, &reply.body)
+        } else if reply.text.is_empty() {
+            Ok(())
+        } else {
             let end = if reply.text.ends_with('\n') { "" } else { "\n" };
-            print(&format!("{}{end}", reply.text));
+            print(&format!("{}{end}", reply.text))
+        };
+        match printed {
+            Ok(()) => reply.exit,
+            Err(error) => {
+                complain(&not_printed(&error));
+                if reply.exit == Exit::Done { Exit::Failed } else { reply.exit }
+            }
         }
-        reply.exit
     }
 
     /// Prints a failure: a document on standard output, or sentence, causes and hint on standard
@@ -99,24 +108,14 @@ impl Screen {
                 "causes": fault.causes,
                 "hint": fault.hint,
             });
-            self.document("error", fault.exit, &body);
-            return fault.exit;
+            let Err(error) = self.document("error", fault.exit, &body) else { return fault.exit };
+            complain(&not_printed(&error));
         }
-        let mut text = match &fault.rendered {
-            Some(rendered) => format!("{}\n", rendered.trim_end()),
-            None => format!("error: {}\n", fault.message),
-        };
-        for cause in &fault.causes {
-            text.push_str(&format!("  caused by: {cause}\n"));
-        }
-        if let Some(hint) = &fault.hint {
-            text.push_str(&format!("  hint: {hint}\n"));
-        }
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        complain(fault);
         fault.exit
     }
 
-    fn document(&self, schema: &str, exit: Exit, body: &Value) {
+    fn document(&self, schema: &str, exit: Exit, body: &Value) -> io::Result<()> {
         let mut whole = Map::new();
         whole.insert("schema".into(), format!("lifeboat/{schema}").into());
         whole.insert("version".into(), VERSION.into());
@@ -135,7 +134,7 @@ impl Screen {
         if !notes.is_empty() {
             whole.insert("notes".into(), json!(*notes));
         }
-        print(&format!("{:#}\n", Value::Object(whole)));
+        print(&format!("{:#}\n", Value::Object(whole)))
     }
 
     /// Emphasis.
@@ -266,12 +265,37 @@ pub fn log_line(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
+/// Sentence, causes and hint on standard error; where that cannot be written nobody listens.
+fn complain(fault: &Fault) {
+    let text = fault.rendered.as_ref().map_or_else(
+        || {
+            let causes = fault.causes.iter().map(|cause| format!("  caused by: {cause}\n"));
+            let hint = fault.hint.iter().map(|hint| format!("  hint: {hint}\n"));
+            let below: String = causes.chain(hint).collect();
+            format!("error: {}\n{below}", fault.message)
+        },
+        // It holds the causes and hints, each at its place.
+        |rendered| format!("{}\n", rendered.trim_end()),
+    );
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// A result that did not reach its reader.
+pub fn not_printed(error: &io::Error) -> Fault {
+    Fault::caused(Exit::Failed, "cannot write the result to standard output", error)
+        .hint("free some space where standard output goes; what the command did is done")
+}
+
 /// Writes to standard output. A reader that went away (`lifeboat list | head`) is not an error.
-fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
-        && error.kind() != std::io::ErrorKind::BrokenPipe
-    {
-        log_line(&format!("error: cannot write to standard output: {error}"));
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    quiet_pipe(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// The end of writing to standard output, but for a reader that went away.
+pub fn quiet_pipe(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }

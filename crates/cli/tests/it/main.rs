@@ -14,6 +14,7 @@ mod keys;
 mod kill;
 mod kit;
 mod machine_readable;
+mod output;
 mod readme;
 mod secrets;
 mod signing;
