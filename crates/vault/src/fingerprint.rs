@@ -112,6 +112,15 @@ pub(crate) fn of_tree(
     Ok(print.finish())
 }
 
+/// What a snapshot says, and what stands on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prints {
+    /// The fingerprint of the snapshot by its trees.
+    pub recorded: Id,
+    /// The fingerprint of the folder by the bytes in it.
+    pub restored: Id,
+}
+
 impl Vault {
     /// The fingerprint of a snapshot by its trees.
     pub fn fingerprint(&self, snapshot: &Snapshot) -> Result<Id> {
@@ -123,6 +132,11 @@ impl Vault {
     /// equal to the one taken at capture if and only if every file is there, with its content, and
     /// no other. Files are cut where the snapshot says, and each piece is hashed.
     pub fn fingerprint_restored(&self, snapshot: &Snapshot, folder: &Path) -> Result<Id> {
-        restored::fingerprint(self, snapshot, folder)
+        Ok(self.fingerprints(snapshot, folder)?.restored)
+    }
+
+    /// Both at once, for the price of one: each tree is read once.
+    pub fn fingerprints(&self, snapshot: &Snapshot, folder: &Path) -> Result<Prints> {
+        restored::fingerprints(self, snapshot, folder)
     }
 }

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use crate::node::{ExtendedAttribute, Node, NodeKind, clamp_time};
 
-pub use apply::{create_special, restore_metadata};
+pub use apply::{clear_other_attributes, create_special, is_as, restore_metadata};
 pub use names::Names;
 
 /// What a `stat` says that decides whether a file is the one that was seen before.

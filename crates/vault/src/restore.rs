@@ -1,16 +1,22 @@
-//! A restore: a snapshot's tree into a fresh folder.
+//! A restore: a snapshot's tree into a fresh folder, or over what stands in one.
 //!
 //! Reads are planned by pack and joined where blobs adjoin; every blob is decrypted, decompressed
-//! and hashed again before a byte of it is written. Nothing that exists is overwritten: each object
-//! is created anew, below folders that were created anew. A file with a blob that cannot be had is
-//! not left behind half-written; it is named in [`RestoreReport::damaged`], and all others are
-//! restored. Long runs of zeros become holes.
+//! and hashed again before a byte of it is written. In a fresh folder nothing that exists is
+//! overwritten: each object is created anew, below folders that were created anew. Where something
+//! may stand ([`Existing::Compared`]) it is hashed blob by blob, and only what differs is written;
+//! what is not of the snapshot is set aside. A file with a blob that cannot be had is not left
+//! behind half-written; it is named in [`RestoreReport::damaged`], and all others are restored.
+//! Long runs of zeros become holes.
 
+mod compare;
+mod existing;
 mod fetch;
 mod files;
 mod finish;
 mod opener;
 mod plan;
+mod stream;
+mod tar;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +30,8 @@ use crate::parallel;
 use crate::snapshot::Snapshot;
 use crate::vault::Vault;
 
+pub use stream::{StreamOptions, TarStream};
+
 /// How a restore works.
 #[derive(Clone)]
 pub struct RestoreOptions {
@@ -35,11 +43,30 @@ pub struct RestoreOptions {
     pub threads: usize,
     /// Flush the target's file system at the end.
     pub sync: bool,
+    /// What a target is to be in which something stands.
+    pub existing: Existing,
+}
+
+/// What becomes of a target in which something stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Existing {
+    /// The restore is refused: the target must be absent or empty.
+    #[default]
+    Refused,
+    /// Files are compared blob by blob and only what differs is written; the result is the snapshot
+    /// with its metadata and nothing else. Links are not followed, and a file that has names outside
+    /// is not changed through them. A restore that stops early leaves a mixture: the target must not
+    /// look finished meanwhile, and nobody else may write in it.
+    Compared {
+        /// A folder on the target's file system, apart from it: what is not of the snapshot is moved
+        /// there, at the same path.
+        aside: PathBuf,
+    },
 }
 
 impl Default for RestoreOptions {
     fn default() -> Self {
-        Self { subpath: None, filter: None, threads: 0, sync: true }
+        Self { subpath: None, filter: None, threads: 0, sync: true, existing: <_>::default() }
     }
 }
 
@@ -51,6 +78,7 @@ impl std::fmt::Debug for RestoreOptions {
             .field("filtered", &self.filter.is_some())
             .field("threads", &self.threads)
             .field("sync", &self.sync)
+            .field("existing", &self.existing)
             .finish()
     }
 }
@@ -66,6 +94,10 @@ pub struct RestoreReport {
     pub others: u64,
     /// Sum of the restored files' sizes, bytes.
     pub bytes: u64,
+    /// Bytes of them that stood there already and were not written.
+    pub unchanged: u64,
+    /// What stood in the target and is not of the snapshot, as paths below it: it was set aside.
+    pub aside: Vec<PathBuf>,
     /// Paths in the target that could not be restored, and why. They do not exist there.
     pub damaged: Vec<Problem>,
     /// Paths in the target that were restored, but not in every respect.
@@ -80,7 +112,8 @@ impl RestoreReport {
 }
 
 impl Vault {
-    /// Restores a snapshot into `target`, which must be absent or an empty folder.
+    /// Restores a snapshot into `target`, which must be absent or an empty folder, unless the
+    /// options say what becomes of what stands there.
     pub fn restore(
         &self,
         snapshot: &Snapshot,
@@ -88,7 +121,15 @@ impl Vault {
         target: &Path,
     ) -> Result<RestoreReport> {
         let _lock = self.lock_for_reading()?;
-        fresh(target)?;
+        match options.existing {
+            Existing::Refused => fresh(target)?,
+            Existing::Compared { .. } => {
+                std::fs::create_dir_all(target).map_err(|e| Error::io("make", target, e))?;
+                if std::fs::symlink_metadata(target).is_ok_and(|found| found.is_symlink()) {
+                    return Err(Error::Invalid(format!("{} is a link", target.display())));
+                }
+            }
+        }
         let mut restore = plan::Restore::new(self, options, target);
         restore.run(snapshot)?;
         let report = restore.finish()?;

@@ -13,9 +13,14 @@ use lifeboat_model::check::CheckResult;
 use lifeboat_model::manifest::{Content, FilesContent, Manifest};
 use lifeboat_model::verdict::Verdict;
 use lifeboat_recovery::ports::{Answer, Engine, EngineError};
-use lifeboat_vault::{Snapshot, Vault};
+use lifeboat_vault::fingerprint::Prints;
+use lifeboat_vault::{Id, Snapshot, Vault};
 
 use super::differences;
+
+/// Names of the two comparisons with the manifest.
+const RECORDED: &str = "snapshot equals manifest";
+const RESTORED: &str = "content equals manifest";
 
 /// Judges copies of one snapshot.
 pub struct FilesEngine {
@@ -56,7 +61,14 @@ impl Engine for FilesEngine {
             Ok(content) => content,
             Err(check) => return vec![check],
         };
-        vec![self.recorded(content), self.restored(copy, content)]
+        match self.vault.fingerprints(&self.snapshot, copy) {
+            Ok(Prints { recorded, restored }) => vec![
+                CheckResult::compare(RECORDED, &content.fingerprint, recorded),
+                self.judged(copy, content, restored),
+            ],
+            // Which of the two it is says each by itself.
+            Err(_) => vec![self.recorded(content), self.restored(copy, content)],
+        }
     }
 
     fn query(&self, _: &Path, _: &str) -> Result<Answer, EngineError> {
@@ -70,30 +82,32 @@ impl Engine for FilesEngine {
 impl FilesEngine {
     /// The snapshot's trees against the manifest that was taken with them.
     fn recorded(&self, content: &FilesContent) -> CheckResult {
-        const NAME: &str = "snapshot equals manifest";
         match self.vault.fingerprint(&self.snapshot) {
-            Ok(found) => CheckResult::compare(NAME, &content.fingerprint, found),
-            Err(error) => inconclusive(NAME, &content.fingerprint, &error),
+            Ok(found) => CheckResult::compare(RECORDED, &content.fingerprint, found),
+            Err(error) => inconclusive(RECORDED, &content.fingerprint, &error),
         }
     }
 
     /// The bytes of the copy against the manifest.
     fn restored(&self, copy: &Path, content: &FilesContent) -> CheckResult {
-        const NAME: &str = "content equals manifest";
+        match self.vault.fingerprint_restored(&self.snapshot, copy) {
+            Ok(found) => self.judged(copy, content, found),
+            Err(error) => inconclusive(RESTORED, &content.fingerprint, &error),
+        }
+    }
+
+    /// The fingerprint of the copy; if it differs, what differs.
+    fn judged(&self, copy: &Path, content: &FilesContent, found: Id) -> CheckResult {
         let expected = &content.fingerprint;
-        let found = match self.vault.fingerprint_restored(&self.snapshot, copy) {
-            Ok(found) if found.to_string() == *expected => {
-                return CheckResult::compare(NAME, expected, found);
-            }
-            Ok(found) => found,
-            Err(error) => return inconclusive(NAME, expected, &error),
-        };
+        if found.to_string() == *expected {
+            return CheckResult::compare(RESTORED, expected, found);
+        }
         let told = match differences::find(&self.vault, &self.snapshot, copy) {
             Ok(list) if list.is_empty() => "no entry differs from the snapshot".to_owned(),
             Ok(list) => list.join("; "),
             Err(error) => format!("the entries cannot be compared: {}", chain(&error)),
         };
-        CheckResult::new(NAME, Verdict::Fail, expected, format!("{found}: {told}"))
+        CheckResult::new(RESTORED, Verdict::Fail, expected, format!("{found}: {told}"))
     }
 }
 

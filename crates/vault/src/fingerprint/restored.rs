@@ -3,14 +3,10 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
-
-use super::{FolderPrint, LEFT_OUT, write_line};
+use super::{FolderPrint, LEFT_OUT, Prints, of_tree, write_line};
 use crate::chunk;
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -18,32 +14,30 @@ use crate::meta;
 use crate::node::{Node, NodeKind, Tree};
 use crate::pack::BlobKind;
 use crate::parallel;
+use crate::pieces::{self, Zeros};
 use crate::snapshot::Snapshot;
-use crate::sync::lock;
 use crate::vault::Vault;
 
-/// Bytes that one thread hashes at a time, unless one piece is longer.
-const SHARE: u64 = 16 << 20;
+/// Folders that are opened together.
+const FOLDERS_AT_ONCE: usize = 64;
 
-pub(super) fn fingerprint(vault: &Vault, snapshot: &Snapshot, folder: &Path) -> Result<Id> {
-    let tree = vault.tree(&snapshot.tree)?;
+pub(super) fn fingerprints(vault: &Vault, snapshot: &Snapshot, folder: &Path) -> Result<Prints> {
+    let root = Folder { path: folder.to_owned(), tree: Some(snapshot.tree) };
     let skip = Some(OsStr::new(LEFT_OUT));
-    print_folder(vault, folder, &tree, skip, &Zeros::default())
+    let prints = print_folders(vault, &[root], skip, &Zeros::default())?;
+    prints.into_iter().next().ok_or_else(|| Error::Invalid("no folder was looked at".to_owned()))
 }
 
-/// The ids of pieces of zeros, by length: each is computed once, however large the holes are.
-#[derive(Default)]
-struct Zeros(Mutex<HashMap<usize, Id>>);
+/// A folder on disk, and the tree that the snapshot has for it.
+struct Folder {
+    path: PathBuf,
+    tree: Option<Id>,
+}
 
-impl Zeros {
-    fn id(&self, length: usize) -> Id {
-        if let Some(id) = lock(&self.0).get(&length) {
-            return *id;
-        }
-        let id = Id::of(&vec![0; length]);
-        lock(&self.0).insert(length, id);
-        id
-    }
+/// A folder that was looked into.
+struct Opened {
+    tree: Tree,
+    entries: Vec<Entry>,
 }
 
 /// An entry on disk, and the pieces that its content is cut into.
@@ -60,49 +54,96 @@ struct Share<'a> {
     lengths: &'a [u64],
 }
 
-fn print_folder(
+/// The fingerprints of folders, in their order. Many small ones share the threads.
+fn print_folders(
     vault: &Vault,
-    folder: &Path,
-    tree: &Tree,
+    folders: &[Folder],
     skip: Option<&OsStr>,
     zeros: &Zeros,
-) -> Result<Id> {
-    vault.stop_if_cancelled()?;
-    let mut entries = Vec::new();
-    let known: HashMap<_, _> = tree.nodes.iter().map(|node| (&*node.name, node)).collect();
-    for name in names(folder)?.into_iter().filter(|name| Some(name.as_os_str()) != skip) {
-        let known = known.get(&*name).copied();
-        entries.push(entry(vault, folder, name, known)?);
-    }
-    let shares: Vec<Share<'_>> = entries.iter().flat_map(Entry::shares).collect();
-    let hashed = parallel::map(&shares, parallel::threads(), |share| {
-        vault.stop_if_cancelled()?;
-        share.hash(zeros)
-    })?;
-    let mut ids = hashed.into_iter();
-    let mut print = FolderPrint::new();
-    let mut line = Vec::new();
-    for entry in &mut entries {
-        let shares = entry.shares().count();
-        if entry.node.kind == NodeKind::File {
-            entry.node.content = Some(ids.by_ref().take(shares).flatten().collect());
+) -> Result<Vec<Prints>> {
+    let mut prints = Vec::with_capacity(folders.len());
+    for some in folders.chunks(FOLDERS_AT_ONCE) {
+        let mut opened =
+            parallel::map(some, parallel::io_threads(), |folder| open(vault, folder, skip))?;
+        let shares: Vec<Share<'_>> =
+            opened.iter().flat_map(|one| &one.entries).flat_map(Entry::shares).collect();
+        let hashed = parallel::map(&shares, parallel::threads(), |share| {
+            vault.stop_if_cancelled()?;
+            share.hash(zeros)
+        })?;
+        let inner: Vec<Folder> =
+            opened.iter().flat_map(|one| &one.entries).filter_map(Entry::folder).collect();
+        let mut inner = print_folders(vault, &inner, None, zeros)?.into_iter();
+        let mut ids = hashed.into_iter();
+        for one in &mut opened {
+            prints.push(one.print(vault, skip, &mut ids, &mut inner)?);
         }
-        let inner = match entry.node.kind {
-            NodeKind::Dir => {
-                Some(print_folder(vault, &entry.path, &inside(vault, entry)?, None, zeros)?)
-            }
-            _ => None,
-        };
-        line.clear();
-        write_line(&mut line, &entry.node, inner.as_ref());
-        print.lines(&line);
     }
-    Ok(print.finish())
+    Ok(prints)
 }
 
-/// What the snapshot says is in a folder; nothing, if it knows no such folder.
-fn inside(vault: &Vault, entry: &Entry) -> Result<Tree> {
-    entry.node.subtree.as_ref().map_or_else(|| Ok(Tree::default()), |subtree| vault.tree(subtree))
+fn open(vault: &Vault, folder: &Folder, skip: Option<&OsStr>) -> Result<Opened> {
+    vault.stop_if_cancelled()?;
+    // Nothing, if the snapshot knows no such folder.
+    let tree = folder.tree.map_or_else(|| Ok(Tree::default()), |tree| vault.tree(&tree))?;
+    let known: HashMap<_, _> = tree.nodes.iter().map(|node| (&*node.name, node)).collect();
+    let mut entries = Vec::new();
+    for name in names(&folder.path)?.into_iter().filter(|name| Some(name.as_os_str()) != skip) {
+        let known = known.get(&*name).copied();
+        entries.push(entry(vault, &folder.path, name, known)?);
+    }
+    Ok(Opened { tree, entries })
+}
+
+impl Opened {
+    /// Both fingerprints, from what was found out about the entries: the ids of the files' pieces,
+    /// and the fingerprints of the folders in it.
+    fn print(
+        &mut self,
+        vault: &Vault,
+        skip: Option<&OsStr>,
+        ids: &mut impl Iterator<Item = Vec<Id>>,
+        inner: &mut impl Iterator<Item = Prints>,
+    ) -> Result<Prints> {
+        let mut recorded_inside = HashMap::new();
+        let mut restored = FolderPrint::new();
+        let mut line = Vec::new();
+        for entry in &mut self.entries {
+            let shares = entry.shares().count();
+            let mut inside = None;
+            match entry.node.kind {
+                NodeKind::File => {
+                    entry.node.content = Some(ids.by_ref().take(shares).flatten().collect());
+                }
+                NodeKind::Dir => {
+                    let prints = inner.next();
+                    inside = prints.as_ref().map(|prints| prints.restored);
+                    if let (Some(prints), Some(tree)) = (prints, entry.node.subtree) {
+                        recorded_inside.insert(tree, prints.recorded);
+                    }
+                }
+                _ => {}
+            }
+            line.clear();
+            write_line(&mut line, &entry.node, inside.as_ref());
+            restored.lines(&line);
+        }
+        let mut recorded = FolderPrint::new();
+        for node in self.tree.nodes.iter().filter(|node| Some(node.name.as_os_str()) != skip) {
+            let inside = match node.subtree.filter(|_| node.kind == NodeKind::Dir) {
+                Some(tree) => Some(match recorded_inside.get(&tree) {
+                    Some(print) => *print,
+                    // A folder that is not there.
+                    None => of_tree(&vault.tree(&tree)?, None, &|id| vault.tree(id))?,
+                }),
+                None => None,
+            };
+            line.clear();
+            write_line(&mut line, node, inside.as_ref());
+            recorded.lines(&line);
+        }
+        Ok(Prints { recorded: recorded.finish(), restored: restored.finish() })
+    }
 }
 
 fn names(folder: &Path) -> Result<Vec<OsString>> {
@@ -162,58 +203,21 @@ fn kind(metadata: &Metadata) -> NodeKind {
 }
 
 impl Entry {
+    /// The folder, if it is one.
+    fn folder(&self) -> Option<Folder> {
+        let is_folder = self.node.kind == NodeKind::Dir;
+        is_folder.then(|| Folder { path: self.path.clone(), tree: self.node.subtree })
+    }
+
     fn shares(&self) -> impl Iterator<Item = Share<'_>> {
-        let mut rest = &self.lengths[..];
-        let mut offset = 0;
-        std::iter::from_fn(move || {
-            let (mut count, mut bytes) = (0, 0);
-            while count < rest.len() && (count == 0 || bytes + rest[count] <= SHARE) {
-                bytes += rest[count];
-                count += 1;
-            }
-            let (lengths, after) = rest.split_at(count);
-            let share = Share { path: &self.path, offset, lengths };
-            (rest, offset) = (after, offset + bytes);
-            (count > 0).then_some(share)
-        })
+        let path = &self.path;
+        pieces::shares(&self.lengths).map(move |(offset, lengths)| Share { path, offset, lengths })
     }
 }
 
 impl Share<'_> {
     fn hash(&self, zeros: &Zeros) -> Result<Vec<Id>> {
-        let failed = |error| Error::io("read", self.path, error);
-        let file = File::open(self.path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        let has_holes = metadata.blocks().saturating_mul(512) < metadata.len();
-        let mut offset = self.offset;
-        let mut buffer = Vec::new();
-        let mut ids = Vec::with_capacity(self.lengths.len());
-        for length in self.lengths {
-            let length = usize::try_from(*length)
-                .map_err(|_| Error::Invalid("a piece is longer than the memory".to_owned()))?;
-            if has_holes && is_hole(&file, offset, length as u64, metadata.len()) {
-                ids.push(zeros.id(length));
-                offset += length as u64;
-                continue;
-            }
-            if buffer.len() < length {
-                buffer.resize(length, 0);
-            }
-            file.read_exact_at(&mut buffer[..length], offset).map_err(failed)?;
-            ids.push(Id::of(&buffer[..length]));
-            offset += length as u64;
-        }
-        Ok(ids)
+        let hash = || pieces::hash(&File::open(self.path)?, self.offset, self.lengths, zeros);
+        hash().map_err(|error| Error::io("read", self.path, error))
     }
-}
-
-/// True if the file system says that nothing is stored of a piece, which then reads as zeros.
-fn is_hole(file: &File, offset: u64, length: u64, size: u64) -> bool {
-    let end = offset.saturating_add(length);
-    end <= size
-        && match rustix::fs::seek(file, SeekFrom::Data(offset)) {
-            Ok(data) => data >= end,
-            // Nothing but a hole up to the end of the file.
-            Err(error) => error == Errno::NXIO,
-        }
 }

@@ -1,7 +1,9 @@
 //! Gives a restored object the metadata of its node.
 
 use std::ffi::OsStr;
+use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
@@ -54,6 +56,51 @@ pub fn restore_metadata(node: &Node, handle: Handle<'_>) -> Vec<(String, Errno)>
     }
     note("set the times", set_times(node, handle));
     failed
+}
+
+/// Removes the extended attributes that the node does not have, access lists and capabilities among
+/// them. What the system itself labels files with stays. What failed is returned, with the verb.
+pub fn clear_other_attributes(node: &Node, handle: Handle<'_>) -> Vec<(String, Errno)> {
+    let mut failed = Vec::new();
+    let there = match super::read_xattrs(handle) {
+        Ok(there) => there,
+        Err(error) => return vec![("read the attributes".to_owned(), error)],
+    };
+    let known = |name: &str| node.extended_attributes.iter().any(|kept| kept.name == name);
+    for attribute in there.iter().filter(|it| is_users(&it.name) && !known(&it.name)) {
+        let name = attribute.name.as_str();
+        let removed = match handle {
+            Handle::Open(fd) => rustix::fs::fremovexattr(fd, name),
+            Handle::Path(path) => rustix::fs::lremovexattr(path, name),
+        };
+        match removed {
+            Ok(()) | Err(Errno::NODATA) => {}
+            Err(error) => failed.push((format!("remove the attribute {name}"), error)),
+        }
+    }
+    failed
+}
+
+fn is_users(name: &str) -> bool {
+    name.starts_with("user.")
+        || name.starts_with("system.posix_acl_")
+        || name == "security.capability"
+}
+
+/// True if mode, owner (where it would be set), time and attributes are those of the node.
+pub fn is_as(node: &Node, found: &Metadata, handle: Handle<'_>) -> bool {
+    let modified = node.mtime.as_nanosecond();
+    let owner =
+        !rustix::process::geteuid().is_root() || (found.uid(), found.gid()) == (node.uid, node.gid);
+    let attributes = super::read_xattrs(handle).is_ok_and(|mut there| {
+        there.retain(|it| is_users(&it.name));
+        let kept = node.extended_attributes.iter().filter(|it| is_users(&it.name));
+        kept.eq(there.iter())
+    });
+    owner
+        && attributes
+        && found.mode() & 0o7777 == node.unix_mode()
+        && i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()) == modified
 }
 
 fn chown(node: &Node, handle: Handle<'_>) -> Result<(), Errno> {

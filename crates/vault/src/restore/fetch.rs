@@ -35,11 +35,7 @@ pub(super) fn write(vault: &Vault, threads: usize, files: &[TargetFile]) -> Resu
     let (wanted, lengths) = plan(vault, files)?;
     let reads: Vec<&[Wanted]> = wanted.chunk_by(joined()).collect();
     let empty: Vec<&TargetFile> =
-        files.iter().filter(|file| file.node.content.as_ref().is_none_or(Vec::is_empty)).collect();
-    let threads = match threads {
-        0 => (2 * parallel::threads()).min(8),
-        threads => threads,
-    };
+        files.iter().filter(|file| !file.is_done() && is_empty(file)).collect();
     let fetch = Fetch {
         vault,
         files,
@@ -65,7 +61,19 @@ pub(super) fn write(vault: &Vault, threads: usize, files: &[TargetFile]) -> Resu
     }
 }
 
-/// Finds every blob; a file with one that no pack holds is marked. Sorted by place, with the
+/// The threads of a restore.
+pub(super) fn threads(wanted: usize) -> usize {
+    match wanted {
+        0 => (2 * parallel::threads()).min(8),
+        threads => threads,
+    }
+}
+
+fn is_empty(file: &TargetFile) -> bool {
+    file.node.content.as_ref().is_none_or(Vec::is_empty)
+}
+
+/// Finds every blob that is not there; a file with one that no pack holds is marked. Sorted by place, with the
 /// length of each file's content.
 fn plan(vault: &Vault, files: &[TargetFile]) -> Result<(Vec<Wanted>, Vec<u64>)> {
     let index = vault.index()?;
@@ -74,7 +82,10 @@ fn plan(vault: &Vault, files: &[TargetFile]) -> Result<(Vec<Wanted>, Vec<u64>)> 
     for (number, file) in files.iter().enumerate() {
         let begun = wanted.len();
         let mut offset = 0;
-        for id in file.node.content.iter().flatten() {
+        for (blob, id) in file.node.content.iter().flatten().enumerate() {
+            if file.is_done() {
+                break;
+            }
             let location = match index.lookup(BlobKind::Data, id) {
                 Some(location) => Some(location),
                 None => vault.locate(BlobKind::Data, id)?.first().copied(),
@@ -84,7 +95,9 @@ fn plan(vault: &Vault, files: &[TargetFile]) -> Result<(Vec<Wanted>, Vec<u64>)> 
                 wanted.truncate(begun);
                 break;
             };
-            wanted.push(Wanted { location, id: *id, file: number as u32, offset });
+            if !file.has(blob) {
+                wanted.push(Wanted { location, id: *id, file: number as u32, offset });
+            }
             offset += u64::from(location.content_length());
         }
         if wanted.len() > begun && offset != file.node.size {

@@ -1,11 +1,14 @@
 //! One file of the target while its blobs come in, in any order and from several threads.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::{File, OpenOptions, Permissions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use rustix::fs::FallocateFlags;
+
+use super::existing::Aside;
 use super::plan::is_fatal;
 use crate::backup::Problem;
 use crate::chunk::is_zero;
@@ -24,6 +27,11 @@ const HOLE: usize = 64 << 10;
 pub(super) struct TargetFile {
     pub(super) path: PathBuf,
     pub(super) node: Node,
+    /// Something stood at the path before.
+    pub(super) stands: bool,
+    standing: Standing,
+    /// Bytes that were right before.
+    right_bytes: u64,
     /// Blobs that have not come yet.
     missing: AtomicUsize,
     failed: AtomicBool,
@@ -33,12 +41,43 @@ pub(super) struct TargetFile {
     writing: Mutex<()>,
 }
 
+/// What is known of a file that stands at the path, once it was compared.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// Of each blob whether it is there; empty if none is.
+    pub(super) right: Vec<bool>,
+    /// Nothing is left to do.
+    pub(super) done: bool,
+    /// The file is there, has its length, and may be written to.
+    pub(super) created: bool,
+    /// It holds other content, which zeros must replace too, and is to have this length.
+    pub(super) patch: Option<u64>,
+}
+
+impl Standing {
+    /// The bytes that are right.
+    pub(super) fn bytes(&self, lengths: &[u64]) -> u64 {
+        self.right.iter().zip(lengths).filter(|(right, _)| **right).map(|(_, length)| length).sum()
+    }
+}
+
 #[derive(Default)]
 struct State {
     created: bool,
+    patched: bool,
     open: Option<Arc<File>>,
     why: Option<String>,
     problems: Vec<Problem>,
+}
+
+/// What became of a file that is there.
+pub(super) struct Settled {
+    /// Its size, bytes.
+    pub(super) size: u64,
+    /// Bytes that were right before.
+    pub(super) right: u64,
+    /// Respects in which it is not as it was captured.
+    pub(super) problems: Vec<Problem>,
 }
 
 /// How many files are open in this restore.
@@ -46,16 +85,39 @@ struct State {
 pub(super) struct OpenFiles(AtomicUsize);
 
 impl TargetFile {
-    pub(super) fn new(path: PathBuf, node: Node) -> Self {
+    pub(super) fn new(path: PathBuf, node: Node, stands: bool) -> Self {
         let blobs = node.content.as_ref().map_or(0, Vec::len);
         Self {
             path,
             node,
+            stands,
+            standing: Standing::default(),
+            right_bytes: 0,
             missing: AtomicUsize::new(blobs),
             failed: AtomicBool::new(false),
             state: Mutex::default(),
             writing: Mutex::default(),
         }
+    }
+
+    /// Takes over what stands there.
+    pub(super) fn stand(&mut self, standing: Standing, right_bytes: u64) {
+        let wrong = self.node.content.as_ref().map_or(0, Vec::len)
+            - standing.right.iter().filter(|right| **right).count();
+        self.missing = AtomicUsize::new(wrong);
+        lock(&self.state).created = standing.created;
+        self.right_bytes = right_bytes;
+        self.standing = standing;
+    }
+
+    /// True if nothing of it is to be written.
+    pub(super) fn is_done(&self) -> bool {
+        self.standing.done
+    }
+
+    /// True if this blob of the content is there.
+    pub(super) fn has(&self, blob: usize) -> bool {
+        self.standing.right.get(blob).copied().unwrap_or(false)
     }
 
     /// Marks the file as one that cannot be had.
@@ -92,9 +154,15 @@ impl TargetFile {
                 // A file of one blob is as long as what is written, mostly.
                 let whole = content.len() as u64 == length;
                 let file = self.open(open, if whole { 0 } else { length })?;
-                let ends_in_hole = zero || {
+                let ends_in_hole = if self.standing.patch.is_some() {
                     let _writing = lock(&self.writing);
-                    write_data(&file, content, offset)?
+                    write_over(&file, content, offset)?;
+                    false
+                } else {
+                    zero || {
+                        let _writing = lock(&self.writing);
+                        write_data(&file, content, offset)?
+                    }
                 };
                 if whole && ends_in_hole {
                     file.set_len(length)?;
@@ -145,6 +213,12 @@ impl TargetFile {
                 file.set_len(length)?;
             }
         }
+        if let Some(length) = self.standing.patch.filter(|_| !state.patched) {
+            // While it is neither the one nor the other, nobody else may read it.
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            file.set_len(length)?;
+            state.patched = true;
+        }
         if self.missing.load(Ordering::Relaxed) > 1 && open.0.load(Ordering::Relaxed) < OPEN_AT_ONCE
         {
             open.0.fetch_add(1, Ordering::Relaxed);
@@ -154,10 +228,20 @@ impl TargetFile {
     }
 
     fn complete(&self, open: &OpenFiles, file: &File) {
-        let failures = meta::restore_metadata(&self.node, meta::open_handle(file));
+        self.set_metadata(file);
+        self.close(open);
+    }
+
+    /// Gives the file its metadata, and takes away what it has beside.
+    pub(super) fn set_metadata(&self, file: &File) {
+        let handle = meta::open_handle(file);
+        let mut failures = Vec::new();
+        if self.stands {
+            failures.extend(meta::clear_other_attributes(&self.node, handle));
+        }
+        failures.extend(meta::restore_metadata(&self.node, handle));
         let problem = |(verb, error): (String, _)| Problem::failed(&self.path, &verb, error);
         lock(&self.state).problems.extend(failures.into_iter().map(problem));
-        self.close(open);
     }
 
     fn close(&self, open: &OpenFiles) {
@@ -166,15 +250,19 @@ impl TargetFile {
         }
     }
 
-    /// The result: size and problems, or why the file is not there.
-    pub(super) fn settle(self) -> Result<(u64, Vec<Problem>), Problem> {
+    /// The result, or why the file is not there. What was half-written goes: what stood there
+    /// before, and was partly replaced, is set aside.
+    pub(super) fn settle(self, aside: Option<&Aside>) -> Result<Settled, Problem> {
         let state = lock(&self.state);
         let Some(why) = &state.why else {
-            return Ok((self.node.size, state.problems.clone()));
+            let (size, right) = (self.node.size, self.right_bytes);
+            return Ok(Settled { size, right, problems: state.problems.clone() });
         };
         let mut what = why.clone();
+        let former = aside.filter(|_| self.standing.patch.is_some());
         if state.created
-            && let Err(error) = std::fs::remove_file(&self.path)
+            && let Err(error) =
+                former.map_or_else(|| std::fs::remove_file(&self.path), |it| it.take(&self.path))
         {
             what = format!("{what}; and the part that was written cannot be removed: {error}");
         }
@@ -182,8 +270,27 @@ impl TargetFile {
     }
 }
 
+/// Writes content over other content; long runs of zero pages become holes.
+fn write_over(file: &File, content: &[u8], offset: u64) -> std::io::Result<()> {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    let mut from = 0;
+    while from < content.len() {
+        let (data, hole) = next_run(&content[from..], offset + from as u64);
+        file.write_all_at(&content[from..from + data], offset + from as u64)?;
+        from += data;
+        let punched = hole > 0
+            && rustix::fs::fallocate(file, flags, offset + from as u64, hole as u64).is_ok();
+        if !punched {
+            // A file system without holes gets the zeros.
+            file.write_all_at(&content[from..from + hole], offset + from as u64)?;
+        }
+        from += hole;
+    }
+    Ok(())
+}
+
 /// Writes content, leaving out long runs of zero pages; true if it ends with one.
-fn write_data(file: &File, content: &[u8], offset: u64) -> std::io::Result<bool> {
+pub(super) fn write_data(file: &File, content: &[u8], offset: u64) -> std::io::Result<bool> {
     let (mut from, mut last_hole) = (0, 0);
     while from < content.len() {
         let (data, hole) = next_run(&content[from..], offset + from as u64);

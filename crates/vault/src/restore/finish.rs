@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::RestoreReport;
+use super::existing::Aside;
 use super::plan::Restore;
 use crate::backup::Problem;
 use crate::error::Result;
@@ -21,9 +22,14 @@ impl Restore<'_> {
     pub(super) fn finish(mut self) -> Result<RestoreReport> {
         for Link { first, path, size } in std::mem::take(&mut self.links) {
             self.vault.stop_if_cancelled()?;
-            match std::fs::hard_link(&first, &path) {
-                Ok(()) => {
+            let linked = match self.make_way_for_link(&first, &path) {
+                Ok(false) => std::fs::hard_link(&first, &path).map(|()| 0),
+                stands => stands.map(|_| size),
+            };
+            match linked {
+                Ok(unchanged) => {
                     self.report.files += 1;
+                    self.report.unchanged += unchanged;
                     self.report.bytes += size;
                     self.vault.environment().monitor.advance(Stage::Restore, size, 1);
                 }
@@ -32,10 +38,16 @@ impl Restore<'_> {
         }
         for (path, node) in self.folders.iter().rev() {
             let handle = meta::Handle::Path(path);
-            for (verb, error) in meta::restore_metadata(node, handle) {
+            let mut failures = Vec::new();
+            if self.aside.is_some() {
+                failures.extend(meta::clear_other_attributes(node, handle));
+            }
+            failures.extend(meta::restore_metadata(node, handle));
+            for (verb, error) in failures {
                 self.report.problems.push(Problem::failed(path, &verb, error));
             }
         }
+        self.report.aside = self.aside.as_ref().map(Aside::taken).unwrap_or_default();
         self.report.damaged.sort_by(|left, right| left.path.cmp(&right.path));
         self.report.problems.sort_by(|left, right| left.path.cmp(&right.path));
         Ok(self.report)

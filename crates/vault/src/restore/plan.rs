@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-use super::files::TargetFile;
+use super::existing::{self, Aside};
+use super::files::{Settled, TargetFile};
 use super::finish::Link;
-use super::{RestoreOptions, RestoreReport, fetch};
+use super::{Existing, RestoreOptions, RestoreReport, compare, fetch};
 use crate::backup::Problem;
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -29,6 +30,8 @@ pub(super) struct Restore<'a> {
     pub(super) options: &'a RestoreOptions,
     pub(super) target: &'a Path,
     pub(super) report: RestoreReport,
+    /// Where what is not of the snapshot goes, in a target that held something.
+    pub(super) aside: Option<Aside>,
     /// Restored folders, each after the one above it.
     pub(super) folders: Vec<(PathBuf, Node)>,
     pub(super) links: Vec<Link>,
@@ -43,10 +46,12 @@ pub(super) struct Restore<'a> {
 }
 
 /// A folder whose tree is to be read: its path below the target, and its depth.
-struct Pending {
-    below: PathBuf,
+pub(super) struct Pending {
+    pub(super) below: PathBuf,
     tree: Id,
     depth: usize,
+    /// The folder was there before.
+    stood: bool,
 }
 
 impl<'a> Restore<'a> {
@@ -56,6 +61,10 @@ impl<'a> Restore<'a> {
             options,
             target,
             report: RestoreReport::default(),
+            aside: match &options.existing {
+                Existing::Refused => None,
+                Existing::Compared { aside } => Some(Aside::new(target, aside)),
+            },
             folders: Vec::new(),
             links: Vec::new(),
             firsts: HashMap::new(),
@@ -70,7 +79,9 @@ impl<'a> Restore<'a> {
     /// Restores everything but hard links and the folders' metadata.
     pub(super) fn run(&mut self, snapshot: &Snapshot) -> Result<()> {
         self.wanted = wanted_names(self.options.subpath.as_deref())?;
-        let mut stack = vec![Pending { below: PathBuf::new(), tree: snapshot.tree, depth: 0 }];
+        let stood = self.aside.is_some();
+        let mut stack =
+            vec![Pending { below: PathBuf::new(), tree: snapshot.tree, depth: 0, stood }];
         while !stack.is_empty() {
             let batch = stack.split_off(stack.len().saturating_sub(TREES_AT_ONCE));
             let threads = parallel::io_threads().min(batch.len());
@@ -102,6 +113,13 @@ impl<'a> Restore<'a> {
     }
 
     fn folder(&mut self, pending: &Pending, tree: Tree, stack: &mut Vec<Pending>) -> Result<()> {
+        let folder = self.target.join(&pending.below);
+        let there = existing::names(&folder, pending.stood)
+            .map_err(|error| Error::io("read", &folder, error))?;
+        // On the way to the wanted path all others are left alone.
+        if pending.depth >= self.wanted.len() {
+            self.set_extras_aside(pending, &tree, &there)?;
+        }
         for node in tree.nodes {
             let depth = pending.depth + 1;
             if self.wanted.get(pending.depth).is_some_and(|wanted| *wanted != node.name) {
@@ -116,29 +134,27 @@ impl<'a> Restore<'a> {
                 continue;
             }
             let path = self.target.join(&below);
+            let stands = there.contains(&node.name);
             match node.kind {
                 NodeKind::Dir => {
                     let Some(tree) = node.subtree else {
                         self.damaged(&path, "it is a folder without a tree".to_owned());
                         continue;
                     };
-                    if let Err(error) = std::fs::create_dir(&path) {
-                        self.failed_to_create(&path, "make the folder", error)?;
-                        continue;
-                    }
+                    let Some(stood) = self.make_folder(&path, stands)? else { continue };
                     self.report.folders += 1;
                     self.folders.push((path, node));
-                    stack.push(Pending { below, tree, depth });
+                    stack.push(Pending { below, tree, depth, stood });
                 }
-                NodeKind::File => self.file(path, node)?,
+                NodeKind::File => self.file(path, node, stands)?,
                 NodeKind::Irregular => self.problem(&path, "is of a kind that is not known"),
-                _ => self.special(&path, &node)?,
+                _ => self.special(&path, &node, stands)?,
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, path: PathBuf, node: Node) -> Result<()> {
+    fn file(&mut self, path: PathBuf, node: Node, stands: bool) -> Result<()> {
         self.planned = (self.planned.0 + node.size, self.planned.1 + 1);
         if node.links > 1 {
             let key = (node.device_id, node.inode);
@@ -156,7 +172,7 @@ impl<'a> Restore<'a> {
             }
         }
         self.window_blobs += node.content.as_ref().map_or(0, Vec::len);
-        self.window.push(TargetFile::new(path, node));
+        self.window.push(TargetFile::new(path, node, stands));
         if self.window.len() >= FILES_A_WINDOW || self.window_blobs >= BLOBS_A_WINDOW {
             self.write_window()?;
         }
@@ -164,18 +180,23 @@ impl<'a> Restore<'a> {
     }
 
     fn write_window(&mut self) -> Result<()> {
-        let files = std::mem::take(&mut self.window);
+        let mut files = std::mem::take(&mut self.window);
         self.window_blobs = 0;
         if files.is_empty() {
             return Ok(());
         }
         self.vault.environment().monitor.total(Stage::Restore, self.planned.0, self.planned.1);
-        fetch::write(self.vault, self.options.threads, &files)?;
+        let threads = fetch::threads(self.options.threads);
+        if let Some(aside) = &self.aside {
+            compare::files(self.vault, aside, threads, &mut files)?;
+        }
+        fetch::write(self.vault, threads, &files)?;
         for file in files {
-            match file.settle() {
-                Ok((size, mut problems)) => {
+            match file.settle(self.aside.as_ref()) {
+                Ok(Settled { size, right, mut problems }) => {
                     self.report.files += 1;
                     self.report.bytes += size;
+                    self.report.unchanged += right;
                     self.report.problems.append(&mut problems);
                 }
                 Err(problem) => self.report.damaged.push(problem),
@@ -184,9 +205,14 @@ impl<'a> Restore<'a> {
         Ok(())
     }
 
-    fn special(&mut self, path: &Path, node: &Node) -> Result<()> {
-        if let Err(error) = meta::create_special(node, path) {
-            return self.failed_to_create(path, "make it", error.into());
+    fn special(&mut self, path: &Path, node: &Node, stands: bool) -> Result<()> {
+        let made = match stands.then(|| self.stands_right(path, node)).transpose() {
+            Ok(Some(true)) => Ok(()),
+            Ok(_) => meta::create_special(node, path).map_err(std::io::Error::from),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = made {
+            return self.failed_to_create(path, "make it", error);
         }
         self.report.others += 1;
         for (verb, error) in meta::restore_metadata(node, meta::Handle::Path(path)) {
@@ -226,7 +252,7 @@ pub(super) fn is_fatal(error: &std::io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| fatal.contains(&errno))
 }
 
-fn wanted_names(subpath: Option<&Path>) -> Result<Vec<OsString>> {
+pub(super) fn wanted_names(subpath: Option<&Path>) -> Result<Vec<OsString>> {
     let mut names = Vec::new();
     for component in subpath.into_iter().flat_map(Path::components) {
         match component {

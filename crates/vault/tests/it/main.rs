@@ -10,6 +10,7 @@ mod corpus;
 mod counting;
 mod crash;
 mod damage;
+mod existing;
 mod foreign;
 mod frozen;
 mod index;
