@@ -188,9 +188,16 @@ pub struct Restore {
     /// Every component of the plan, each into its own folder
     #[arg(long, conflicts_with = "path")]
     pub all: bool,
-    /// A new or empty folder for the restored data
-    #[arg(long, value_name = "DIR")]
+    /// A new or empty folder for the restored data; `-` writes a tar stream to standard output, with
+    /// `--path` of one file its content alone
+    #[arg(long, value_name = "DIR|-")]
     pub to: Option<PathBuf>,
+    /// The folder may hold something: compare it with the snapshot and write only what differs
+    #[arg(long, requires = "to")]
+    pub verify_existing: bool,
+    /// With `--verify-existing`: remove what the snapshot does not hold (else it stays, and is named)
+    #[arg(long, requires = "verify_existing")]
+    pub delete: bool,
     /// The newest snapshot with nothing later than this time (`2026-11-21 02:00Z`, `2 hours ago`,
     /// `yesterday 02:00`), or a snapshot's id [default: the newest that has not failed]
     #[arg(long, value_name = "TIME|SNAPSHOT")]

@@ -177,6 +177,25 @@ pub enum Error {
         /// The one that failed.
         because: String,
     },
+    /// Sound, and not put in place because another one of the same target is not.
+    #[error("{component} is not put in place: {because}, which goes to the same folder, failed")]
+    HeldBeside {
+        /// The component.
+        component: String,
+        /// The one that failed.
+        because: String,
+    },
+    /// A restore that stopped, and that can be gone on with.
+    #[error("the restore to {target} is not finished: what there is stands in {folder}")]
+    Unfinished {
+        /// Where it was to be put.
+        target: String,
+        /// Where it is staged.
+        folder: String,
+        /// Why it stopped.
+        #[source]
+        source: Box<Error>,
+    },
     /// A swapped component could not be brought back to its former state.
     #[error(
         "{component} is the restored copy: the former state could not be put back, it is kept in {}",
@@ -336,7 +355,8 @@ impl Error {
             Error::NoRoom { .. } | Error::WritersRunning { .. } | Error::Held { .. } => {
                 Exit::Refused
             }
-            Error::CutOff { .. } => Exit::Refused,
+            Error::CutOff { .. } | Error::HeldBeside { .. } => Exit::Refused,
+            Error::Unfinished { source, .. } => source.exit(),
             Error::Unmounted { .. } => Exit::Unreachable,
             Error::Busy { .. } => Exit::Locked,
             Error::ChecksFailed { .. } | Error::Manifest { .. } | Error::Ledger { .. } => {
@@ -419,42 +439,6 @@ impl Error {
             other => return other.restore_hint(),
         })
     }
-
-    /// The same of what a restore meets.
-    fn restore_hint(&self) -> Option<String> {
-        Some(match self {
-            Error::NoRoom { path, .. } => {
-                format!("free some space at {}, or choose another place", path.display())
-            }
-            Error::WritersRunning { .. } => {
-                "stop them, or give the component `stop` and `start` commands".to_owned()
-            }
-            Error::Held { component, .. } => {
-                format!("`lifeboat restore {component} --in-place` restores it alone")
-            }
-            Error::NotBack { component, journal: Some(journal), .. } => format!(
-                "stop the application, then `lifeboat backup {component}`, which puts it back; to \
-                 keep what is live now, remove {}",
-                journal.display()
-            ),
-            Error::NotBack { .. } => {
-                "stop the application and move the former state back, or start it on what was \
-                 restored"
-                    .to_owned()
-            }
-            Error::CutOff { journal, .. } => format!(
-                "stop the application, then run the same command again; to keep what is live now, \
-                 remove {}",
-                journal.display()
-            ),
-            Error::ChecksFailed { .. } => {
-                "`lifeboat list` shows older snapshots for `--at SNAPSHOT`; \
-                 `--keep-failed` keeps the copy for a look"
-                    .to_owned()
-            }
-            _ => return None,
-        })
-    }
 }
 
 fn vault_exit(error: &lifeboat_vault::Error) -> Exit {
@@ -484,6 +468,7 @@ fn store_exit(error: &StoreError) -> Exit {
 pub(crate) fn ends_run(error: &Error) -> bool {
     match error {
         Error::Cancelled => true,
+        Error::Unfinished { source, .. } => ends_run(source),
         Error::Vault(error) | Error::Source(SourceError::Vault(error)) => {
             matches!(error, lifeboat_vault::Error::Cancelled)
         }

@@ -8,12 +8,13 @@ use lifeboat_model::manifest::{self, Content, Manifest};
 use lifeboat_model::plan::check::Question;
 use lifeboat_model::plan::{Check, Plan};
 use lifeboat_model::verdict::Verdict;
-use lifeboat_vault::{Filter, Id, RestoreOptions, Snapshot, Vault};
+use lifeboat_vault::{Existing, Filter, Id, RestoreOptions, Snapshot, Vault};
 
 use crate::env::MakeEngine;
 use crate::error::{Error, Result};
 use crate::lookup::{Found, lookup};
 use crate::ports::{Engine, EngineError};
+use crate::report::Problem;
 
 /// Name of the check that every entry came out of the vault whole.
 pub const WHOLE: &str = "restored whole";
@@ -48,10 +49,18 @@ pub struct Copy<'a> {
     pub manifest: Manifest,
     /// Its judge.
     pub engine: Box<dyn Engine>,
-    /// Regular files written.
+    /// Regular files restored.
     pub files: u64,
-    /// Bytes written.
+    /// Bytes of them, those included that stood there already.
     pub bytes: u64,
+    /// Bytes that stood there already.
+    pub unchanged: u64,
+    /// What stood there and is not of the snapshot, as paths in the copy: it was set aside.
+    pub aside: Vec<PathBuf>,
+    /// What the vault could not restore, by its path in the snapshot. It is not in the copy.
+    pub damaged: Vec<Problem>,
+    /// What is not as it was captured in every respect.
+    pub problems: Vec<Problem>,
     /// What the vault could not restore, or not in every respect.
     pub complete: CheckResult,
     /// What the capture had to leave out, where it had to.
@@ -142,7 +151,7 @@ pub fn files_described(manifest: &Manifest) -> u64 {
 }
 
 /// Leaves out Lifeboat's own file: the layout of a restored copy is the data's alone.
-struct WithoutManifest;
+pub(crate) struct WithoutManifest;
 
 impl Filter for WithoutManifest {
     fn keep(&self, tree_path: &Path, _: bool) -> bool {
@@ -157,27 +166,27 @@ pub fn restore_copy<'a>(
     subpath: Option<&Path>,
     folder: &Path,
 ) -> Result<Copy<'a>> {
+    restore_over(subject, engine, subpath, folder, Existing::Refused)
+}
+
+/// Restores into `folder`, in which something may stand.
+pub fn restore_over<'a>(
+    subject: &Subject<'a>,
+    engine: &MakeEngine,
+    subpath: Option<&Path>,
+    folder: &Path,
+    existing: Existing,
+) -> Result<Copy<'a>> {
     let options = RestoreOptions {
         subpath: subpath.map(Path::to_owned),
         filter: Some(std::sync::Arc::new(WithoutManifest)),
+        existing,
         ..RestoreOptions::default()
     };
     let report = subject.vault.restore(&subject.snapshot, &options, folder)?;
     let entries = report.files + report.folders + report.others;
-    let more = |list: &[lifeboat_vault::Problem]| match list.len() {
-        0 | 1 => String::new(),
-        count => format!(" (and {} more)", count - 1),
-    };
-    let (verdict, found) = match (report.damaged.first(), report.problems.first()) {
-        (Some(problem), _) => (Verdict::Fail, format!("{problem}{}", more(&report.damaged))),
-        // The content is there; the target could not take a mode, an owner, an attribute. That says
-        // nothing against the snapshot.
-        (None, Some(problem)) => {
-            (Verdict::Inconclusive, format!("{problem}{}", more(&report.problems)))
-        }
-        (None, None) if entries == 0 => (Verdict::Fail, "nothing was restored".to_owned()),
-        (None, None) => (Verdict::Pass, format!("{} files, {} bytes", report.files, report.bytes)),
-    };
+    let (damaged, problems) = (named(report.damaged, folder), named(report.problems, folder));
+    let complete = restored_whole(&damaged, &problems, (report.files, report.bytes), entries);
     Ok(Copy {
         component: subject.component,
         folder: folder.to_owned(),
@@ -185,14 +194,48 @@ pub fn restore_copy<'a>(
         engine: engine(subject.component, &subject.manifest, subject.vault, &subject.snapshot)?,
         files: report.files,
         bytes: report.bytes,
+        unchanged: report.unchanged,
+        aside: report.aside,
+        damaged,
+        problems,
         partial: subject.partial.clone(),
-        complete: CheckResult::new(
-            WHOLE,
-            verdict,
-            "every entry, every byte matching its hash",
-            found,
-        ),
+        complete,
     })
+}
+
+/// The check that every entry came out of the vault whole: what did not, what not in every respect,
+/// the files and bytes that did, and the number of all entries.
+pub(crate) fn restored_whole(
+    damaged: &[Problem],
+    problems: &[Problem],
+    (files, bytes): (u64, u64),
+    entries: u64,
+) -> CheckResult {
+    let more = |list: &[Problem]| match list.len() {
+        0 | 1 => String::new(),
+        count => format!(" (and {} more)", count - 1),
+    };
+    let (verdict, found) = match (damaged.first(), problems.first()) {
+        (Some(problem), _) => (Verdict::Fail, format!("{problem}{}", more(damaged))),
+        // The content is there; the target could not take a mode, an owner, an attribute. That says
+        // nothing against the snapshot.
+        (None, Some(problem)) => (Verdict::Inconclusive, format!("{problem}{}", more(problems))),
+        (None, None) if entries == 0 => (Verdict::Fail, "nothing was restored".to_owned()),
+        (None, None) => (Verdict::Pass, format!("{files} files, {bytes} bytes")),
+    };
+    CheckResult::new(WHOLE, verdict, "every entry, every byte matching its hash", found)
+}
+
+/// Problems by their paths in the snapshot.
+pub(crate) fn named(problems: Vec<lifeboat_vault::Problem>, folder: &Path) -> Vec<Problem> {
+    let own = |problem: lifeboat_vault::Problem| Problem {
+        path: match problem.path.strip_prefix(folder) {
+            Ok(below) => format!("/{}", below.display()),
+            Err(_) => problem.path.display().to_string(),
+        },
+        what: problem.what,
+    };
+    problems.into_iter().map(own).collect()
 }
 
 impl Copy<'_> {

@@ -260,7 +260,7 @@ fn begin<'w>(world: &'w World, opening: &Opening<'_>) -> Result<(Session<'w>, Op
         Ok(note) => warnings.extend(note.filter(|_| !opening.changes_nothing)),
         Err(error) => warnings.push(Failure::of(&error).line()),
     }
-    match staging::sweep(&world.state) {
+    match staging::sweep(&world.state, Some(world.clock.wall())) {
         Ok(swept) => warnings.extend(swept),
         Err(error) => warnings.push(Failure::of(&error).line()),
     }

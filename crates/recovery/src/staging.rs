@@ -2,21 +2,34 @@
 //!
 //! A staging folder is private (0700), locked for as long as its process lives, recorded in the
 //! state folder, and gone at the end on every path. What a killed process left is removed at the
-//! next start; a living one is never touched.
+//! next start; a living one is never touched. A restore's waits for some days, so that the same
+//! restore goes on with it; and one that holds what stood at the target before is never removed.
+
+mod sweep;
+mod unfinished;
 
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::random::random;
-use crate::state::{FileLock, State, read_optional, replace};
+use crate::state::{FileLock, State, replace};
+
+pub use sweep::sweep;
+pub(crate) use unfinished::allocated;
+pub use unfinished::{Restoring, waiting};
 
 /// What stands between a target's name and the random tail of its staging folder.
 pub const MARK: &str = ".lifeboat-partial-";
+
+/// Stands in a mount point while it is filled.
+const INCOMPLETE: &str = "RESTORE-INCOMPLETE.lifeboat";
 
 /// What the state folder remembers of a staging folder.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,6 +37,22 @@ struct Record {
     format: u32,
     folder: PathBuf,
     purpose: String,
+    /// Of a restore that can be gone on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restore: Option<Resumable>,
+}
+
+/// What a restore must be to go on with a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Resumable {
+    /// Where it is to be put.
+    target: PathBuf,
+    /// What is restored, in words that say how the folder is laid out.
+    what: String,
+    /// When it began.
+    begun: Timestamp,
+    /// What stood at the target is in it.
+    former: bool,
 }
 
 /// A staging folder with a `data` folder in it.
@@ -33,22 +62,41 @@ pub struct Staging {
     data: PathBuf,
     record: PathBuf,
     lock: Option<FileLock>,
+    note: Record,
+    /// Something may stand in the data folder.
+    holds: bool,
 }
 
 impl Staging {
     /// A staging folder on the target's file system: beside it and named after it, or inside it
     /// where the target is a mount point.
     pub fn for_target(state: &State, target: &Path) -> Result<Staging> {
-        if is_mount_point(target) {
-            return Staging::make(state, target, MARK, "restore");
-        }
-        let parent = target.parent().unwrap_or(Path::new("/"));
-        let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Staging::make(state, parent, &format!("{name}{MARK}"), "restore")
+        Staging::beside(state, target, None)
+    }
+
+    fn beside(state: &State, target: &Path, restore: Option<Resumable>) -> Result<Staging> {
+        let (parent, stem) = match is_mount_point(target) {
+            true => (target, MARK.to_owned()),
+            false => {
+                let name = target.file_name().unwrap_or_default().to_string_lossy();
+                (target.parent().unwrap_or(Path::new("/")), format!("{name}{MARK}"))
+            }
+        };
+        Staging::recorded(state, parent, &stem, "restore", restore)
     }
 
     /// A staging folder in `parent`, whose name begins with `stem`.
     pub fn make(state: &State, parent: &Path, stem: &str, purpose: &str) -> Result<Staging> {
+        Staging::recorded(state, parent, stem, purpose, None)
+    }
+
+    fn recorded(
+        state: &State,
+        parent: &Path,
+        stem: &str,
+        purpose: &str,
+        restore: Option<Resumable>,
+    ) -> Result<Staging> {
         let records = state.make("staging")?;
         let tail = hex::encode(random::<4>()?);
         let outer = parent.join(format!("{stem}{tail}"));
@@ -56,14 +104,30 @@ impl Staging {
         let record = records.join(format!("{tail}.json"));
         // Between making the folder and locking it, a sweep must not take it for a dead one's.
         let _gate = FileLock::exclusive(&records.join("gate.lock"))?;
-        let note = Record { format: 1, folder: outer.clone(), purpose: purpose.to_owned() };
-        let body = serde_json::to_vec(&note)
+        let note =
+            Record { format: 1, folder: outer.clone(), purpose: purpose.to_owned(), restore };
+        let staging = Staging { outer, data, record, lock: None, note, holds: false };
+        staging.write_record()?;
+        staging.build()
+    }
+
+    fn build(mut self) -> Result<Staging> {
+        let (outer, data) = (&self.outer, &self.data);
+        DirBuilder::new().mode(0o700).create(outer).map_err(Error::io("create", outer))?;
+        // Nor do others get at what is restored by an access list that new entries inherit.
+        match rustix::fs::removexattr(outer, "system.posix_acl_default") {
+            Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => {}
+            Err(e) => return Err(Error::io("remove the access list of", outer)(e.into())),
+        }
+        self.lock = FileLock::try_folder(outer)?;
+        fs::create_dir(data).map_err(Error::io("create", data))?;
+        Ok(self)
+    }
+
+    fn write_record(&self) -> Result<()> {
+        let body = serde_json::to_vec(&self.note)
             .map_err(|source| Error::Encode { what: "a staging record", source })?;
-        replace(&record, &body)?;
-        DirBuilder::new().mode(0o700).create(&outer).map_err(Error::io("create", &outer))?;
-        let lock = FileLock::try_folder(&outer)?;
-        fs::create_dir(&data).map_err(Error::io("create", &data))?;
-        Ok(Staging { outer, data, record, lock })
+        Ok(replace(&self.record, &body)?)
     }
 
     /// Where the data goes.
@@ -128,9 +192,11 @@ impl Staging {
 
 impl Drop for Staging {
     /// The way out of a panic or an early return; what it cannot remove, the next start's sweep
-    /// removes, because the record stays.
+    /// removes, because the record stays. What can be gone on with waits.
     fn drop(&mut self) {
-        let _ = self.clear();
+        if self.note.restore.is_none() {
+            let _ = self.clear();
+        }
     }
 }
 
@@ -164,9 +230,7 @@ fn is_mount_point(path: &Path) -> bool {
 /// A mount point cannot be replaced: its entries are moved in one by one, and until the last is
 /// there a marker file says that it is not finished.
 fn fill_mount_point(from: &Path, target: &Path) -> Result<()> {
-    let marker = target.join("RESTORE-INCOMPLETE.lifeboat");
-    fs::write(&marker, b"a restore is putting its files here; they are not complete\n")
-        .map_err(Error::io("write", &marker))?;
+    let marker = mark_incomplete(target)?;
     for entry in fs::read_dir(from).map_err(Error::io("read", from))? {
         let entry = entry.map_err(Error::io("read", from))?;
         let to = target.join(entry.file_name());
@@ -174,6 +238,14 @@ fn fill_mount_point(from: &Path, target: &Path) -> Result<()> {
     }
     sync_tree_roots(target)?;
     fs::remove_file(&marker).map_err(Error::io("remove", &marker))
+}
+
+/// Says in a mount point that it is not finished.
+fn mark_incomplete(target: &Path) -> Result<PathBuf> {
+    let marker = target.join(INCOMPLETE);
+    fs::write(&marker, b"a restore is putting its files here; they are not complete\n")
+        .map_err(Error::io("write", &marker))?;
+    Ok(marker)
 }
 
 /// Removes a tree, folders without write permission included. A missing one is fine.
@@ -199,47 +271,4 @@ fn open_folders(path: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Removes what dead processes left; returns what was removed, and what could not be, in words.
-pub fn sweep(state: &State) -> Result<Vec<String>> {
-    let records = state.path("staging");
-    if !records.is_dir() {
-        return Ok(Vec::new());
-    }
-    let _gate = FileLock::exclusive(&records.join("gate.lock"))?;
-    let mut notes = Vec::new();
-    for entry in fs::read_dir(&records).map_err(Error::io("read", &records))? {
-        let path = entry.map_err(Error::io("read", &records))?.path();
-        if path.extension().is_none_or(|e| e != "json") {
-            continue;
-        }
-        notes.extend(sweep_one(&path)?);
-    }
-    Ok(notes)
-}
-
-fn sweep_one(record: &Path) -> Result<Option<String>> {
-    let Some(body) = read_optional(record)? else { return Ok(None) };
-    let forget = || fs::remove_file(record).map_err(Error::io("remove", record));
-    let note: Record = match serde_json::from_slice(&body) {
-        Ok(note) => note,
-        Err(_) => return Ok(Some(format!("{} is not a staging record", record.display()))),
-    };
-    if fs::symlink_metadata(&note.folder).is_err() {
-        forget()?;
-        return Ok(None);
-    }
-    let Some(_lock) = FileLock::try_folder(&note.folder)? else { return Ok(None) };
-    let (what, folder) = (&note.purpose, note.folder.display());
-    match remove_tree(&note.folder) {
-        Ok(()) => {
-            forget()?;
-            Ok(Some(format!("removed {folder}, left by a {what} that was stopped")))
-        }
-        Err(error) => {
-            let why = crate::report::Failure::of(&error).line();
-            Ok(Some(format!("{folder}, left by a {what} that was stopped, stays: {why}")))
-        }
-    }
 }

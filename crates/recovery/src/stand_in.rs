@@ -122,7 +122,7 @@ fn sweep_below(parent: &Path) -> Vec<String> {
 fn sweep_one(folder: &Path) -> Result<Vec<String>> {
     let Some(_lock) = FileLock::try_folder(folder)? else { return Ok(Vec::new()) };
     let state = State::new(folder);
-    let mut said = staging::sweep(&state)?;
+    let mut said = staging::sweep(&state, None)?;
     // What it staged and could not be removed is known from here alone.
     let kept = files_in(&state.path("staging"))?;
     if !kept.iter().any(|path| path.extension().is_some_and(|kind| kind == "json")) {

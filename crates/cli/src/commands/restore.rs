@@ -1,6 +1,7 @@
 //! `restore`: what is asked, the confirmation of what cannot be taken back lightly, the flow.
 
 use std::io::IsTerminal;
+use std::path::Path;
 
 use lifeboat_model::exit::Exit;
 use lifeboat_recovery::flows::{self, At, Destination, RestoreRequest};
@@ -24,11 +25,37 @@ pub fn restore(args: &Restore, hands: &Hands<'_>) -> Outcome<Reply> {
     if args.in_place {
         confirm(args, &request, &wired, hands)?;
     }
+    if let Destination::Over { folder, .. } = &request.to {
+        confirm_over(args, folder)?;
+    }
+    if request.to == Destination::Stream {
+        return stream(&request, &wired, hands);
+    }
     let report = flows::restore(&wired.world, &request);
     wired.progress.clear();
     let report = report?;
     let words = render::restore(&report, hands.screen);
     Reply::new(report.exit(), "restore", &report, words)
+}
+
+/// Sends the data to standard output, where nothing else goes: the report goes to the log.
+fn stream(request: &RestoreRequest, wired: &Wired, hands: &Hands<'_>) -> Outcome<Reply> {
+    if hands.screen.json {
+        return Err(Fault::usage("`--to -` and `--json` both want standard output")
+            .hint("leave `--json` out, or restore to a folder"));
+    }
+    if request.path.is_none() && std::io::stdout().is_terminal() {
+        return Err(Fault::usage("a tar stream is nothing for a terminal")
+            .hint("lifeboat restore … --to - | tar -tv"));
+    }
+    let mut to = std::io::BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
+    let report = flows::restore_stream(&wired.world, request, &mut to);
+    wired.progress.clear();
+    let report = report?;
+    if !hands.screen.quiet || report.exit() != Exit::Done {
+        log_line(render::restore(&report, hands.screen).trim_end());
+    }
+    Reply::new(report.exit(), "restore", &report, "")
 }
 
 fn request(args: &Restore, hands: &Hands<'_>) -> Outcome<RestoreRequest> {
@@ -38,9 +65,22 @@ fn request(args: &Restore, hands: &Hands<'_>) -> Outcome<RestoreRequest> {
         at: point(args.at.as_deref(), hands)?,
         verified_only: args.verified_only,
         to: match &args.to {
-            Some(folder) => Destination::Folder(std::path::absolute(folder).map_err(|error| {
-                Fault::caused(Exit::Usage, "the target's path is unusable", &error)
-            })?),
+            Some(to) if to.as_os_str() == "-" => match args.verify_existing {
+                true => {
+                    return Err(Fault::usage("`--verify-existing` wants a folder, not a stream")
+                        .hint("--to DIR"));
+                }
+                false => Destination::Stream,
+            },
+            Some(folder) => {
+                let folder = std::path::absolute(folder).map_err(|error| {
+                    Fault::caused(Exit::Usage, "the target's path is unusable", &error)
+                })?;
+                match args.verify_existing {
+                    true => Destination::Over { folder, delete: args.delete },
+                    false => Destination::Folder(folder),
+                }
+            }
             None => Destination::InPlace,
         },
         path: args.path.clone(),
@@ -67,6 +107,40 @@ fn point(at: Option<&str>, hands: &Hands<'_>) -> Outcome<At> {
         hands.screen.note(format!("note: no zone given, taken as UTC: {}", text::time(found.at)));
     }
     Ok(At::Time(found.at))
+}
+
+/// What stands in a folder is changed only by somebody who says so.
+fn confirm_over(args: &Restore, folder: &Path) -> Outcome<()> {
+    let holds = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    if !holds || args.yes {
+        return Ok(());
+    }
+    let shown = folder.display();
+    let removed = if args.delete { ", and removing what the snapshot does not hold" } else { "" };
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        let what = format!("changing what stands in {shown} wants a confirmation");
+        return Err(Fault::refused(what).hint("in a script: --yes"));
+    }
+    let question = format!("Write over what differs in {shown}{removed}?");
+    match inquire::Confirm::new(&question).with_default(false).prompt() {
+        Ok(true) => Ok(()),
+        answer => Err(not_agreed(answer.err(), "--yes")),
+    }
+}
+
+/// Why an answer is no consent.
+fn not_agreed(error: Option<inquire::InquireError>, hint: &str) -> Fault {
+    match error {
+        None | Some(inquire::InquireError::OperationCanceled) => {
+            Fault::refused("not confirmed, nothing was changed")
+        }
+        Some(inquire::InquireError::OperationInterrupted) => {
+            Fault::new(Exit::Interrupted, "stopped on request")
+        }
+        Some(error) => {
+            Fault::caused(Exit::Refused, "cannot ask for a confirmation", &error).hint(hint)
+        }
+    }
 }
 
 /// Live data is replaced only by somebody who says its name.
@@ -104,13 +178,6 @@ fn confirm(
     let question = format!("This replaces live data. Type {name} to go on:");
     match inquire::Text::new(&question).prompt() {
         Ok(said) if said.trim() == name => Ok(()),
-        Ok(_) | Err(inquire::InquireError::OperationCanceled) => {
-            Err(Fault::refused("not confirmed, nothing was changed"))
-        }
-        Err(inquire::InquireError::OperationInterrupted) => {
-            Err(Fault::new(Exit::Interrupted, "stopped on request"))
-        }
-        Err(error) => Err(Fault::caused(Exit::Refused, "cannot ask for a confirmation", &error)
-            .hint(format!("--yes --confirm \"{name}\""))),
+        answer => Err(not_agreed(answer.err(), &format!("--yes --confirm \"{name}\""))),
     }
 }

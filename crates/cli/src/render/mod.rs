@@ -72,11 +72,16 @@ fn failure(screen: &Screen, name: &str, failure: &Failure) -> String {
 
 /// What was skipped or changed while it was read.
 fn problems(screen: &Screen, component: &str, problems: &[Problem]) -> String {
+    let number = text::plural(problems.len() as u64, "problem", "problems");
+    list_problems(screen, component, problems, &number)
+}
+
+/// The first problems below a headline; nothing without problems.
+fn list_problems(screen: &Screen, component: &str, problems: &[Problem], headline: &str) -> String {
     if problems.is_empty() {
         return String::new();
     }
-    let number = text::plural(problems.len() as u64, "problem", "problems");
-    let mut out = format!("{} {component}: {number}\n", screen.yellow("!"));
+    let mut out = format!("{} {component}: {headline}\n", screen.yellow("!"));
     for problem in problems.iter().take(SHOWN) {
         out.push_str(&format!("    {}: {}\n", problem.path, problem.what));
     }

@@ -3,7 +3,8 @@
 use lifeboat_recovery::report::{ComponentRestore, PlannedRestore, RestoreReport};
 
 use super::{
-    cell, failed_checks, failure, short, short_or_dash, span, tally, tier, warnings, when,
+    cell, failed_checks, failure, list_problems as list, short, short_or_dash, span, tally, tier,
+    warnings, when,
 };
 use crate::screen::{Look, Screen};
 use crate::text;
@@ -38,6 +39,7 @@ pub fn restore(report: &RestoreReport, screen: &Screen) -> String {
     for component in &report.components {
         out.push_str(&caveats(component, screen));
         out.push_str(&failed_checks(screen, &component.component, &component.checks));
+        out.push_str(&entries(component, screen));
         if let Some(error) = &component.error {
             out.push_str(&failure(screen, &component.component, error));
         }
@@ -67,6 +69,27 @@ pub fn restore(report: &RestoreReport, screen: &Screen) -> String {
             None => format!("{}, recovery time unknown", text::seconds(report.head.seconds)),
         }
     ));
+    out
+}
+
+/// The entries that did not come back, or not as they were; and those that nobody asked for.
+fn entries(component: &ComponentRestore, screen: &Screen) -> String {
+    let name = &component.component;
+    let lost = text::plural(component.damaged.len() as u64, "entry is", "entries are");
+    let bent = text::plural(component.problems.len() as u64, "entry is", "entries are");
+    let mut out = list(screen, name, &component.damaged, &format!("{lost} not restored"));
+    out.push_str(&list(screen, name, &component.problems, &format!("{bent} not as captured")));
+    if component.unchanged > 0 {
+        out.push_str(&format!(
+            "{name}: {} of {} stood there already\n",
+            text::size(component.unchanged),
+            text::size(component.bytes)
+        ));
+    }
+    if !component.beside.is_empty() && component.beside_removed && component.target.is_some() {
+        let count = text::plural(component.beside.len() as u64, "entry", "entries");
+        out.push_str(&format!("{name}: {count} that the snapshot does not hold removed\n"));
+    }
     out
 }
 

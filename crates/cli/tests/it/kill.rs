@@ -83,6 +83,14 @@ fn a_killed_restore_never_looks_finished() {
     assert!(contents(&app.dir.path().join("again")) == expected);
     assert_eq!(count_orders(&app.dir.path().join("again/orders/orders.db")), 500);
     app.run(&["audit", "verify"]).ends(0);
+    // What waits to be gone on with goes with the restore that goes on.
+    for turn in 0..5 {
+        let name = format!("../cut-{turn}");
+        if !app.root.join(&name).exists() {
+            app.run(&["restore", "--all", "--to", &name]).ends(0);
+        }
+        assert!(contents(&app.root.join(&name)) == expected, "{name}");
+    }
     let left = fs::read_dir(app.dir.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

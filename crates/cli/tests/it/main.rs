@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests; a test that panics has failed
 
+mod again;
 mod bad_input;
 mod bench;
 mod commands;

@@ -26,7 +26,7 @@ pub use request::{
     At, AuditRequest, BackupRequest, CopyRequest, Destination, DrillRequest, KeyRequest,
     ListRequest, PruneRequest, RestoreRequest, VerifyRequest,
 };
-pub use restore::{check_target, plan_restore, restore};
+pub use restore::{check_target, plan_restore, restore, restore_stream};
 pub use verify::verify;
 
 pub use crate::ledger::audit::audit_verify;

@@ -67,6 +67,15 @@ impl std::fmt::Display for At {
 pub enum Destination {
     /// A new or empty folder; with `all`, one folder a component in it.
     Folder(PathBuf),
+    /// A folder in which something may stand: only what differs is written.
+    Over {
+        /// The folder.
+        folder: PathBuf,
+        /// What is not of the snapshot is removed. Else it stays, and is named.
+        delete: bool,
+    },
+    /// A stream, see [`restore_stream`](super::restore_stream).
+    Stream,
     /// In place of the live data, which is kept aside.
     InPlace,
 }

@@ -118,6 +118,13 @@ pub struct Problem {
     /// What was wrong.
     pub what: String,
 }
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}: {}", self.path, self.what)
+    }
+}
+
 /// Rounds a span to milliseconds, for reports.
 pub(crate) fn seconds(span: std::time::Duration) -> f64 {
     (span.as_secs_f64() * 1000.0).round() / 1000.0

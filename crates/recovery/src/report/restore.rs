@@ -7,7 +7,7 @@ use lifeboat_model::recipe::Skipped;
 use lifeboat_model::verdict::Verdict;
 use serde::Serialize;
 
-use super::{Failure, Head, TierRef};
+use super::{Failure, Head, Problem, TierRef};
 
 /// One restored component.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,10 +43,20 @@ pub struct ComponentRestore {
     pub kept: Vec<String>,
     /// Where a failed restore was left (`--keep-failed`).
     pub failed_copy: Option<String>,
-    /// Files written.
+    /// Files restored.
     pub files: u64,
-    /// Bytes written.
+    /// Their bytes.
     pub bytes: u64,
+    /// Bytes of them that stood there already, from an earlier restore say, and were not written.
+    pub unchanged: u64,
+    /// What stood in the target and is not of the snapshot, by its path there.
+    pub beside: Vec<String>,
+    /// True if that was removed; else it is still there.
+    pub beside_removed: bool,
+    /// Every entry that could not be restored, and why. None of them is in the copy.
+    pub damaged: Vec<Problem>,
+    /// Every entry that is not as it was captured in every respect, and why.
+    pub problems: Vec<Problem>,
     /// How long it took, seconds.
     pub seconds: f64,
     /// Why it failed.

@@ -100,7 +100,7 @@ impl<'a> Run<'a> {
         let folder = staging.data().to_owned();
         self.staging = Some(staging);
         let copy = restore_copy(self.subject, engine, None, &folder)?;
-        (entry.files, entry.bytes) = (copy.files, copy.bytes);
+        super::describe(entry, &copy);
         self.copy = Some(copy);
         Ok(())
     }

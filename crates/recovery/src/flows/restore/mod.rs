@@ -6,6 +6,7 @@ mod in_place;
 mod journal;
 mod service;
 mod settle;
+mod stream;
 mod target;
 mod together;
 
@@ -21,7 +22,7 @@ use crate::env::World;
 use crate::error::{Error, Result};
 use crate::facts::{Fact, Level, VerifiedFact};
 use crate::ledger::Detail;
-use crate::prove::{CAPTURED, Subject, WHOLE, bytes_needed};
+use crate::prove::{CAPTURED, Copy, Subject, WHOLE, bytes_needed};
 use crate::report::{
     ComponentRestore, Failure, PlannedComponentRestore, PlannedRestore, RestoreReport, SkewEntry,
     seconds,
@@ -42,6 +43,12 @@ struct Asked<'a> {
 
 /// Restores.
 pub fn restore(world: &World, request: &RestoreRequest) -> Result<RestoreReport> {
+    if request.to == Destination::Stream {
+        return Err(Error::Usage {
+            what: "a stream is written to standard output".to_owned(),
+            hint: "`--to -`".to_owned(),
+        });
+    }
     let asked = check(world, request)?;
     let _locks = match asked.binding {
         Binding::InPlace => super::backup::lock_components(world, &asked.components)?,
@@ -59,6 +66,16 @@ pub fn restore(world: &World, request: &RestoreRequest) -> Result<RestoreReport>
     within(world, &opening, body, |report: &mut RestoreReport, warnings| {
         report.warnings.extend(warnings);
     })
+}
+
+/// Restores to a stream: a tar (pax), or the content alone if the request names one file. Nothing
+/// else goes to the stream. `request.to` does not count.
+pub fn restore_stream(
+    world: &World,
+    request: &RestoreRequest,
+    to: &mut dyn std::io::Write,
+) -> Result<RestoreReport> {
+    stream::restore(world, request, to)
 }
 
 /// What a restore would do. Writes nothing at all.
@@ -133,7 +150,8 @@ pub(super) fn level_of(rows: &[SnapshotRow], id: &str) -> Option<String> {
     row.level.map(|level| level.word().to_owned())
 }
 
-fn check<'a>(world: &World, request: &'a RestoreRequest) -> Result<Asked<'a>> {
+/// The components that are asked for, in recovery order.
+fn wanted(world: &World, request: &RestoreRequest) -> Result<Vec<String>> {
     if !request.all && request.components.is_empty() {
         return Err(Error::NothingChosen);
     }
@@ -148,6 +166,11 @@ fn check<'a>(world: &World, request: &'a RestoreRequest) -> Result<Asked<'a>> {
             hint: "use `--all`, or restore one after the other".to_owned(),
         });
     }
+    Ok(components)
+}
+
+fn check<'a>(world: &World, request: &'a RestoreRequest) -> Result<Asked<'a>> {
+    let components = wanted(world, request)?;
     let binding = match (&request.to, &request.path) {
         (Destination::InPlace, Some(_)) => {
             return Err(Error::Usage {
@@ -157,6 +180,10 @@ fn check<'a>(world: &World, request: &'a RestoreRequest) -> Result<Asked<'a>> {
         }
         (Destination::InPlace, None) => Binding::InPlace,
         (Destination::Folder(folder), _) => Binding::Target(check_target(world, folder)?),
+        (Destination::Stream, _) => Binding::Target("standard output".into()),
+        (Destination::Over { folder, .. }, _) => {
+            Binding::Target(target::check_existing(world, folder)?)
+        }
     };
     Ok(Asked { request, components, binding })
 }
@@ -228,7 +255,8 @@ fn execute(
     refuse_partial(world, tier, &recipe, asked, &rows)?;
     let _lock = tier.vault.lock_for_reading()?;
     let (start, request, action) = (session.start, asked.request, session.id().unwrap_or_default());
-    let job = Job { world, tier, rows: &rows, start, request, action };
+    let recorded = session.id().is_some();
+    let job = Job { world, tier, rows: &rows, start, request, action, recorded };
     let done = match &asked.binding {
         Binding::Target(target) | Binding::Sandbox(target) => {
             aside::restore(&job, &recipe, target)?
@@ -275,6 +303,11 @@ fn without_point(name: &str, error: &Error) -> ComponentRestore {
         failed_copy: None,
         files: 0,
         bytes: 0,
+        unchanged: 0,
+        beside: Vec::new(),
+        beside_removed: false,
+        damaged: Vec::new(),
+        problems: Vec::new(),
         seconds: 0.0,
         error: Some(Failure::of(error)),
     }
@@ -289,6 +322,15 @@ struct Job<'a> {
     request: &'a RestoreRequest,
     /// The random name of this run.
     action: &'a str,
+    /// There is a state folder that lasts.
+    recorded: bool,
+}
+
+/// What the copy of a component is.
+fn describe(entry: &mut ComponentRestore, copy: &Copy<'_>) {
+    (entry.files, entry.bytes, entry.unchanged) = (copy.files, copy.bytes, copy.unchanged);
+    entry.damaged.clone_from(&copy.damaged);
+    entry.problems.clone_from(&copy.problems);
 }
 
 /// What a way of restoring comes to.
@@ -321,6 +363,11 @@ impl Job<'_> {
             failed_copy: None,
             files: 0,
             bytes: 0,
+            unchanged: 0,
+            beside: Vec::new(),
+            beside_removed: false,
+            damaged: Vec::new(),
+            problems: Vec::new(),
             seconds: 0.0,
             error: None,
         }

@@ -17,6 +17,20 @@ pub fn check_target(world: &World, target: &Path) -> Result<PathBuf> {
     apart(world, &target, "", hint, None)
 }
 
+/// The same of a folder in which something may stand, or that is absent.
+pub(super) fn check_existing(world: &World, target: &Path) -> Result<PathBuf> {
+    let target = real(target)?;
+    match fs::symlink_metadata(&target) {
+        Ok(found) if !found.is_dir() => {
+            let hint = "name the folder that is to be compared with the snapshot";
+            return Err(Error::refused(format!("{} is not a folder", target.display()), hint));
+        }
+        _ => {}
+    }
+    let hint = "choose a folder beside it; `--in-place` replaces the live data";
+    apart(world, &target, "", hint, None)
+}
+
 /// The folder as an absolute path, if it lies apart from live data, tiers, local state and keys.
 /// `called` is how messages begin; `own` is a place in which it may lie all the same.
 pub fn apart(
