@@ -381,6 +381,9 @@ pub struct AuditLog {
     /// How many entries, newest last
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
+    /// The host whose ledger is meant: another one's is read from the tier [default: this host]
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
 }
 
 /// `audit verify`
@@ -389,6 +392,9 @@ pub struct AuditVerify {
     /// The fingerprint of the signing key, from the recovery kit [default: the local key]
     #[arg(long, value_name = "FINGERPRINT")]
     pub key: Option<String>,
+    /// The host whose ledger is meant: another one's is read from the tier [default: this host]
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
     /// Where.
     #[command(flatten)]
     pub place: InTier,

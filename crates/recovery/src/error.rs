@@ -14,7 +14,8 @@ use crate::ports::{EngineError, SourceError};
 use crate::seal::SealError;
 use crate::state::StateError;
 use hint::{
-    io_hint, on_hold_hint, point_hint, seal_hint, source_hint, state_hint, store_hint, vault_hint,
+    io_hint, on_hold_hint, point_hint, seal_hint, source_hint, state_hint, stock_restore,
+    store_hint, vault_hint,
 };
 
 /// Result of a flow.
@@ -64,6 +65,17 @@ pub enum Error {
         /// What was asked for.
         name: String,
     },
+    /// A snapshot that is of no component.
+    #[error(
+        "snapshot {snapshot} was made by another tool: it is of no component and has no manifest \
+         that a restored copy could be compared with"
+    )]
+    Foreign {
+        /// The snapshot.
+        snapshot: String,
+        /// Where the vault is.
+        vault: String,
+    },
     /// Refused; nothing was changed.
     #[error("{what}")]
     Refused {
@@ -73,7 +85,7 @@ pub enum Error {
         hint: String,
     },
     /// Local state knows a vault in the tier, and nothing is there.
-    #[error("tier {tier} is empty, but a vault is known to be there")]
+    #[error("tier {tier} holds no vault, but one is known to be there")]
     Unmounted {
         /// The tier.
         tier: String,
@@ -240,6 +252,8 @@ pub enum Error {
     NoLedger {
         /// The host.
         host: String,
+        /// Hosts that the tier has a ledger of.
+        others: Vec<String>,
     },
     /// The ledger does not hold together, so that nothing is added to it.
     #[error("the ledger does not verify: {what}")]
@@ -348,9 +362,10 @@ impl Error {
             Error::NoSnapshot { .. } | Error::NoVault { .. } | Error::NoLedger { .. } => {
                 Exit::NotFound
             }
-            Error::Refused { .. } | Error::OtherVault { .. } | Error::NotAVault { .. } => {
-                Exit::Refused
-            }
+            Error::Refused { .. }
+            | Error::Foreign { .. }
+            | Error::OtherVault { .. }
+            | Error::NotAVault { .. } => Exit::Refused,
             Error::OtherPlan { .. } | Error::OnHold { .. } => Exit::Refused,
             Error::NoRoom { .. } | Error::WritersRunning { .. } | Error::Held { .. } => {
                 Exit::Refused
@@ -392,6 +407,10 @@ impl Error {
             Error::UnknownDrill { known, .. } => format!("it has {}", known.join(", ")),
             Error::NothingChosen => "name a component, or look at the plan's components".to_owned(),
             Error::Usage { hint, .. } | Error::Refused { hint, .. } => hint.clone(),
+            Error::Foreign { snapshot, vault } => stock_restore(snapshot, vault),
+            Error::Manifest { snapshot, .. } => {
+                format!("if another tool made it: {}", stock_restore(snapshot, "TIER/vault"))
+            }
             Error::NoSnapshot { .. } => "`lifeboat list` shows the snapshots".to_owned(),
             Error::Unmounted { place, .. } => format!(
                 "mount the disk of {place}; if the vault is gone for good, remove \
@@ -413,6 +432,10 @@ impl Error {
                 format!("{place} holds {}; give the tier an empty folder", found.join(", "))
             }
             Error::NoVault { .. } => "`lifeboat backup` makes it".to_owned(),
+            Error::NoLedger { others, .. } if !others.is_empty() => format!(
+                "the tier has the ledger of {}; `--host NAME` chooses one",
+                others.join(", ")
+            ),
             Error::NoLedger { .. } => {
                 "a backup, verification, restore or drill begins it".to_owned()
             }

@@ -36,7 +36,7 @@ pub fn drill_list(hands: &Hands<'_>) -> Outcome<Reply> {
 /// `lifeboat audit log`
 pub fn audit_log(args: &AuditLog, hands: &Hands<'_>) -> Outcome<Reply> {
     let wired = hands.look()?;
-    let report = flows::audit_log(&wired.world, args.limit)?;
+    let report = flows::audit_log_of(&wired.world, args.host.as_deref(), args.limit)?;
     let words = render::audit_log(&report, hands.screen);
     Reply::new(Exit::Done, "audit-log", &report, words)
 }
@@ -44,7 +44,7 @@ pub fn audit_log(args: &AuditLog, hands: &Hands<'_>) -> Outcome<Reply> {
 /// `lifeboat audit verify`
 pub fn audit_verify(args: &AuditVerify, hands: &Hands<'_>) -> Outcome<Reply> {
     let wired = hands.open()?.in_tier(args.place.tier.as_deref())?;
-    let request = AuditRequest { host: None, key: args.key.clone() };
+    let request = AuditRequest { host: args.host.clone(), key: args.key.clone() };
     let report = flows::audit_verify(&wired.world, &request)?;
     let words = render::audit_verify(&report, hands.screen);
     Reply::new(report.exit(), "audit-verify", &report, words)

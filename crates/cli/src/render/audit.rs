@@ -59,7 +59,11 @@ pub fn audit_verify(report: &AuditVerifyReport, screen: &Screen) -> String {
         }
     }
     if let Some(key) = &report.key {
-        let trust = if report.key_trusted { "as given" } else { "not compared to a given one" };
+        let trust = match (report.key_given, report.key_trusted) {
+            (_, true) => "as given",
+            (true, false) => "not the one given",
+            (false, false) => "not compared to a given one",
+        };
         out.push_str(&format!("  signing key {key} ({trust})\n"));
     }
     for finding in &report.findings {

@@ -188,7 +188,7 @@ fn unmounted_tier() {
         if empty {
             fs::create_dir(&app.tier).unwrap();
         }
-        app.run(&["backup"]).ends(8).says("is empty, but a vault is known to be there", "mount");
+        app.run(&["backup"]).ends(8).says("holds no vault, but one is known to be there", "mount");
         assert_eq!(app.tier.exists(), empty);
         assert!(!empty || contents(&app.tier).is_empty());
     }

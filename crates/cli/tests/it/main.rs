@@ -14,6 +14,7 @@ mod journey;
 mod keys;
 mod kill;
 mod kit;
+mod ledgers;
 mod machine_readable;
 mod output;
 mod readme;

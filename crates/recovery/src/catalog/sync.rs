@@ -9,7 +9,7 @@ use super::{Catalog, Listed};
 use crate::env::World;
 use crate::error::{Error, Result, ends_run};
 use crate::facts::facts_of;
-use crate::ledger::{CHAIN, Ledger, Local, keys, remote, trust};
+use crate::ledger::{CHAIN, Ledger, Local, keys, remote, trust, whole};
 use crate::prove::read_manifest;
 use crate::report::Failure;
 use crate::seal::Sealer;
@@ -29,6 +29,7 @@ pub fn host_of(name: &str) -> &str {
 /// Opens the catalog (in memory where no trace may be left, or none can) and brings it up to date.
 pub fn up_to_date(world: &World, tier: &OpenTier, keep: bool) -> Result<(Catalog, Vec<String>)> {
     let mut notes = passed_over(world)?;
+    notes.extend(whole::broken(world)?);
     if keep {
         let opened = world.state.make("").map_err(Error::from);
         let opened = opened.and_then(|folder| Catalog::open(&folder.join(FILE)));

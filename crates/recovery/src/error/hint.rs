@@ -8,6 +8,47 @@ use crate::ports::SourceError;
 use crate::seal::SealError;
 use crate::state::StateError;
 
+impl Error {
+    /// The same of what a restore meets.
+    pub(super) fn restore_hint(&self) -> Option<String> {
+        Some(match self {
+            Error::NoRoom { path, .. } => {
+                format!("free some space at {}, or choose another place", path.display())
+            }
+            Error::WritersRunning { .. } => {
+                "stop them, or give the component `stop` and `start` commands".to_owned()
+            }
+            Error::Held { component, .. } => {
+                format!("`lifeboat restore {component} --in-place` restores it alone")
+            }
+            Error::NotBack { component, journal: Some(journal), .. } => format!(
+                "stop the application, then `lifeboat backup {component}`, which puts it back; to \
+                 keep what is live now, remove {}",
+                journal.display()
+            ),
+            Error::NotBack { .. } => {
+                "stop the application and move the former state back, or start it on what was \
+                 restored"
+                    .to_owned()
+            }
+            Error::Action { what, .. } | Error::ActionStart { what, .. } => {
+                format!("run {what} by hand to see why, and mend it in the plan")
+            }
+            Error::CutOff { journal, .. } => format!(
+                "stop the application, then run the same command again; to keep what is live now, \
+                 remove {}",
+                journal.display()
+            ),
+            Error::ChecksFailed { .. } => {
+                "`lifeboat list` shows older snapshots for `--at SNAPSHOT`; \
+                 `--keep-failed` keeps the copy for a look"
+                    .to_owned()
+            }
+            _ => return None,
+        })
+    }
+}
+
 pub(super) fn point_hint(error: &PointError) -> String {
     match error {
         PointError::None => "`lifeboat backup` makes the first".to_owned(),
@@ -38,6 +79,15 @@ pub(super) fn on_hold_hint(tier: &str, successor: Option<&str>) -> String {
              mistake, remove `hold.json` from it"
         ),
     }
+}
+
+/// How the stock tool restores a snapshot that is not one of ours.
+pub(super) fn stock_restore(snapshot: &str, vault: &str) -> String {
+    let id = snapshot.get(..8).unwrap_or(snapshot);
+    format!(
+        "`restic -r {vault} restore {id} --target DIR` restores it, with the plan's vault key as \
+         its password"
+    )
 }
 
 pub(super) fn seal_hint(error: &SealError) -> Option<String> {
@@ -96,7 +146,9 @@ pub(super) fn store_hint(error: &StoreError) -> Option<String> {
             "free some space and run again; what was stored is kept and reused".to_owned()
         }
         StoreErrorKind::Denied => format!("check owner and mode of {}", error.place),
-        StoreErrorKind::Unreachable => format!("check that {} is there and mounted", error.place),
+        StoreErrorKind::Unreachable => {
+            format!("check that the folder {} is there and mounted", error.place)
+        }
         _ => return None,
     })
 }

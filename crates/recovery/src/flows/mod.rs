@@ -30,4 +30,4 @@ pub use restore::{check_target, plan_restore, restore, restore_stream};
 pub use verify::verify;
 
 pub use crate::ledger::audit::audit_verify;
-pub use crate::ledger::log::audit_log;
+pub use crate::ledger::log::{audit_log, audit_log_of};

@@ -156,6 +156,18 @@ fn owner<'a>(rows: &'a [SnapshotRow], at: &At) -> Option<&'a str> {
     row.component.as_deref()
 }
 
+/// The error of a snapshot that is named by its id and is of no component: another tool's.
+fn foreign(world: &World, rows: &[SnapshotRow], at: &At) -> Option<Error> {
+    let At::Snapshot(prefix) = at else { return None };
+    let wanted = prefix.to_ascii_lowercase();
+    let mut named = rows.iter().filter(|row| !wanted.is_empty() && row.id.starts_with(&wanted));
+    let (Some(row), None) = (named.next(), named.next()) else { return None };
+    let tier = world.tier.place.folder().map(|folder| folder.display().to_string());
+    let tier = tier.unwrap_or_else(|| world.tier.url.clone());
+    let vault = format!("{tier}/vault");
+    row.component.is_none().then(|| Error::Foreign { snapshot: row.id.clone(), vault })
+}
+
 /// Components for which there is no restore point, and why.
 pub type Pointless = Vec<(String, Error)>;
 
@@ -178,7 +190,10 @@ pub fn recipe_for(
                 choice,
                 subpath: subpath.clone(),
             }),
-            Err(error) => pointless.push((component.clone(), error)),
+            Err(error) => {
+                let error = foreign(world, &rows, at).unwrap_or(error);
+                pointless.push((component.clone(), error));
+            }
         }
     }
     if requests.is_empty() {

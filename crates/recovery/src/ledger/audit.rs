@@ -13,6 +13,7 @@ use lifeboat_model::chain::{
 use lifeboat_model::verdict::Verdict;
 use lifeboat_vault::Store;
 
+use super::log::no_ledger;
 use super::remote::safe_name;
 use super::{CHAIN, Local, audit_branch, audit_evidence, remote, trust};
 use crate::env::World;
@@ -83,7 +84,7 @@ pub fn audit_verify(world: &World, request: &AuditRequest) -> Result<AuditVerify
     let host = request.host.as_deref().unwrap_or(&world.host);
     let mut gathered = gather(world, host)?;
     if gathered.nothing(world, host) {
-        return Err(Error::NoLedger { host: host.to_owned() });
+        return Err(no_ledger(world, host));
     }
     let here: Vec<Link> = gathered.local.iter().map(|line| Link::read(line)).collect();
     let there = gathered.there.take().unwrap_or_default();
@@ -123,6 +124,7 @@ pub fn audit_verify(world: &World, request: &AuditRequest) -> Result<AuditVerify
         from_tier,
         base: base.filter(|_| !from_tier).map(|base| base.seq),
         evidence: evidence.statement,
+        key_fits: fits(request, &trusted, &report),
         anchor: gathered.anchor,
     };
     Ok(judge(world, start, host, &report, findings, seen, request))
@@ -266,7 +268,16 @@ fn trusted(
     found.sort_unstable();
     found.dedup();
     // A key that signed nothing here: everything in the chain is foreign to it.
-    Ok(if found.is_empty() { vec![PublicKey([0; 32])] } else { found })
+    Ok(if found.is_empty() { vec![NOBODY] } else { found })
+}
+
+/// A key that signs nothing.
+const NOBODY: PublicKey = PublicKey([0; 32]);
+
+/// True if a fingerprint was given, and its key, or one that it announced, signed the chain.
+fn fits(request: &AuditRequest, trusted: &[PublicKey], report: &Report) -> bool {
+    let foreign = |fault: &Fault| matches!(fault.kind, FaultKind::ForeignKey(_));
+    request.key.is_some() && trusted != [NOBODY] && !report.faults.iter().any(foreign)
 }
 
 fn faults(report: &Report, place: &str) -> Vec<AuditFinding> {
@@ -371,6 +382,8 @@ struct Seen {
     /// The local lines begin after this entry.
     base: Option<u64>,
     evidence: Option<String>,
+    /// The fingerprint that was given is that of the key that signed.
+    key_fits: bool,
     anchor: Anchor,
 }
 
@@ -402,7 +415,8 @@ fn judge(
         anchored_to: report.anchored,
         consistent_to,
         key: report.head.as_ref().map(|head| head.key.fingerprint()),
-        key_trusted: request.key.is_some(),
+        key_given: request.key.is_some(),
+        key_trusted: seen.key_fits,
         statement: statement(report, &seen, faulty, consistent_to, request),
         anchors: vec![seen.anchor],
         findings,
@@ -460,7 +474,14 @@ fn statement(
     }
     said.extend(seen.evidence.clone());
     said.push(match (&request.key, report.trusted) {
-        (Some(_), _) => "the signing key was compared with the fingerprint given".to_owned(),
+        (Some(_), _) if seen.key_fits => {
+            "the signing key was compared with the fingerprint given".to_owned()
+        }
+        (Some(_), _) => {
+            "the fingerprint given is not that of the key that signed: this is another \
+                         ledger, or the fingerprint is wrong"
+                .to_owned()
+        }
         (None, true) => "the signing key was compared with the one this host accepted; give the \
                          recovery kit's fingerprint with --key for a proof from outside"
             .to_owned(),

@@ -213,7 +213,7 @@ impl Local {
 
     /// True if the acknowledged head was set aside with its branch, and a crash came before the new
     /// one was acknowledged.
-    fn is_aside(&self, head: &Head) -> Result<bool> {
+    pub(super) fn is_aside(&self, head: &Head) -> Result<bool> {
         let Some(body) = read_optional(&self.branch_file(head))? else { return Ok(false) };
         let mut lines = body.split(|b| *b == b'\n').rev().filter(|line| !line.is_empty());
         let same = |line: &[u8]| Entry::read(line).is_ok_and(|entry| entry.hash() == head.hash);

@@ -18,6 +18,7 @@ mod running;
 mod ship;
 pub(crate) mod signer;
 pub mod trust;
+pub mod whole;
 
 use std::collections::BTreeMap;
 

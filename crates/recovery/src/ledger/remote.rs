@@ -35,6 +35,26 @@ pub fn safe_name(host: &str) -> String {
     if name.is_empty() { "_".to_owned() } else { name }
 }
 
+/// The host's name again, of its part of a key.
+pub fn host_name(name: &str) -> String {
+    let mut host = Vec::new();
+    let mut rest = name.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let code = std::str::from_utf8(tail.get(..2).unwrap_or_default()).unwrap_or_default();
+        match (first, u8::from_str_radix(code, 16)) {
+            (b'_', Ok(byte)) => {
+                host.push(byte);
+                rest = &tail[2..];
+            }
+            _ => {
+                host.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&host).into_owned()
+}
+
 /// Key of the lines `from` to `to`.
 pub fn entries_key(host: &str, from: u64, to: u64) -> String {
     entries_key_of(&safe_name(host), from, to)

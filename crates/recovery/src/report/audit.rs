@@ -79,7 +79,9 @@ pub struct AuditVerifyReport {
     pub consistent_to: Option<u64>,
     /// Fingerprint of the key that signed last.
     pub key: Option<String>,
-    /// True if that key was compared to one given from outside.
+    /// True if a fingerprint was given from outside.
+    pub key_given: bool,
+    /// True if that key is the one given from outside, or one that it announced.
     pub key_trusted: bool,
     /// The tiers that were asked.
     pub anchors: Vec<Anchor>,

@@ -90,10 +90,16 @@ pub struct Failure {
 impl Failure {
     /// The sentence, the causes and the hint of an error.
     pub fn of(error: &Error) -> Failure {
-        let mut causes = Vec::new();
+        let mut causes: Vec<String> = Vec::new();
+        let mut last = error.to_string();
         let mut source = std::error::Error::source(error);
         while let Some(cause) = source {
-            causes.push(cause.to_string());
+            let text = cause.to_string();
+            // Wrappers repeat what they wrap.
+            if text != last {
+                causes.push(text.clone());
+            }
+            last = text;
             source = cause.source();
         }
         Failure {

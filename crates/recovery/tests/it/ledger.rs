@@ -8,7 +8,8 @@ use lifeboat_model::chain::{Entry, Phase};
 use lifeboat_model::exit::Exit;
 use lifeboat_model::verdict::Verdict;
 use lifeboat_recovery::flows::{
-    AuditRequest, BackupRequest, ListRequest, audit_log, audit_verify, backup, list, status,
+    AuditRequest, BackupRequest, ListRequest, audit_log, audit_log_of, audit_verify, backup, list,
+    status,
 };
 use lifeboat_recovery::report::{AuditVerifyReport, FindingKind};
 use lifeboat_recovery::seal::Sealer;
@@ -333,8 +334,21 @@ fn an_audit_on_a_bare_machine_reads_the_tier() {
     let request = AuditRequest { key: None, host: Some("shop-1".into()) };
     let report = audit_verify(&bare.world(&tier), &request).unwrap();
     assert_eq!(report.verdict, Verdict::Inconclusive);
+    assert!(!report.key_given && !report.key_trusted);
+    // Under another name without a word, the hosts that the tier knows are named.
     let nobody = AuditRequest { key: None, host: Some("nobody".into()) };
-    assert_eq!(audit_verify(&bare.world(&tier), &nobody).unwrap_err().exit(), Exit::NotFound);
+    let error = audit_verify(&bare.world(&tier), &nobody).unwrap_err();
+    assert_eq!(error.exit(), Exit::NotFound);
+    assert!(error.hint().unwrap().contains("shop-1"), "{:?}", error.hint());
+    let error = audit_log_of(&bare.world(&tier), Some("nobody"), 9).unwrap_err();
+    assert!(error.hint().unwrap().contains("shop-1"), "{:?}", error.hint());
+    let log = audit_log_of(&bare.world(&tier), Some("shop-1"), 9).unwrap();
+    assert!(log.entries.len() == 9 && log.entries.iter().all(|entry| entry.shipped));
+    // A fingerprint of a key that signed nothing here is not one "as given".
+    let request = AuditRequest { key: Some("0".repeat(64)), host: Some("shop-1".into()) };
+    let report = audit_verify(&bare.world(&tier), &request).unwrap();
+    assert_eq!(report.verdict, Verdict::Fail);
+    assert!(report.key_given && !report.key_trusted, "{report:#?}");
     assert!(!bare.state().exists(), "an audit leaves no trace");
 }
 
