@@ -1,8 +1,8 @@
 //! The plan file and what it includes, read from disk; its errors with file, line and caret.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use lifeboat_model::exit::Exit;
 use lifeboat_model::plan::{Plan, PlanError, PlanErrors};
@@ -12,6 +12,9 @@ use miette::{
 };
 
 use crate::fault::{Fault, Outcome};
+
+/// The usual name of the file.
+const DEFAULT: &str = "lifeboat.toml";
 
 /// A plan that was read, with its texts for findings that come later.
 #[derive(Debug)]
@@ -39,6 +42,7 @@ impl PlanFile {
         let absolute = std::path::absolute(path)
             .map_err(|error| Fault::caused(Exit::Usage, "the plan's path is unusable", &error))?;
         let folder = absolute.parent().unwrap_or(Path::new("/")).to_path_buf();
+        named_in_text(&folder)?;
         let mut texts = Texts::default();
         let mut seen = BTreeSet::from([absolute.clone()]);
         let mut open = vec![(absolute, path.display().to_string())];
@@ -68,6 +72,25 @@ impl PlanFile {
     }
 }
 
+/// Reports and state files are JSON, which is UTF-8: a folder whose name is not cannot stand in them.
+///
+/// # Errors
+/// Exit 2, before anything is written.
+pub fn named_in_text(folder: &Path) -> Outcome<()> {
+    if folder.to_str().is_some() {
+        return Ok(());
+    }
+    let shown = folder.display();
+    Err(Fault {
+        causes: vec![format!("the name of {shown} is not UTF-8 text")],
+        ..Fault::usage("the plan's folder cannot be named in reports and state files")
+    }
+    .hint(
+        "rename the folder; or make a link to it (`ln -s FOLDER LINK`) and give \
+         `--plan /PATH/TO/LINK/lifeboat.toml`",
+    ))
+}
+
 fn read_text(file: &Path, name: &str, main: bool) -> Outcome<String> {
     let bytes = fs::read(file).map_err(|error| {
         let missing = error.kind() == std::io::ErrorKind::NotFound;
@@ -76,7 +99,19 @@ fn read_text(file: &Path, name: &str, main: bool) -> Outcome<String> {
                 .hint("`lifeboat init` writes one; `--plan FILE` names another"),
             (true, false) => Fault::usage(format!("the plan includes {name}, which is not there"))
                 .hint("correct `include`, relative to the plan's folder"),
-            _ => Fault::caused(Exit::Usage, format!("cannot read the plan {name}"), &error),
+            _ => {
+                let hint = match error.kind() {
+                    io::ErrorKind::IsADirectory => {
+                        format!(
+                            "name the file: `--plan {}`",
+                            Path::new(name).join(DEFAULT).display()
+                        )
+                    }
+                    _ => format!("check owner, mode and mount of {name}"),
+                };
+                Fault::caused(Exit::Usage, format!("cannot read the plan {name}"), &error)
+                    .hint(hint)
+            }
         }
     })?;
     String::from_utf8(bytes).map_err(|_| {
@@ -99,6 +134,7 @@ impl Texts {
     fn refuse(&self, errors: &PlanErrors, color: bool) -> Fault {
         let sentence = |error: &PlanError| format!("{}: {error}", self.place(error.span));
         let mut fault = Fault::usage(errors);
+        // The rendering says causes and hints with their places; these are for the JSON document.
         if let [only] = errors.0.as_slice() {
             fault.message = sentence(only);
             fault.hint.clone_from(&only.help);

@@ -144,6 +144,11 @@ pub enum Error {
     Random(#[source] getrandom::Error),
 }
 
+/// The object that a vault without any key file lacks.
+pub(crate) const NO_KEYS: &str = "keys";
+/// What is not found where a part of a snapshot was asked for.
+pub(crate) const NO_PATH: &str = "path in the snapshot";
+
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error.kind {
@@ -193,6 +198,14 @@ impl Error {
                 "set the clocks of this machine and of the place right, then run again"
             }
             Error::Ambiguous { .. } => "give more characters of the snapshot's id",
+            Error::Damaged { object, .. } if object == NO_KEYS => {
+                "bring the folder `keys` of the vault back from a copy of it: without a key file \
+                 nobody can open the vault"
+            }
+            Error::NotFound { what: NO_PATH, .. } => {
+                "give it as it stands in the snapshot, relative to the plan's folder \
+                 (`media/2026`); a restore without `--path` brings back all"
+            }
             Error::NoSpace(_) => {
                 "free some space and run again; what was stored is kept and reused"
             }

@@ -79,15 +79,20 @@ pub enum StoreErrorKind {
     Other,
 }
 
+/// An object, or the place itself where no object is concerned.
+fn object(key: &str, place: &str) -> String {
+    if key.is_empty() { place.to_owned() } else { format!("{key} in {place}") }
+}
+
 /// A failed store call.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {verb} {key} in {place}")]
+#[error("cannot {verb} {}", object(.key, .place))]
 pub struct StoreError {
     /// The kind, for decisions.
     pub kind: StoreErrorKind,
     /// The verb that failed: get, create, list, stat, delete.
     pub verb: &'static str,
-    /// The key concerned.
+    /// The key concerned; empty if it is the whole place.
     pub key: String,
     /// The store's description.
     pub place: String,

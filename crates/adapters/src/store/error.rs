@@ -28,6 +28,34 @@ pub(super) fn from_io(verb: &'static str, key: &str, place: &str, source: io::Er
     new(kind_of_io(&source), verb, key, place, source)
 }
 
+/// Builds the error of a failed call of `object_store`. Its own words repeat those of the system,
+/// with file names and the backend's around them: what the system said is the cause.
+pub(super) fn of_object_store(
+    kind: StoreErrorKind,
+    verb: &'static str,
+    key: &str,
+    place: &str,
+    source: object_store::Error,
+) -> StoreError {
+    match io_below(&source).map(|io| (io.raw_os_error(), io.kind(), io.to_string())) {
+        Some((Some(code), ..)) => new(kind, verb, key, place, io::Error::from_raw_os_error(code)),
+        Some((None, sort, text)) => new(kind, verb, key, place, io::Error::new(sort, text)),
+        None => new(kind, verb, key, place, source),
+    }
+}
+
+/// The system's error below one of `object_store`.
+fn io_below(error: &object_store::Error) -> Option<&io::Error> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error);
+        }
+        cause = error.source();
+    }
+    None
+}
+
 /// The kind of a failure of `object_store`, whose own words for access and space are all "generic":
 /// the system's error below decides.
 pub(super) fn kind_of(error: &object_store::Error) -> StoreErrorKind {
@@ -38,14 +66,7 @@ pub(super) fn kind_of(error: &object_store::Error) -> StoreErrorKind {
         | object_store::Error::Unauthenticated { .. } => return StoreErrorKind::Denied,
         _ => {}
     }
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return kind_of_io(error);
-        }
-        cause = error.source();
-    }
-    StoreErrorKind::Other
+    io_below(error).map_or(StoreErrorKind::Other, kind_of_io)
 }
 
 /// The kind of a failure of the system.

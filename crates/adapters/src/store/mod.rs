@@ -149,7 +149,7 @@ impl LocalTier {
         {
             return gone;
         }
-        error::new(kind, verb, key, &self.describe(), source)
+        error::of_object_store(kind, verb, key, &self.describe(), source)
     }
 
     fn location(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lifeboat_recovery::ports::{KeyRights, Opened, Place, Presence};
-use lifeboat_vault::{Clock, DeleteStore, StoreError};
+use lifeboat_vault::{Clock, DeleteStore, StoreError, StoreErrorKind};
 
 use super::{KeyDeleter, LocalTier, Prefixed, error};
 
@@ -37,7 +37,9 @@ impl Place for LocalPlace {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Presence::Absent),
             Err(e) => return Err(self.failed(e)),
             Ok(meta) if !meta.is_dir() => {
-                return Err(self.failed(io::Error::from(io::ErrorKind::NotADirectory)));
+                let cause = io::Error::other("it is a file, not a folder");
+                let (kind, place) = (StoreErrorKind::Unreachable, self.path.display().to_string());
+                return Err(error::new(kind, "open", "", &place, cause));
             }
             Ok(_) => {}
         }

@@ -1,7 +1,7 @@
 //! `restore`: what is asked, the confirmation of what cannot be taken back lightly, the flow.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use lifeboat_model::exit::Exit;
 use lifeboat_recovery::flows::{self, At, Destination, RestoreRequest};
@@ -83,9 +83,18 @@ fn request(args: &Restore, hands: &Hands<'_>) -> Outcome<RestoreRequest> {
             }
             None => Destination::InPlace,
         },
-        path: args.path.clone(),
+        path: args.path.as_deref().map(inside).transpose()?,
         keep_failed: args.keep_failed,
     })
+}
+
+/// A part of a snapshot: a path that does not lead out of it.
+fn inside(path: &Path) -> Outcome<PathBuf> {
+    if path.components().any(|part| part == Component::ParentDir) {
+        return Err(Fault::usage("a path in a snapshot cannot contain `..`")
+            .hint("give it as it stands in the snapshot, relative to the plan's folder"));
+    }
+    Ok(path.to_owned())
 }
 
 /// A time, or a snapshot's id: hexadecimal digits and nothing else.

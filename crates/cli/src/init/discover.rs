@@ -67,8 +67,27 @@ pub struct Found {
     pub config: Vec<PathBuf>,
     /// Everything else at the top, for a folder in which nothing was recognised.
     pub rest: Vec<PathBuf>,
+    /// What would be protected if its name could stand in a plan.
+    pub unnamed: Vec<PathBuf>,
     /// What could not be read, and whether the walk was cut short.
     pub notes: Vec<String>,
+}
+
+impl Found {
+    /// A plan is TOML, which is UTF-8: a path that is not cannot stand there.
+    fn set_unnamed_apart(&mut self) {
+        // Only where nothing else was recognised the rest is wanted.
+        let recognised =
+            !(self.databases.is_empty() && self.media.is_empty() && self.config.is_empty());
+        for list in [&mut self.databases, &mut self.media, &mut self.config] {
+            self.unnamed.extend(list.extract_if(.., |path| path.to_str().is_none()));
+        }
+        let rest: Vec<PathBuf> = self.rest.extract_if(.., |path| path.to_str().is_none()).collect();
+        if !recognised {
+            self.unnamed.extend(rest);
+        }
+        self.unnamed.sort();
+    }
 }
 
 /// Walks `root`; paths in `skip` (the tier, say) are passed over.
@@ -89,6 +108,7 @@ pub fn discover(root: &Path, skip: &[PathBuf]) -> io::Result<Found> {
         .filter_map(|path| path.strip_prefix(root).ok().map(Path::to_path_buf))
         .filter(|path| !known(&walk.found, path))
         .collect();
+    walk.found.set_unnamed_apart();
     if walk.seen >= ENTRIES {
         walk.found.notes.push(format!("looked at the first {ENTRIES} entries only"));
     }
@@ -241,6 +261,20 @@ mod tests {
         put(root, "backups/old.db", &database());
         let found = discover(root, &[root.join("backups")]).unwrap();
         assert_eq!(found.databases, [PathBuf::from("data/shop")]);
+    }
+
+    #[test]
+    fn a_name_that_no_plan_can_hold_is_set_apart() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let odd = Path::new(std::ffi::OsStr::from_bytes(b"data/b\xff.db")).to_path_buf();
+        put(root, "data/a.db", &database());
+        fs::write(root.join(&odd), database()).unwrap();
+        let found = discover(root, &[]).unwrap();
+        assert_eq!(found.databases, [PathBuf::from("data/a.db")]);
+        assert_eq!(found.unnamed, [odd]);
+        assert!(found.rest.is_empty());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::args::Init;
 use crate::fault::{Fault, Outcome};
 use crate::key;
+use crate::plan_file::named_in_text;
 use crate::screen::{Reply, Screen};
 use compose::{Frame, Part, PartKind};
 
@@ -34,6 +35,8 @@ struct Report {
     dry_run: bool,
     moved_aside: Option<PathBuf>,
     components: Vec<Listed>,
+    /// What would be protected, and whose name cannot stand in a plan.
+    left_out: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
 }
@@ -52,6 +55,7 @@ pub fn init(args: &Init, plan_name: &Path, screen: &Screen) -> Outcome<Reply> {
             Fault::caused(Exit::NotFound, format!("cannot look at {}", args.dir.display()), &error);
         fault.hint("name the folder of the application")
     })?;
+    named_in_text(&folder)?;
     let plan_path = folder.join(plan_name);
     if plan_path.parent() != Some(folder.as_path()) {
         return Err(Fault::usage(format!(
@@ -66,7 +70,7 @@ pub fn init(args: &Init, plan_name: &Path, screen: &Screen) -> Outcome<Reply> {
             .hint("`--force` moves it aside and writes a new one; `--dry-run` only shows it"));
     }
     let tier = tier(args, &folder)?;
-    let parts = look(&folder, &plan_path, &tier.1, screen)?;
+    let (parts, left_out) = look(&folder, &plan_path, &tier.1, screen)?;
     let text = compose_checked(&folder, &plan_path, &tier.0, &parts)?;
     let mut report = Report {
         key: folder.join(KEY),
@@ -76,10 +80,12 @@ pub fn init(args: &Init, plan_name: &Path, screen: &Screen) -> Outcome<Reply> {
         dry_run: args.dry_run,
         moved_aside: None,
         components: parts.iter().map(listed).collect(),
+        left_out,
         text: args.dry_run.then(|| text.clone()),
     };
+    let exit = if report.left_out.is_empty() { Exit::Done } else { Exit::Problems };
     if args.dry_run {
-        return Reply::new(Exit::Done, "init", &report, text);
+        return Reply::new(exit, "init", &report, text);
     }
     if exists {
         report.moved_aside = Some(move_aside(&report.plan)?);
@@ -87,7 +93,7 @@ pub fn init(args: &Init, plan_name: &Path, screen: &Screen) -> Outcome<Reply> {
     write(&folder, &report, &text)?;
     warn_of_tier(&folder, &report.tier, screen);
     let words = next_steps(&report, screen);
-    Reply::new(Exit::Done, "init", &report, words)
+    Reply::new(exit, "init", &report, words)
 }
 
 /// The tier as written and as a path: as asked for, else beside the folder.
@@ -111,13 +117,28 @@ fn tier(args: &Init, folder: &Path) -> Outcome<(String, PathBuf)> {
     }
 }
 
-fn look(folder: &Path, plan: &Path, tier: &Path, screen: &Screen) -> Outcome<Vec<Part>> {
+/// The components to protect, and what is left out of the plan.
+fn look(
+    folder: &Path,
+    plan: &Path,
+    tier: &Path,
+    screen: &Screen,
+) -> Outcome<(Vec<Part>, Vec<String>)> {
     let skip = [tier.to_path_buf(), folder.join(STATE), plan.to_path_buf()];
     let found = discover::discover(folder, &skip).map_err(|error| {
         Fault::caused(Exit::Failed, format!("cannot look at {}", folder.display()), &error)
     })?;
     for note in &found.notes {
         screen.note(format!("note: {note}"));
+    }
+    let left_out: Vec<String> =
+        found.unnamed.iter().map(|path| path.display().to_string()).collect();
+    for path in &left_out {
+        screen.note(format!(
+            "warning: {path} is left out of the plan and not protected: its name is not UTF-8, and \
+             a plan (TOML) holds no other; rename it, or name a folder above it in a files \
+             component"
+        ));
     }
     let name = plan.file_name().unwrap_or_default().to_string_lossy();
     let mut parts = compose::parts(&found, &name);
@@ -133,7 +154,7 @@ fn look(folder: &Path, plan: &Path, tier: &Path, screen: &Screen) -> Outcome<Vec
         )
         .hint("name the folder of the application: `lifeboat init DIR`"));
     }
-    Ok(parts)
+    Ok((parts, left_out))
 }
 
 /// The plan's text, proven to parse before anything is written.

@@ -1,7 +1,9 @@
 //! Bad input: each ends with a sentence, its cause, a hint, the right exit code, and nothing lost.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
@@ -93,6 +95,8 @@ fn tier_that_cannot_be_written() {
     assert!([1, 4, 8].contains(&ran.code), "{ran:?}");
     assert!(ran.err.contains("hint: "), "{}", ran.err);
     assert!(ran.err.contains(app.tier.to_str().unwrap()), "{}", ran.err);
+    assert!(!ran.err.contains("Generic"), "{}", ran.err);
+    assert_eq!(ran.err.to_lowercase().matches("permission denied").count(), 1, "{}", ran.err);
     assert!(contents(&app.tier).is_empty());
 }
 
@@ -605,4 +609,82 @@ fn a_full_state_disk_stops_no_look_and_no_restore_beside() {
     assert_eq!(count_orders(&target.join("orders.db")), 500);
     assert_ne!(run(&["backup"]).code, 0, "a backup that cannot be recorded is none");
     assert_eq!(contents(&state), before, "the mount was its own");
+}
+
+/// A plan is TOML, which is UTF-8: a name that is not is left out aloud, never written otherwise.
+#[test]
+fn a_name_that_no_plan_can_hold_is_left_out_aloud() {
+    let app = App::bare();
+    let odd = app.root.join(OsStr::from_bytes(b"data/b\xff.db"));
+    fs::copy(app.database(), &odd).unwrap();
+    let ran = app.run(&["init", "--tier", "../tier"]).ends(3);
+    assert!(ran.err.contains("is left out of the plan and not protected"), "{}", ran.err);
+    assert!(!fs::read_to_string(app.root.join("lifeboat.toml")).unwrap().contains('\u{fffd}'));
+    app.run(&["backup"]).ends(0);
+    let left = app.run(&["init", "--tier", "../tier", "--dry-run", "--force", "--json"]).ends(3);
+    assert_eq!(left.json()["left_out"].as_array().unwrap().len(), 1);
+}
+
+/// Reports and state files are JSON: a folder that they cannot name is refused before anything is
+/// written.
+#[test]
+fn a_folder_that_no_report_can_name_is_refused_at_once() {
+    let app = App::new();
+    let odd = app.dir.path().join(OsStr::from_bytes(b"a\xffpp"));
+    fs::rename(&app.root, &odd).unwrap();
+    let run = |args: &[&str]| Ran::of(app.command(args).current_dir(&odd).output().unwrap());
+    let before = contents(app.dir.path());
+    for args in [&["init", "--force"][..], &["backup"], &["lint", "--json"]] {
+        let ran = run(args).ends(2);
+        let said = format!("{}{}", ran.out, ran.err);
+        assert!(said.contains("is not UTF-8 text") && said.contains("rename"), "{said}");
+    }
+    assert!(contents(app.dir.path()) == before);
+    // By a link with a name, all works.
+    std::os::unix::fs::symlink(&odd, &app.root).unwrap();
+    app.run(&["-c", app.root.join("lifeboat.toml").to_str().unwrap(), "backup"]).ends(0);
+}
+
+#[test]
+fn each_error_has_a_hint_and_says_its_cause_once() {
+    let app = App::new();
+    // A value of the wrong type, its hint once.
+    with(&app, "name = \"Shop\"", "name = 5");
+    let ran = app.run(&["lint"]).ends(2);
+    assert_eq!(ran.err.matches("hint: ").count(), 1, "{}", ran.err);
+    assert!(ran.err.contains("put it in quotes: \"5\""), "{}", ran.err);
+    assert!(app.run(&["lint", "--json"]).json()["hint"].is_string());
+    // A plan that is a folder.
+    app.write_plan(&app.plan_text());
+    app.run(&["-c", "data", "lint"]).ends(2).says("cannot read the plan data", "lifeboat.toml");
+    // A tier that is a file.
+    fs::write(&app.tier, "a file").unwrap();
+    let ran = app.run(&["backup"]).ends(8).says("it is a file, not a folder", "the folder");
+    assert!(ran.err.contains(&format!("cannot open {}", app.tier.display())), "{}", ran.err);
+    fs::remove_file(&app.tier).unwrap();
+    app.run(&["backup"]).ends(0);
+    // A part that is not there, and one that leads out.
+    let part = |path: &str| app.run(&["restore", "media", "--to", "../x", "--path", path]);
+    let ran = part("nothere").ends(6);
+    let said = format!("{}{}", ran.out, ran.err);
+    assert!(said.contains("nothere") && said.contains("relative to the plan's folder"), "{said}");
+    part("../../etc/passwd").ends(2).says("cannot contain `..`", "stands in the snapshot");
+    // A known tier with other things in it is not called empty.
+    fs::rename(&app.tier, app.dir.path().join("gone")).unwrap();
+    fs::create_dir(&app.tier).unwrap();
+    fs::write(app.tier.join("holiday.jpg"), "sea").unwrap();
+    let ran = app.run(&["backup"]).ends(8).says("holds no vault, but one is known", "mount");
+    assert!(!ran.err.contains("is empty"), "{}", ran.err);
+    fs::remove_dir_all(&app.tier).unwrap();
+    fs::rename(app.dir.path().join("gone"), &app.tier).unwrap();
+    // A command of the plan that fails.
+    with(&app, "[component.config]\n", "[component.config]\nstop = \"exit 3\"\n");
+    let swap = ["restore", "config", "--in-place", "--yes", "--confirm", "config"];
+    let (_, report) = app.json(&swap);
+    let error = &report["components"][0]["error"];
+    assert!(error["hint"].as_str().is_some_and(|h| h.contains("by hand")), "{report:#}");
+    // A vault without a key file.
+    fs::remove_dir_all(app.tier.join("vault/keys")).unwrap();
+    fs::create_dir(app.tier.join("vault/keys")).unwrap();
+    app.run(&["list"]).ends(9).says("there is no key file", "bring the folder `keys`");
 }

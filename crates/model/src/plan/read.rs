@@ -44,7 +44,14 @@ impl Reader {
     pub fn wrong_type<T>(&mut self, node: Node<'_>, wanted: &str) -> Option<T> {
         let span = self.span(node.span());
         let found = describe(node.as_ref());
-        self.error(span, format!("expected {wanted}, found {found}"));
+        let help = match (wanted, node.as_ref()) {
+            ("a text", DeValue::Integer(number)) => format!("put it in quotes: \"{number}\""),
+            ("a text", DeValue::Float(number)) => format!("put it in quotes: \"{number}\""),
+            ("a text", DeValue::Boolean(value)) => format!("put it in quotes: \"{value}\""),
+            ("a text", DeValue::Datetime(date)) => format!("put it in quotes: \"{date}\""),
+            _ => format!("write {wanted}; `lifeboat schema` says what every key holds"),
+        };
+        self.error_with(span, format!("expected {wanted}, found {found}"), help);
         None
     }
 

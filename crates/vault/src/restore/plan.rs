@@ -9,7 +9,7 @@ use super::files::{Settled, TargetFile};
 use super::finish::Link;
 use super::{Existing, RestoreOptions, RestoreReport, compare, fetch};
 use crate::backup::Problem;
-use crate::error::{Error, Result};
+use crate::error::{Error, NO_PATH, Result};
 use crate::id::Id;
 use crate::meta;
 use crate::monitor::Stage;
@@ -107,7 +107,7 @@ impl<'a> Restore<'a> {
         if !self.wanted_found && !self.wanted.is_empty() && self.report.damaged.is_empty() {
             let name = self.options.subpath.as_ref().map(|path| path.display().to_string());
             let name = name.unwrap_or_default();
-            return Err(Error::NotFound { what: "path in the snapshot", name });
+            return Err(Error::NotFound { what: NO_PATH, name });
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::{Inner, Vault};
 use crate::config::{CONFIG_KEY, Config};
 use crate::crypto::Key;
 use crate::environment::Environment;
-use crate::error::{Error, Result};
+use crate::error::{Error, NO_KEYS, Result};
 use crate::flaw::{Flaw, ReadFailure};
 use crate::id::Id;
 use crate::key::{KeyFailure, KeyFile, MasterSeed, Password};
@@ -135,7 +135,7 @@ pub(super) fn find_key(
         // An intact key refused the password; whether a damaged one had taken it is unknowable.
         _ if refused => Err(Error::WrongPassword { place: store.describe() }),
         Some(error) => Err(error),
-        None => Err(Error::damaged("keys", "there is no key file")),
+        None => Err(Error::damaged(NO_KEYS, "there is no key file")),
     }
 }
 
