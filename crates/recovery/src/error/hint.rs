@@ -21,6 +21,10 @@ impl Error {
             Error::Held { component, .. } => {
                 format!("`lifeboat restore {component} --in-place` restores it alone")
             }
+            Error::Unfinished { source, .. } => match source.hint() {
+                Some(hint) => format!("{hint}; then the same command goes on with it"),
+                None => "the same command goes on with it".to_owned(),
+            },
             Error::NotBack { component, journal: Some(journal), .. } => format!(
                 "stop the application, then `lifeboat backup {component}`, which puts it back; to \
                  keep what is live now, remove {}",
@@ -39,7 +43,7 @@ impl Error {
                  remove {}",
                 journal.display()
             ),
-            Error::ChecksFailed { .. } => {
+            Error::ChecksFailed { .. } | Error::HeldBeside { .. } => {
                 "`lifeboat list` shows older snapshots for `--at SNAPSHOT`; \
                  `--keep-failed` keeps the copy for a look"
                     .to_owned()
@@ -151,46 +155,4 @@ pub(super) fn store_hint(error: &StoreError) -> Option<String> {
         }
         _ => return None,
     })
-}
-
-impl Error {
-    /// The same of what a restore meets.
-    pub(super) fn restore_hint(&self) -> Option<String> {
-        Some(match self {
-            Error::NoRoom { path, .. } => {
-                format!("free some space at {}, or choose another place", path.display())
-            }
-            Error::WritersRunning { .. } => {
-                "stop them, or give the component `stop` and `start` commands".to_owned()
-            }
-            Error::Held { component, .. } => {
-                format!("`lifeboat restore {component} --in-place` restores it alone")
-            }
-            Error::Unfinished { source, .. } => match source.hint() {
-                Some(hint) => format!("{hint}; then the same command goes on with it"),
-                None => "the same command goes on with it".to_owned(),
-            },
-            Error::NotBack { component, journal: Some(journal), .. } => format!(
-                "stop the application, then `lifeboat backup {component}`, which puts it back; to \
-                 keep what is live now, remove {}",
-                journal.display()
-            ),
-            Error::NotBack { .. } => {
-                "stop the application and move the former state back, or start it on what was \
-                 restored"
-                    .to_owned()
-            }
-            Error::CutOff { journal, .. } => format!(
-                "stop the application, then run the same command again; to keep what is live now, \
-                 remove {}",
-                journal.display()
-            ),
-            Error::ChecksFailed { .. } | Error::HeldBeside { .. } => {
-                "`lifeboat list` shows older snapshots for `--at SNAPSHOT`; \
-                 `--keep-failed` keeps the copy for a look"
-                    .to_owned()
-            }
-            _ => return None,
-        })
-    }
 }

@@ -66,7 +66,7 @@ fn the_plan_says_how_much_work_compression_is_worth() {
         report.components[1].bytes_added
     };
     let (fast, best) = (stored("fast"), stored("best"));
-    assert!(best < fast * 9 / 10, "{best} {fast}");
+    assert!(best < fast, "{best} {fast}");
 }
 
 /// Totals that were announced, bytes.
