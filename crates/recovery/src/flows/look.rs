@@ -271,6 +271,11 @@ fn component(
     status
 }
 
+/// Seconds in words: short spans to the millisecond, so that a limit of one is not called none.
+fn span(seconds: f64) -> String {
+    if seconds < 10.0 { format!("{seconds:.3} s") } else { format!("{seconds:.0} s") }
+}
+
 /// The state, and every reason for it; the worst decides.
 fn judge(status: &mut ComponentStatus, last: Option<&Candidate>, whole: Option<&Candidate>) {
     let mut found: Vec<(ComponentState, String)> = Vec::new();
@@ -292,7 +297,7 @@ fn judge(status: &mut ComponentStatus, last: Option<&Candidate>, whole: Option<&
             Some(live) if live <= objective => {}
             Some(live) => add(
                 ComponentState::ObjectiveMissed,
-                format!("{live:.0} s would be lost now, {objective:.0} s are allowed"),
+                format!("{} would be lost now, {} are allowed", span(live), span(objective)),
             ),
             None if whole.is_none() => add(
                 ComponentState::ObjectiveMissed,
@@ -312,7 +317,8 @@ fn judge(status: &mut ComponentStatus, last: Option<&Candidate>, whole: Option<&
         if let (Some(objective), Some(took)) = (status.rto_objective_seconds, drill.rto_seconds)
             && took > objective
         {
-            let why = format!("the last drill took {took:.0} s, {objective:.0} s are allowed");
+            let why =
+                format!("the last drill took {}, {} are allowed", span(took), span(objective));
             add(ComponentState::ObjectiveMissed, why);
         }
     }

@@ -23,7 +23,7 @@ pub fn findings(wired: &Wired) -> Vec<Finding> {
     match tier.place.look() {
         Ok(Presence::Vault) => list.push(vault(wired)),
         Ok(Presence::Absent | Presence::Empty) if known => list.push(
-            Finding::critical("tier", format!("tier {name} is empty, but a vault is known there"))
+            Finding::critical("tier", format!("tier {name} has no vault, but one is known there"))
                 .why("most likely its disk is not mounted; nothing is written until it is back")
                 .fix(format!("mount the disk of {}", tier.url)),
         ),
