@@ -215,7 +215,7 @@ fn soak_random_interleavings() {
 
 /// Lifeboat as another process: this test binary started again, told by the environment what to do.
 #[test]
-#[ignore = "the other process of the tests above; does nothing by itself"]
+#[ignore = "the other process of the tests above; by itself it proves nothing, and fails"]
 fn other_process() {
     process::be_the_other();
 }
