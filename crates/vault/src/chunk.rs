@@ -8,10 +8,14 @@
 //! on one big file and still find the same cuts. The cuts depend on the bytes alone, never on how
 //! they were read or where the file has holes.
 
+mod gear;
+
 use std::sync::OnceLock;
 
 use fastcdc::v2020::MASKS;
 use sha2::{Digest, Sha256};
+
+use gear::Gear;
 
 /// Smallest chunk cut by content, bytes (the end of a segment may be shorter).
 pub const MIN: usize = 512 << 10;
@@ -37,8 +41,7 @@ pub enum Chunking {
 
 /// Cuts by content with one repository's gear table.
 pub struct Chunker {
-    gear: [u64; 256],
-    gear_shifted: [u64; 256],
+    gear: Gear,
     zeros: OnceLock<usize>,
 }
 
@@ -63,25 +66,31 @@ impl Chunker {
             first.copy_from_slice(&digest[..8]);
             *entry = u64::from_le_bytes(first);
         }
-        Self { gear, gear_shifted: gear.map(|entry| entry << 1), zeros: OnceLock::new() }
+        Self { gear: Gear::new(gear), zeros: OnceLock::new() }
     }
 
     /// Length of the first chunk of `window`. If it is the whole window, and the window neither
     /// reaches the end of the segment nor holds [`MAX`] bytes, more bytes are needed to tell.
     pub fn cut(&self, window: &[u8]) -> usize {
-        fastcdc::v2020::cut_gear(
-            window,
-            MIN,
-            AVERAGE,
-            MAX,
-            MASK_SMALL,
-            MASK_LARGE,
-            MASK_SMALL << 1,
-            MASK_LARGE << 1,
-            &self.gear,
-            &self.gear_shifted,
-        )
-        .1
+        self.cut_after(window, 0)
+    }
+
+    /// The same, where the first `searched` bytes of the window were a window without a cut.
+    pub(crate) fn cut_after(&self, window: &[u8], searched: usize) -> usize {
+        let window = &window[..window.len().min(MAX)];
+        // FastCDC looks at pairs of bytes: the last one of an odd number is none.
+        let end = window.len() & !1;
+        let mut from = MIN.max(searched & !1);
+        let mut hash = self.gear.of(&window[MIN.min(end)..from.min(end)]);
+        for (upto, mask) in [(AVERAGE.min(end), MASK_SMALL), (end, MASK_LARGE)] {
+            if from < upto {
+                if let Some(cut) = self.gear.find(window, from..upto, &mut hash, mask) {
+                    return cut;
+                }
+                from = upto;
+            }
+        }
+        window.len()
     }
 
     /// Length of the chunk that an endless run of zeros is cut into.
@@ -142,6 +151,56 @@ mod tests {
         assert!(all_but_last.iter().all(|length| (MIN..=MAX).contains(length)), "{lengths:?}");
         let average = (64 << 20) / lengths.len();
         assert!((700 << 10..1600 << 10).contains(&average), "{average}");
+    }
+
+    /// The cuts are those of FastCDC, by another implementation of it, whatever the content, its
+    /// length, and how much of it was searched before.
+    #[test]
+    fn the_cuts_are_those_of_fastcdc() {
+        let chunker = Chunker::new(&[5; 32]);
+        let gear = *chunker.gear.table();
+        let theirs = |window: &[u8]| {
+            let (small, large) = (MASK_SMALL, MASK_LARGE);
+            let shifted = gear.map(|entry| entry << 1);
+            fastcdc::v2020::cut_gear(
+                window,
+                MIN,
+                AVERAGE,
+                MAX,
+                small,
+                large,
+                small << 1,
+                large << 1,
+                &gear,
+                &shifted,
+            )
+            .1
+        };
+        let mut records = noise(12 << 20, 8);
+        for record in records.chunks_mut(100) {
+            let length = record.len();
+            record[8.min(length)..].fill(b' ');
+        }
+        let mut cut_early = 0;
+        for bytes in [noise(12 << 20, 7), records, vec![0; 9 << 20]] {
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let length = theirs(rest);
+                assert_eq!(chunker.cut(rest), length);
+                cut_early += usize::from(length < rest.len() && length < MAX);
+                for window in [length - length / 3, length - 1, length + 1, length + 2, MIN + 1] {
+                    let window = &rest[..window.min(rest.len())];
+                    assert_eq!(chunker.cut(window), theirs(window), "of {}", window.len());
+                }
+                for searched in
+                    [MIN / 2, MIN + 77, AVERAGE, length - 1, length].map(|s| s.min(length))
+                {
+                    assert_eq!(chunker.cut_after(rest, searched), length, "after {searched}");
+                }
+                rest = &rest[length..];
+            }
+        }
+        assert!(cut_early > 10, "{cut_early}");
     }
 
     #[test]

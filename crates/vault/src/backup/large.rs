@@ -191,6 +191,7 @@ impl Reading<'_, '_> {
     /// Reads on until the cut that follows the first `from` bytes at hand is certain; 0 at the end
     /// of the file or after an error.
     fn next_cut(&mut self, worker: &mut Worker, from: usize) -> Result<usize> {
+        let mut searched = 0;
         loop {
             let at_hand = &worker.window.bytes()[from..];
             if at_hand.is_empty() && self.next == self.end {
@@ -198,7 +199,8 @@ impl Reading<'_, '_> {
             }
             // The cut before this one may have left enough.
             if self.next == self.end || at_hand.len() >= 2 * chunk::AVERAGE {
-                let length = self.walk.engine.chunker.cut(at_hand);
+                let length = self.walk.engine.chunker.cut_after(at_hand, searched);
+                searched = at_hand.len();
                 let certain = length < at_hand.len() || length == chunk::MAX;
                 if certain || self.next == self.end {
                     return Ok(length);
