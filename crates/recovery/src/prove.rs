@@ -8,13 +8,14 @@ use lifeboat_model::manifest::{self, Content, Manifest};
 use lifeboat_model::plan::check::Question;
 use lifeboat_model::plan::{Check, Plan};
 use lifeboat_model::verdict::Verdict;
-use lifeboat_vault::{Existing, Filter, Id, RestoreOptions, Snapshot, Vault};
+use lifeboat_vault::{Existing, Filter, Id, Rehash, RestoreOptions, Snapshot, Vault};
 
 use crate::env::MakeEngine;
 use crate::error::{Error, Result};
 use crate::lookup::{Found, lookup};
 use crate::ports::{Engine, EngineError};
 use crate::report::Problem;
+use crate::staging::remove_tree;
 
 /// Name of the check that every entry came out of the vault whole.
 pub const WHOLE: &str = "restored whole";
@@ -65,6 +66,8 @@ pub struct Copy<'a> {
     pub complete: CheckResult,
     /// What the capture had to leave out, where it had to.
     pub partial: Option<CheckResult>,
+    /// V3 and V4, where the restore asked for them itself.
+    examined: Option<(Vec<CheckResult>, Vec<CheckResult>)>,
 }
 
 /// The check of a partial capture; nothing for a whole one. A copy can equal its manifest and still
@@ -177,13 +180,30 @@ pub fn restore_over<'a>(
     folder: &Path,
     existing: Existing,
 ) -> Result<Copy<'a>> {
-    let options = RestoreOptions {
+    // Whole trees are hashed once, as they stand on disk.
+    let whole = existing == Existing::Refused && subpath.is_none();
+    let in_target = whole && matches!(subject.manifest.content, Content::Files(_));
+    let mut options = RestoreOptions {
         subpath: subpath.map(Path::to_owned),
         filter: Some(std::sync::Arc::new(WithoutManifest)),
         existing,
+        rehash: if in_target { Rehash::InTheTarget } else { Rehash::BeforeWriting },
         ..RestoreOptions::default()
     };
-    let report = subject.vault.restore(&subject.snapshot, &options, folder)?;
+    let mut report = subject.vault.restore(&subject.snapshot, &options, folder)?;
+    let engine = engine(subject.component, &subject.manifest, subject.vault, &subject.snapshot)?;
+    let mut examined = None;
+    if in_target {
+        let (structure, content) = engine.examine(folder, &subject.manifest);
+        if !content.is_empty() && content.iter().all(|check| check.verdict == Verdict::Pass) {
+            examined = Some((structure, content));
+        } else {
+            // Something is not what it should be: each blob is asked, and what is wrong is named.
+            remove_tree(folder)?;
+            options.rehash = Rehash::BeforeWriting;
+            report = subject.vault.restore(&subject.snapshot, &options, folder)?;
+        }
+    }
     let entries = report.files + report.folders + report.others;
     let (damaged, problems) = (named(report.damaged, folder), named(report.problems, folder));
     let complete = restored_whole(&damaged, &problems, (report.files, report.bytes), entries);
@@ -191,7 +211,7 @@ pub fn restore_over<'a>(
         component: subject.component,
         folder: folder.to_owned(),
         manifest: subject.manifest.clone(),
-        engine: engine(subject.component, &subject.manifest, subject.vault, &subject.snapshot)?,
+        engine,
         files: report.files,
         bytes: report.bytes,
         unchanged: report.unchanged,
@@ -200,6 +220,7 @@ pub fn restore_over<'a>(
         problems,
         partial: subject.partial.clone(),
         complete,
+        examined,
     })
 }
 
@@ -242,12 +263,10 @@ impl Copy<'_> {
     /// V3 and V4, side by side: the engine's structural checks, and equality with the manifest
     /// taken at capture.
     pub fn examine(&self) -> (Vec<CheckResult>, Vec<CheckResult>) {
-        let (structure, content) = std::thread::scope(|scope| {
-            let structure = scope.spawn(|| self.engine.structure(&self.folder, &self.manifest));
-            let content = self.engine.content(&self.folder, &self.manifest);
-            let structure = structure.join();
-            (structure.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), content)
-        });
+        let (structure, content) = match &self.examined {
+            Some(examined) => examined.clone(),
+            None => self.engine.examine(&self.folder, &self.manifest),
+        };
         (nothing_is_no_pass("structure", structure), nothing_is_no_pass("content", content))
     }
 

@@ -119,6 +119,30 @@ pub struct Prints {
     pub recorded: Id,
     /// The fingerprint of the folder by the bytes in it.
     pub restored: Id,
+    /// What stands in the folder.
+    pub found: Found,
+}
+
+/// Entries below a folder, [`LEFT_OUT`] not among them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Regular files, each hard link counted.
+    pub files: u64,
+    /// Folders.
+    pub folders: u64,
+    /// Links and special files.
+    pub others: u64,
+    /// Sum of the files' sizes, bytes.
+    pub bytes: u64,
+}
+
+impl Found {
+    fn add(&mut self, more: Found) {
+        self.files += more.files;
+        self.folders += more.folders;
+        self.others += more.others;
+        self.bytes += more.bytes;
+    }
 }
 
 impl Vault {

@@ -65,7 +65,7 @@ pub use pack::{BlobKind, PackedBlob};
 pub use polynomial::Polynomial;
 pub use prune::{MaxUnused, PruneOptions, PruneReport};
 pub use repair::{RepairOptions, RepairReport};
-pub use restore::{Existing, RestoreOptions, RestoreReport, StreamOptions, TarStream};
+pub use restore::{Existing, Rehash, RestoreOptions, RestoreReport, StreamOptions, TarStream};
 pub use snapshot::Snapshot;
 pub use store::{DeleteStore, Entry, LockStore, Store, StoreError, StoreErrorKind};
 pub use vault::{DamagedSnapshot, KeyInfo, KeyRotation, SnapshotList, Vault};

@@ -1,7 +1,8 @@
 //! A restore: a snapshot's tree into a fresh folder, or over what stands in one.
 //!
 //! Reads are planned by pack and joined where blobs adjoin; every blob is decrypted, decompressed
-//! and hashed again before a byte of it is written. In a fresh folder nothing that exists is
+//! and hashed again before a byte of it is written (or in the target, by a caller who asks for
+//! that, [`Rehash`]). In a fresh folder nothing that exists is
 //! overwritten: each object is created anew, below folders that were created anew. Where something
 //! may stand ([`Existing::Compared`]) it is hashed blob by blob, and only what differs is written;
 //! what is not of the snapshot is set aside. A file with a blob that cannot be had is not left
@@ -45,6 +46,21 @@ pub struct RestoreOptions {
     pub sync: bool,
     /// What a target is to be in which something stands.
     pub existing: Existing,
+    /// When each blob is hashed again.
+    pub rehash: Rehash,
+}
+
+/// When each blob that is restored is hashed again and compared with its id. That its sealed bytes
+/// are authentic is found out before, in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Rehash {
+    /// In memory, before a byte of it is written.
+    #[default]
+    BeforeWriting,
+    /// By the caller, as it stands in the target: [`Vault::fingerprints`] reads and hashes all of
+    /// it. Until then nothing in the target is proven; if it is not what it should be, a restore
+    /// with [`Rehash::BeforeWriting`] finds out what of it is damaged.
+    InTheTarget,
 }
 
 /// What becomes of a target in which something stands.
@@ -66,7 +82,14 @@ pub enum Existing {
 
 impl Default for RestoreOptions {
     fn default() -> Self {
-        Self { subpath: None, filter: None, threads: 0, sync: true, existing: <_>::default() }
+        Self {
+            subpath: None,
+            filter: None,
+            threads: 0,
+            sync: true,
+            existing: <_>::default(),
+            rehash: <_>::default(),
+        }
     }
 }
 
@@ -79,6 +102,7 @@ impl std::fmt::Debug for RestoreOptions {
             .field("threads", &self.threads)
             .field("sync", &self.sync)
             .field("existing", &self.existing)
+            .field("rehash", &self.rehash)
             .finish()
     }
 }

@@ -5,15 +5,16 @@
 //! disk, cut where the snapshot says. If it differs, the copy is compared with the snapshot entry
 //! by entry, so that the differences have names.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use lifeboat_model::check::CheckResult;
-use lifeboat_model::manifest::{Content, FilesContent, Manifest};
+use lifeboat_model::manifest::{Content, FilesContent, FilesRoot, Manifest};
 use lifeboat_model::verdict::Verdict;
 use lifeboat_recovery::ports::{Answer, Engine, EngineError};
-use lifeboat_vault::fingerprint::Prints;
+use lifeboat_vault::fingerprint::{Found, Prints};
 use lifeboat_vault::{Id, Snapshot, Vault};
 
 use super::differences;
@@ -48,12 +49,7 @@ impl Engine for FilesEngine {
                 return vec![CheckResult::new(&root.tree, Verdict::Fail, "readable", found)];
             }
         }
-        vec![
-            CheckResult::compare("files", content.files, found.files),
-            CheckResult::compare("folders", content.folders, found.folders),
-            CheckResult::compare("links and special files", content.others, found.others),
-            CheckResult::compare("bytes", content.bytes, found.bytes),
-        ]
+        found.judged(content)
     }
 
     fn content(&self, copy: &Path, manifest: &Manifest) -> Vec<CheckResult> {
@@ -62,12 +58,21 @@ impl Engine for FilesEngine {
             Err(check) => return vec![check],
         };
         match self.vault.fingerprints(&self.snapshot, copy) {
-            Ok(Prints { recorded, restored }) => vec![
-                CheckResult::compare(RECORDED, &content.fingerprint, recorded),
-                self.judged(copy, content, restored),
-            ],
+            Ok(prints) => self.equal(copy, content, &prints),
             // Which of the two it is says each by itself.
             Err(_) => vec![self.recorded(content), self.restored(copy, content)],
+        }
+    }
+
+    /// One walk counts and hashes.
+    fn examine(&self, copy: &Path, manifest: &Manifest) -> (Vec<CheckResult>, Vec<CheckResult>) {
+        let prints = files(manifest).map(|_| self.vault.fingerprints(&self.snapshot, copy));
+        match (files(manifest), prints) {
+            (Ok(content), Ok(Ok(prints))) => {
+                let found = Counts::below(&content.roots, prints.found);
+                (found.judged(content), self.equal(copy, content, &prints))
+            }
+            _ => (self.structure(copy, manifest), self.content(copy, manifest)),
         }
     }
 
@@ -80,6 +85,12 @@ impl Engine for FilesEngine {
 }
 
 impl FilesEngine {
+    /// Trees and bytes against the manifest.
+    fn equal(&self, copy: &Path, content: &FilesContent, prints: &Prints) -> Vec<CheckResult> {
+        let recorded = CheckResult::compare(RECORDED, &content.fingerprint, prints.recorded);
+        vec![recorded, self.judged(copy, content, prints.restored)]
+    }
+
     /// The snapshot's trees against the manifest that was taken with them.
     fn recorded(&self, content: &FilesContent) -> CheckResult {
         match self.vault.fingerprint(&self.snapshot) {
@@ -121,6 +132,30 @@ struct Counts {
 }
 
 impl Counts {
+    /// What was found in a copy, without the folders that only lead to the roots.
+    fn below(roots: &[FilesRoot], found: Found) -> Counts {
+        let trees: Vec<&Path> =
+            roots.iter().map(|root| Path::new(root.tree.trim_start_matches('/'))).collect();
+        let leads = |folder: &&Path| {
+            !folder.as_os_str().is_empty() && !trees.iter().any(|tree| folder.starts_with(tree))
+        };
+        let above = trees.iter().flat_map(|tree| tree.ancestors().skip(1)).filter(leads);
+        let above = above.collect::<BTreeSet<_>>().len() as u64;
+        // A root that is the whole tree counts itself.
+        let top = u64::from(trees.iter().any(|tree| tree.as_os_str().is_empty()));
+        let Found { files, folders, others, bytes } = found;
+        Counts { files, folders: (folders + top).saturating_sub(above), others, bytes }
+    }
+
+    fn judged(&self, content: &FilesContent) -> Vec<CheckResult> {
+        vec![
+            CheckResult::compare("files", content.files, self.files),
+            CheckResult::compare("folders", content.folders, self.folders),
+            CheckResult::compare("links and special files", content.others, self.others),
+            CheckResult::compare("bytes", content.bytes, self.bytes),
+        ]
+    }
+
     fn add(&mut self, path: &Path) -> io::Result<()> {
         let meta = fs::symlink_metadata(path)?;
         if meta.is_dir() {

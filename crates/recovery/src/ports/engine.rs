@@ -42,6 +42,15 @@ pub trait Engine: Send + Sync {
     fn structure(&self, copy: &Path, manifest: &Manifest) -> Vec<CheckResult>;
     /// V4: equality of the copy with the manifest taken at capture. Never an empty list.
     fn content(&self, copy: &Path, manifest: &Manifest) -> Vec<CheckResult>;
+    /// Both, side by side.
+    fn examine(&self, copy: &Path, manifest: &Manifest) -> (Vec<CheckResult>, Vec<CheckResult>) {
+        std::thread::scope(|scope| {
+            let structure = scope.spawn(|| self.structure(copy, manifest));
+            let content = self.content(copy, manifest);
+            let structure = structure.join();
+            (structure.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), content)
+        })
+    }
     /// Asks the copy a read-only question (SQL); files have none and say so.
     fn query(&self, copy: &Path, sql: &str) -> Result<Answer, EngineError>;
 }

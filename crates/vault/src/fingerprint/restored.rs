@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{FolderPrint, LEFT_OUT, Prints, of_tree, write_line};
+use super::{FolderPrint, Found, LEFT_OUT, Prints, of_tree, write_line};
 use crate::chunk;
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -14,7 +14,7 @@ use crate::meta;
 use crate::node::{Node, NodeKind, Tree};
 use crate::pack::BlobKind;
 use crate::parallel;
-use crate::pieces::{self, Zeros};
+use crate::pieces::{self, Share, Zeros};
 use crate::snapshot::Snapshot;
 use crate::vault::Vault;
 
@@ -47,13 +47,6 @@ struct Entry {
     lengths: Vec<u64>,
 }
 
-/// Some adjoining pieces of one file.
-struct Share<'a> {
-    path: &'a Path,
-    offset: u64,
-    lengths: &'a [u64],
-}
-
 /// The fingerprints of folders, in their order. Many small ones share the threads.
 fn print_folders(
     vault: &Vault,
@@ -67,10 +60,12 @@ fn print_folders(
             parallel::map(some, parallel::io_threads(), |folder| open(vault, folder, skip))?;
         let shares: Vec<Share<'_>> =
             opened.iter().flat_map(|one| &one.entries).flat_map(Entry::shares).collect();
-        let hashed = parallel::map(&shares, parallel::threads(), |share| {
-            vault.stop_if_cancelled()?;
-            share.hash(zeros)
-        })?;
+        let hashed = pieces::hash(vault, &shares, parallel::threads(), zeros)?;
+        let hashed = hashed
+            .into_iter()
+            .zip(&shares)
+            .map(|(ids, share)| ids.map_err(|error| Error::io("read", share.path, error)));
+        let hashed = hashed.collect::<Result<Vec<_>>>()?;
         let inner: Vec<Folder> =
             opened.iter().flat_map(|one| &one.entries).filter_map(Entry::folder).collect();
         let mut inner = print_folders(vault, &inner, None, zeros)?.into_iter();
@@ -108,7 +103,9 @@ impl Opened {
         let mut recorded_inside = HashMap::new();
         let mut restored = FolderPrint::new();
         let mut line = Vec::new();
+        let mut found = Found::default();
         for entry in &mut self.entries {
+            found.add(entry.counted());
             let shares = entry.shares().count();
             let mut inside = None;
             match entry.node.kind {
@@ -118,6 +115,7 @@ impl Opened {
                 NodeKind::Dir => {
                     let prints = inner.next();
                     inside = prints.as_ref().map(|prints| prints.restored);
+                    found.add(prints.as_ref().map(|prints| prints.found).unwrap_or_default());
                     if let (Some(prints), Some(tree)) = (prints, entry.node.subtree) {
                         recorded_inside.insert(tree, prints.recorded);
                     }
@@ -142,7 +140,7 @@ impl Opened {
             write_line(&mut line, node, inside.as_ref());
             recorded.lines(&line);
         }
-        Ok(Prints { recorded: recorded.finish(), restored: restored.finish() })
+        Ok(Prints { recorded: recorded.finish(), restored: restored.finish(), found })
     }
 }
 
@@ -209,15 +207,16 @@ impl Entry {
         is_folder.then(|| Folder { path: self.path.clone(), tree: self.node.subtree })
     }
 
-    fn shares(&self) -> impl Iterator<Item = Share<'_>> {
-        let path = &self.path;
-        pieces::shares(&self.lengths).map(move |(offset, lengths)| Share { path, offset, lengths })
+    /// The entry itself.
+    fn counted(&self) -> Found {
+        match self.node.kind {
+            NodeKind::File => Found { files: 1, bytes: self.node.size, ..Found::default() },
+            NodeKind::Dir => Found { folders: 1, ..Found::default() },
+            _ => Found { others: 1, ..Found::default() },
+        }
     }
-}
 
-impl Share<'_> {
-    fn hash(&self, zeros: &Zeros) -> Result<Vec<Id>> {
-        let hash = || pieces::hash(&File::open(self.path)?, self.offset, self.lengths, zeros);
-        hash().map_err(|error| Error::io("read", self.path, error))
+    fn shares(&self) -> impl Iterator<Item = Share<'_>> {
+        pieces::shares(&self.path, &self.lengths)
     }
 }

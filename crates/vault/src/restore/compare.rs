@@ -31,13 +31,6 @@ struct Found {
     within: usize,
 }
 
-/// Adjoining pieces of one of the files.
-struct Share<'a> {
-    found: usize,
-    offset: u64,
-    lengths: &'a [u64],
-}
-
 /// Finds out of each file what is right, and makes what is not ready for writing.
 pub(super) fn files(
     vault: &Vault,
@@ -49,21 +42,16 @@ pub(super) fn files(
     let found = parallel::map(&numbers, threads, |at| find(vault, aside, &files[*at], *at))?;
     let found: Vec<Found> = found.into_iter().flatten().collect();
     let mut shares = Vec::new();
+    let mut of = Vec::new();
     for (number, one) in found.iter().enumerate() {
-        let cut = pieces::shares(&one.lengths[..one.within]);
-        shares.extend(cut.map(|(offset, lengths)| Share { found: number, offset, lengths }));
+        shares.extend(pieces::shares(&files[one.file].path, &one.lengths[..one.within]));
+        of.resize(shares.len(), number);
     }
-    let zeros = Zeros::default();
-    let hashed = parallel::map(&shares, threads, |share| {
-        vault.stop_if_cancelled()?;
-        let path = &files[found[share.found].file].path;
-        let hash = || pieces::hash(&open(path)?, share.offset, share.lengths, &zeros);
-        // What cannot be read is not right.
-        Ok(hash().ok())
-    })?;
     let mut ids: Vec<Option<Vec<Id>>> = found.iter().map(|_| Some(Vec::new())).collect();
-    for (share, hashed) in shares.iter().zip(hashed) {
-        ids[share.found] = ids[share.found].take().zip(hashed).map(|(mut ids, more)| {
+    let hashed = pieces::hash(vault, &shares, threads, &Zeros::default())?;
+    for (number, hashed) in of.into_iter().zip(hashed) {
+        // What cannot be read is not right.
+        ids[number] = ids[number].take().zip(hashed.ok()).map(|(mut ids, more)| {
             ids.extend(more);
             ids
         });

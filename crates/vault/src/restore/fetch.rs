@@ -3,8 +3,9 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use super::Rehash;
 use super::files::{OpenFiles, TargetFile};
-use super::opener::Opener;
+use super::opener::{self, Opener, Sealed};
 use crate::chunk::is_zero;
 use crate::error::{Error, Result};
 use crate::flaw::ReadFailure;
@@ -31,7 +32,11 @@ struct Wanted {
 
 /// Restores the content of the files. Their results stay in them; a store that fails, a full disk
 /// and a request to stop end it.
-pub(super) fn write(vault: &Vault, threads: usize, files: &[TargetFile]) -> Result<()> {
+pub(super) fn write(
+    vault: &Vault,
+    (threads, rehash): (usize, Rehash),
+    files: &[TargetFile],
+) -> Result<()> {
     let (wanted, lengths) = plan(vault, files)?;
     let reads: Vec<&[Wanted]> = wanted.chunk_by(joined()).collect();
     let empty: Vec<&TargetFile> =
@@ -40,6 +45,7 @@ pub(super) fn write(vault: &Vault, threads: usize, files: &[TargetFile]) -> Resu
         vault,
         files,
         lengths: &lengths,
+        rehash,
         open: OpenFiles::default(),
         next: AtomicUsize::new(0),
         stopped: AtomicBool::new(false),
@@ -135,6 +141,7 @@ struct Fetch<'a> {
     vault: &'a Vault,
     files: &'a [TargetFile],
     lengths: &'a [u64],
+    rehash: Rehash,
     open: OpenFiles,
     next: AtomicUsize,
     stopped: AtomicBool,
@@ -143,7 +150,7 @@ struct Fetch<'a> {
 
 impl Fetch<'_> {
     fn work(&self, reads: &[&[Wanted]], empty: &[&TargetFile]) -> Result<()> {
-        let mut opener = Opener::new()?;
+        let mut opener = Opener::new(self.rehash)?;
         loop {
             let at = self.next.fetch_add(1, Ordering::Relaxed);
             if self.stopped.load(Ordering::Relaxed) {
@@ -176,20 +183,23 @@ impl Fetch<'_> {
                 ReadFailure::Store(error) => return Err(error),
             },
         };
-        for targets in read.chunk_by(|left, right| left.location == right.location) {
-            let wanted = &targets[0];
-            let from = (u64::from(wanted.location.offset) - start) as usize;
-            let sealed = bytes
-                .as_mut()
-                .and_then(|bytes| bytes.get_mut(from..from + wanted.location.length as usize));
-            let uncompressed = wanted.location.uncompressed_length;
-            let opened = sealed.and_then(|sealed| {
-                opener.open(self.vault.key(), &wanted.id, uncompressed, sealed).ok()
-            });
-            match opened {
-                Some(content) => self.deliver(targets, content)?,
-                None => self.deliver_otherwise(targets)?,
+        let blobs = read.chunk_by(|left, right| left.location == right.location);
+        let blobs: Vec<&[Wanted]> = blobs.collect();
+        let Some(bytes) = &mut bytes else {
+            return blobs.into_iter().try_for_each(|targets| self.deliver_otherwise(targets));
+        };
+        let mut sealed = cut(bytes, start, &blobs);
+        let (mut blobs, mut sealed) = (&blobs[..], &mut sealed[..]);
+        while !sealed.is_empty() {
+            let count = opener::together(sealed);
+            let (now, later) = sealed.split_at_mut(count);
+            for (targets, content) in blobs.iter().zip(opener.open(self.vault.key(), now)) {
+                match content {
+                    Ok(content) => self.deliver(targets, &content)?,
+                    Err(_) => self.deliver_otherwise(targets)?,
+                }
             }
+            (blobs, sealed) = (&blobs[count..], later);
         }
         Ok(())
     }
@@ -224,4 +234,23 @@ impl Fetch<'_> {
         }
         Ok(())
     }
+}
+
+/// Cuts the blobs out of a stretch of their pack that begins at `start`. What does not lie where the
+/// index says is empty, and will not open.
+fn cut<'a>(mut bytes: &'a mut [u8], start: u64, blobs: &[&[Wanted]]) -> Vec<Sealed<'a>> {
+    let mut at = start;
+    let mut take = |wanted: &Wanted| {
+        let from = u64::from(wanted.location.offset).checked_sub(at)?;
+        let end = from + u64::from(wanted.location.length);
+        let (blob, rest) = std::mem::take(&mut bytes).split_at_mut_checked(end as usize)?;
+        (bytes, at) = (rest, at + end);
+        Some(&mut blob[from as usize..])
+    };
+    let sealed = |targets: &&[Wanted]| Sealed {
+        id: targets[0].id,
+        uncompressed_length: targets[0].location.uncompressed_length,
+        bytes: take(&targets[0]).unwrap_or_default(),
+    };
+    blobs.iter().map(sealed).collect()
 }

@@ -190,7 +190,7 @@ impl<'a> Restore<'a> {
         if let Some(aside) = &self.aside {
             compare::files(self.vault, aside, threads, &mut files)?;
         }
-        fetch::write(self.vault, threads, &files)?;
+        fetch::write(self.vault, (threads, self.options.rehash), &files)?;
         for file in files {
             match file.settle(self.aside.as_ref()) {
                 Ok(Settled { size, right, mut problems }) => {
