@@ -11,6 +11,7 @@
 //!
 //! How fingerprints are computed stands in [`fingerprint`].
 
+mod ahead;
 mod capture;
 mod engine;
 mod exchange;

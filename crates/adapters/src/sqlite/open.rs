@@ -15,7 +15,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use rustix::fs::{Access, AtFlags};
 
-use super::{CaptureError, medium};
+use super::{CaptureError, ahead, medium};
 
 /// The live database as the file system shows it.
 #[derive(Debug, Clone)]
@@ -202,7 +202,10 @@ pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_URI;
-    let connection = Connection::open_with_flags(uri, flags)?;
+    let connection = match ahead::name() {
+        Some(name) => Connection::open_with_flags_and_vfs(uri, flags, name)?,
+        None => Connection::open_with_flags(uri, flags)?,
+    };
     prepare(&connection)?;
     look(&connection)?;
     Ok(connection)
