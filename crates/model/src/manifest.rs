@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The format that this version writes.
-pub const FORMAT: u32 = 1;
+/// The format that this version writes. In format 1 the fingerprints of tables are SHA-256, in
+/// format 2 BLAKE3.
+pub const FORMAT: u32 = 2;
 /// Where the manifest stands in a snapshot's tree.
 pub const NAME: &str = "manifest.json";
 

@@ -1,7 +1,8 @@
 //! The content fingerprint of a table and the hash of a schema.
 //!
-//! Both are plain SHA-256 over a canonical byte stream, so that anybody can compute them again from
-//! `SELECT` alone. All numbers are little-endian. A *name* is its length in bytes (u64) and its
+//! Both are a plain hash over a canonical byte stream, so that anybody can compute them again from
+//! `SELECT` alone: the schema's is SHA-256, that of a table is BLAKE3, or SHA-256 in manifests of
+//! format 1. All numbers are little-endian. A *name* is its length in bytes (u64) and its
 //! UTF-8 bytes. A *cell* is one tag byte and a body:
 //!
 //! | tag | type | body |
@@ -12,7 +13,7 @@
 //! | 3 | TEXT | length in bytes (u64), then the bytes as SQLite gives them in UTF-8 (not validated) |
 //! | 4 | BLOB | length in bytes (u64), then the bytes |
 //!
-//! **Table**: the 24 bytes `lifeboat sqlite table 1\n`; the table's name; one byte, 1 if each row
+//! **Table**: the 24 bytes `lifeboat sqlite table 2\n` (with `1` for SHA-256); the table's name; one byte, 1 if each row
 //! begins with its rowid, else 0; the number of columns (u32) and their names in declared order;
 //! then the rows, each being the cells of the rowid (if the byte was 1) and of these columns in
 //! this order; then the byte 255 and the number of rows (u64).
@@ -34,25 +35,65 @@
 //! or table changes the fingerprint, as does a row added, lost or doubled. Two databases with equal
 //! hashes hold the same rows; their pages may still differ (free pages, order of allocation).
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
-
+use lifeboat_model::manifest::Manifest;
 use rusqlite::types::ValueRef;
 use sha2::{Digest, Sha256};
 
 /// Bytes gathered before they go to the hash; small updates are slow.
 const GATHER: usize = 64 * 1024;
-/// From so many bytes on, a thread of its own hashes: reading the rows takes about as long.
-const MANY: u64 = 4 * 1024 * 1024;
-/// Blocks on their way to that thread.
-const BLOCKS: usize = 4;
-const TABLE: &[u8] = b"lifeboat sqlite table 1\n";
 const SCHEMA: &[u8] = b"lifeboat sqlite schema 1\n";
 const END: u8 = 255;
 
+/// How the fingerprint of a table is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    /// As manifests of format 1 have it.
+    Sha256,
+    /// As all newer ones have it.
+    Blake3,
+}
+
+impl Method {
+    /// That of the fingerprints in a manifest.
+    pub fn of(manifest: &Manifest) -> Self {
+        if manifest.format == 1 { Method::Sha256 } else { Method::Blake3 }
+    }
+
+    fn table(self) -> (Hash, &'static [u8]) {
+        match self {
+            Method::Sha256 => (Hash::Sha256(Sha256::new()), b"lifeboat sqlite table 1\n"),
+            Method::Blake3 => (Hash::Blake3(Box::default()), b"lifeboat sqlite table 2\n"),
+        }
+    }
+}
+
+/// A hash on its way.
+enum Hash {
+    Sha256(Sha256),
+    Blake3(Box<blake3::Hasher>),
+}
+
+impl Hash {
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Hash::Sha256(hash) => hash.update(bytes),
+            Hash::Blake3(hash) => {
+                hash.update(bytes);
+            }
+        }
+    }
+
+    fn finish(self) -> [u8; 32] {
+        match self {
+            Hash::Sha256(hash) => hash.finalize().into(),
+            Hash::Blake3(hash) => hash.finalize().into(),
+        }
+    }
+}
+
 /// Hashes rows of cells as the module says.
 pub(super) struct RowHasher {
-    sha: Hash,
+    hash: Hash,
     gathered: Vec<u8>,
     rows: u64,
     bytes: u64,
@@ -60,8 +101,9 @@ pub(super) struct RowHasher {
 
 impl RowHasher {
     /// Begins the fingerprint of a table.
-    pub fn table(name: &str, columns: &[String], with_rowid: bool) -> Self {
-        let mut hasher = Self::begin(TABLE);
+    pub fn table(method: Method, name: &str, columns: &[String], with_rowid: bool) -> Self {
+        let (hash, domain) = method.table();
+        let mut hasher = Self::begin(hash, domain);
         hasher.name(name);
         hasher.put(&[u8::from(with_rowid)]);
         hasher.put(&(columns.len() as u32).to_le_bytes());
@@ -73,13 +115,13 @@ impl RowHasher {
 
     /// Begins the hash of a schema.
     pub fn schema() -> Self {
-        Self::begin(SCHEMA)
+        Self::begin(Hash::Sha256(Sha256::new()), SCHEMA)
     }
 
-    fn begin(domain: &[u8]) -> Self {
+    fn begin(hash: Hash, domain: &[u8]) -> Self {
         let mut gathered = Vec::with_capacity(2 * GATHER);
         gathered.extend_from_slice(domain);
-        RowHasher { sha: Hash::Here(Sha256::new()), gathered, rows: 0, bytes: 0 }
+        RowHasher { hash, gathered, rows: 0, bytes: 0 }
     }
 
     fn name(&mut self, name: &str) {
@@ -113,7 +155,8 @@ impl RowHasher {
         let rows = self.rows;
         self.put(&[END]);
         self.put(&rows.to_le_bytes());
-        (rows, hex::encode(self.sha.finish(&self.gathered)))
+        self.hash.update(&self.gathered);
+        (rows, hex::encode(self.hash.finish()))
     }
 
     fn fixed(&mut self, tag: u8, body: [u8; 8]) {
@@ -130,82 +173,14 @@ impl RowHasher {
     fn put(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         if self.gathered.len() + bytes.len() > 2 * GATHER {
-            if self.bytes > MANY {
-                self.sha.move_away();
-            }
-            self.sha.take(&mut self.gathered);
+            self.hash.update(&self.gathered);
+            self.gathered.clear();
             if bytes.len() > GATHER {
-                for part in bytes.chunks(2 * GATHER) {
-                    self.gathered.extend_from_slice(part);
-                    self.sha.take(&mut self.gathered);
-                }
+                self.hash.update(bytes);
                 return;
             }
         }
         self.gathered.extend_from_slice(bytes);
-    }
-}
-
-/// A running SHA-256, here or in a thread of its own.
-enum Hash {
-    Here(Sha256),
-    Away(Away),
-}
-
-struct Away {
-    full: SyncSender<Vec<u8>>,
-    empty: Receiver<Vec<u8>>,
-    thread: JoinHandle<Sha256>,
-}
-
-impl Hash {
-    /// Goes on in a thread of its own, if there can be one.
-    fn move_away(&mut self) {
-        let Hash::Here(sha) = self else { return };
-        let mut sha = sha.clone();
-        let (full, blocks) = sync_channel::<Vec<u8>>(BLOCKS);
-        let (done, empty) = sync_channel(BLOCKS + 2);
-        let work = move || {
-            for mut block in blocks {
-                sha.update(&block);
-                block.clear();
-                // Nobody takes it back once the last was sent.
-                let _ = done.try_send(block);
-            }
-            sha
-        };
-        let name = "fingerprint".to_owned();
-        if let Ok(thread) = std::thread::Builder::new().name(name).spawn(work) {
-            *self = Hash::Away(Away { full, empty, thread });
-        }
-    }
-
-    /// Takes the gathered bytes, and leaves an empty buffer.
-    fn take(&mut self, gathered: &mut Vec<u8>) {
-        match self {
-            Hash::Here(sha) => {
-                sha.update(&*gathered);
-                gathered.clear();
-            }
-            Hash::Away(away) => {
-                let next = away.empty.try_recv();
-                let next = next.unwrap_or_else(|_| Vec::with_capacity(2 * GATHER));
-                // It fails only if the thread panicked, which `finish` passes on.
-                let _ = away.full.send(std::mem::replace(gathered, next));
-            }
-        }
-    }
-
-    fn finish(self, rest: &[u8]) -> impl AsRef<[u8]> {
-        let mut sha = match self {
-            Hash::Here(sha) => sha,
-            Hash::Away(Away { full, thread, .. }) => {
-                drop(full);
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            }
-        };
-        sha.update(rest);
-        sha.finalize()
     }
 }
 
@@ -214,7 +189,11 @@ mod tests {
     use super::*;
 
     fn of(rows: &[&[ValueRef<'_>]]) -> String {
-        let mut hasher = RowHasher::table("t", &["a".into(), "b".into()], false);
+        with(Method::Blake3, rows)
+    }
+
+    fn with(method: Method, rows: &[&[ValueRef<'_>]]) -> String {
+        let mut hasher = RowHasher::table(method, "t", &["a".into(), "b".into()], false);
         for row in rows {
             for cell in *row {
                 hasher.cell(*cell);
@@ -227,31 +206,36 @@ mod tests {
     /// The definition, written a second time: what the module header says, byte by byte.
     #[test]
     fn follows_its_definition() {
-        let mut stream = b"lifeboat sqlite table 1\n".to_vec();
-        stream.extend(1u64.to_le_bytes());
-        stream.extend(b"t");
-        stream.push(0);
-        stream.extend(2u32.to_le_bytes());
-        for name in [b"a", b"b"] {
+        let stream = |domain: &[u8]| {
+            let mut stream = domain.to_vec();
             stream.extend(1u64.to_le_bytes());
-            stream.extend(name);
-        }
-        stream.push(1);
-        stream.extend((-7i64).to_le_bytes());
-        stream.push(3);
-        stream.extend(3u64.to_le_bytes());
-        stream.extend(b"x\xffy");
-        stream.push(0);
-        stream.push(2);
-        stream.extend((-0.0f64).to_bits().to_le_bytes());
-        stream.push(255);
-        stream.extend(2u64.to_le_bytes());
-        let expected = hex::encode(Sha256::digest(&stream));
-        let found = of(&[
+            stream.extend(b"t");
+            stream.push(0);
+            stream.extend(2u32.to_le_bytes());
+            for name in [b"a", b"b"] {
+                stream.extend(1u64.to_le_bytes());
+                stream.extend(name);
+            }
+            stream.push(1);
+            stream.extend((-7i64).to_le_bytes());
+            stream.push(3);
+            stream.extend(3u64.to_le_bytes());
+            stream.extend(b"x\xffy");
+            stream.push(0);
+            stream.push(2);
+            stream.extend((-0.0f64).to_bits().to_le_bytes());
+            stream.push(255);
+            stream.extend(2u64.to_le_bytes());
+            stream
+        };
+        let rows: &[&[ValueRef<'_>]] = &[
             &[ValueRef::Integer(-7), ValueRef::Text(b"x\xffy")],
             &[ValueRef::Null, ValueRef::Real(-0.0)],
-        ]);
-        assert_eq!(found, expected);
+        ];
+        let expected = blake3::hash(&stream(b"lifeboat sqlite table 2\n")).to_hex();
+        assert_eq!(with(Method::Blake3, rows), expected.as_str());
+        let expected = hex::encode(Sha256::digest(stream(b"lifeboat sqlite table 1\n")));
+        assert_eq!(with(Method::Sha256, rows), expected);
     }
 
     #[test]
@@ -269,33 +253,14 @@ mod tests {
         assert_ne!(of(&[]), of(&[&[ValueRef::Null, ValueRef::Null]]));
     }
 
-    #[test]
-    fn long_values_hash_like_short_ones() {
-        let long = vec![9u8; 5 * GATHER];
-        let mut expected = b"lifeboat sqlite table 1\n".to_vec();
-        expected.extend([1, 0, 0, 0, 0, 0, 0, 0, b't', 1, 0, 0, 0, 0, 1]);
-        expected.extend(4i64.to_le_bytes());
-        expected.push(4);
-        expected.extend((long.len() as u64).to_le_bytes());
-        expected.extend(&long);
-        expected.push(255);
-        expected.extend(1u64.to_le_bytes());
-        let mut hasher = RowHasher::table("t", &[], true);
-        hasher.cell(ValueRef::Integer(4));
-        hasher.cell(ValueRef::Blob(&long));
-        hasher.end_row();
-        assert_eq!(hasher.finish(), (1, hex::encode(Sha256::digest(&expected))));
-    }
-
-    /// A big table is hashed by a thread of its own, in the same order, each byte once.
+    /// Small cells and some that are larger than what is gathered, in their order, each byte once.
     #[test]
     fn many_rows_hash_like_few() {
-        let mut expected = b"lifeboat sqlite table 1\n".to_vec();
+        let mut expected = b"lifeboat sqlite table 2\n".to_vec();
         expected.extend([1, 0, 0, 0, 0, 0, 0, 0, b't', 1, 0, 0, 0, 0]);
-        let mut hasher = RowHasher::table("t", &[], true);
+        let mut hasher = RowHasher::table(Method::Blake3, "t", &[], true);
         let mut rows = 0u64;
-        while expected.len() < 4 * MANY as usize {
-            // Some cells larger than a block.
+        while expected.len() < 64 * GATHER {
             let size = (rows as usize * 7919) % if rows % 64 == 5 { 9 * GATHER } else { 5000 };
             let cell = vec![rows as u8; size];
             expected.push(4);
@@ -305,9 +270,8 @@ mod tests {
             hasher.end_row();
             rows += 1;
         }
-        assert!(matches!(hasher.sha, Hash::Away(_)));
         expected.push(255);
         expected.extend(rows.to_le_bytes());
-        assert_eq!(hasher.finish(), (rows, hex::encode(Sha256::digest(&expected))));
+        assert_eq!(hasher.finish(), (rows, blake3::hash(&expected).to_hex().to_string()));
     }
 }

@@ -11,6 +11,7 @@ use lifeboat_model::manifest::{Content, Manifest, SqliteContent, TableContent};
 use lifeboat_model::verdict::Verdict;
 use rusqlite::Connection;
 
+use super::fingerprint::Method;
 use super::open::{self, beside};
 use super::survey::{Findings, Gate, Step, Survey};
 
@@ -59,7 +60,7 @@ pub(super) fn content(copy: &Path, manifest: &Manifest) -> Vec<CheckResult> {
         Ok(content) => content,
         Err(check) => return vec![check],
     };
-    let found = match survey(&locate(copy, &expected.file)) {
+    let found = match survey(&locate(copy, &expected.file), Method::of(manifest)) {
         Ok(found) => found,
         Err(error) => {
             let found = format!("cannot be read: {error}");
@@ -160,10 +161,10 @@ fn foreign_keys(connection: &Connection) -> rusqlite::Result<Option<u64>> {
     super::survey::all_foreign_key_violations(connection)
 }
 
-fn survey(file: &Path) -> rusqlite::Result<Findings> {
+fn survey(file: &Path, method: Method) -> rusqlite::Result<Findings> {
     let connection = open::open_immutable(file)?;
     open::stand_in_collations(&connection)?;
-    let mut survey = Survey::new(None);
+    let mut survey = Survey::new(None).with(method);
     match survey.step(&connection, &mut || Gate::Go)? {
         Step::Done => Ok(survey.finish()),
         Step::Paused | Step::Stopped => Err(rusqlite::Error::QueryReturnedNoRows),

@@ -10,7 +10,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Result, Row, ToSql, params_from_iter};
 
 use super::NewestChange;
-use super::fingerprint::RowHasher;
+use super::fingerprint::{Method, RowHasher};
 use super::tables::{self, Key, Table, quote};
 
 /// Rows between two questions to the gate.
@@ -55,6 +55,7 @@ pub(super) struct Findings {
 
 /// A reading in progress.
 pub(super) struct Survey {
+    method: Method,
     newest: Option<NewestChange>,
     found: Findings,
     tables: Option<Vec<Table>>,
@@ -74,6 +75,7 @@ impl Survey {
     /// Nothing read yet.
     pub fn new(newest: Option<NewestChange>) -> Self {
         Survey {
+            method: Method::Blake3,
             newest,
             found: Findings { foreign_key_violations: Some(0), ..Findings::default() },
             tables: None,
@@ -81,6 +83,11 @@ impl Survey {
             cursor: None,
             bytes: 0,
         }
+    }
+
+    /// With the fingerprints that an older manifest has.
+    pub fn with(self, method: Method) -> Self {
+        Survey { method, ..self }
     }
 
     /// Bytes of cells hashed so far, for rates.
@@ -141,8 +148,9 @@ impl Survey {
                 Gate::Pause => return Ok(Step::Paused),
                 Gate::Stop => return Ok(Step::Stopped),
             }
+            let method = self.method;
             let cursor = self.cursor.get_or_insert_with(|| Cursor {
-                hasher: RowHasher::table(&table.name, &table.columns, table.with_rowid()),
+                hasher: RowHasher::table(method, &table.name, &table.columns, table.with_rowid()),
                 after: None,
                 rows_done: false,
             });

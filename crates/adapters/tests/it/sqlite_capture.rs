@@ -4,9 +4,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use lifeboat_adapters::sqlite::{CaptureError, NewestChange, SqliteOptions};
+use lifeboat_model::manifest::{Content, Manifest};
+use lifeboat_model::verdict::Verdict;
+use lifeboat_recovery::ports::Engine;
 use rusqlite::Connection;
 
-use crate::sqlite_kit::{Bench, Notes, capture_to, capture_with, same, stock};
+use crate::sqlite_kit::{Bench, Notes, capture_to, capture_with, engine, manifest, same, stock};
 
 /// Every kind of table and value that a fingerprint must know.
 const EVERYTHING: &str = r#"
@@ -301,9 +304,9 @@ fn a_database_beyond_one_gibibyte_has_its_lock_page() {
     }
 }
 
-/// The definition carried out by other hands: Python's own SQLite and SHA-256, `SELECT` alone.
+/// The bytes of the definition by other hands: Python's own SQLite, `SELECT` alone.
 const SECOND_OPINION: &str = r#"
-import hashlib, sqlite3, struct, sys
+import sqlite3, struct, sys
 db = sqlite3.connect("file:" + sys.argv[1] + "?immutable=1", uri=True)
 db.text_factory = bytes
 def cell(v):
@@ -315,20 +318,36 @@ def cell(v):
 def sized(tag, v): return bytes([tag]) + struct.pack("<Q", len(v)) + v
 def name(n): n = n.encode(); return struct.pack("<Q", len(n)) + n
 def quote(n): return '"' + n.replace('"', '""') + '"'
-table, key, columns = sys.argv[2], sys.argv[3], sys.argv[4:]
+table, key, columns = sys.argv[3], sys.argv[4], sys.argv[5:]
 rowid = key == "rowid"
-h = hashlib.sha256(b"lifeboat sqlite table 1\n" + name(table) + bytes([rowid]))
-h.update(struct.pack("<I", len(columns)) + b"".join(map(name, columns)))
+put = sys.stdout.buffer.write
+put(b"lifeboat sqlite table %s\n" % sys.argv[2].encode() + name(table) + bytes([rowid]))
+put(struct.pack("<I", len(columns)) + b"".join(map(name, columns)))
 shown = (["rowid"] if rowid else []) + [quote(c) for c in columns]
 asked = ", ".join(f"{c}, typeof({c})" for c in shown)
 rows = 0
 for row in db.execute(f"SELECT {asked} FROM {quote(table)} ORDER BY {key}"):
     for value, kind in zip(row[::2], row[1::2]):
-        h.update(sized({b"text": 3, b"blob": 4}[kind], value) if kind in (b"text", b"blob") else cell(value))
+        put(sized({b"text": 3, b"blob": 4}[kind], value) if kind in (b"text", b"blob") else cell(value))
     rows += 1
-h.update(b"\xff" + struct.pack("<Q", rows))
-print(rows, h.hexdigest())
+put(b"\xff" + struct.pack("<Q", rows))
 "#;
+
+/// What the fingerprint of a table in manifests of this format is a hash of, and its rows.
+fn stream(copy: &std::path::Path, format: u32, (table, key, columns): Described<'_>) -> Vec<u8> {
+    let output = std::process::Command::new("python3")
+        .args(["-c", SECOND_OPINION])
+        .arg(copy)
+        .args([&format.to_string(), table, key])
+        .args(columns)
+        .output()
+        .expect("python3 is needed: apt-get install python3");
+    assert!(output.status.success(), "{table}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// A table's name, what its rows are sorted by, and its columns.
+type Described<'a> = (&'a str, &'a str, &'a [&'a str]);
 
 #[test]
 fn a_second_implementation_finds_the_same_fingerprints() {
@@ -346,16 +365,38 @@ fn a_second_implementation_finds_the_same_fingerprints() {
         ("derived", "rowid", &["a", "s"]),
         ("sqlite_sequence", "rowid", &["name", "seq"]),
     ] {
-        let output = std::process::Command::new("python3")
-            .args(["-c", SECOND_OPINION])
-            .arg(bench.copy())
-            .args([table, key])
-            .args(columns)
-            .output()
-            .expect("python3 is needed: apt-get install python3");
-        let error = String::from_utf8_lossy(&output.stderr);
-        let ours = &content.tables[table];
-        let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        assert_eq!(found, format!("{} {}", ours.rows, ours.fingerprint), "{table}: {error}");
+        let stream = stream(&bench.copy(), 2, (table, key, columns));
+        let found = blake3::hash(&stream).to_hex();
+        assert_eq!(found.as_str(), content.tables[table].fingerprint, "{table}");
+        let rows = stream[stream.len() - 8..].try_into().expect("eight bytes");
+        assert_eq!(u64::from_le_bytes(rows), content.tables[table].rows, "{table}");
     }
+}
+
+/// A manifest of an older format is judged by the fingerprints that it has.
+#[test]
+fn fingerprints_of_format_1_are_still_judged() {
+    let bench = Bench::new();
+    let live =
+        bench.open("CREATE TABLE t(a INTEGER PRIMARY KEY, b); INSERT INTO t VALUES (1, x'07')");
+    drop(live);
+    let content = bench.capture().content;
+    let old = stream(&bench.copy(), 1, ("t", "rowid", &["a", "b"]));
+    let mut manifest = manifest(&content);
+    manifest.format = 1;
+    let folder = bench.copy().parent().expect("folder").to_owned();
+    let judged = |manifest: &Manifest| {
+        let checks = engine().content(&folder, manifest);
+        checks.into_iter().find(|check| check.name == "table t").expect("asked").verdict
+    };
+    assert_eq!(judged(&manifest), Verdict::Fail, "a new fingerprint in an old manifest");
+    let Content::Sqlite(content) = &mut manifest.content else { panic!("a database") };
+    content.tables["t"].fingerprint = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&old));
+    assert_eq!(judged(&manifest), Verdict::Pass);
+    manifest.format = 2;
+    assert_eq!(judged(&manifest), Verdict::Fail, "an old fingerprint in a new manifest");
+    manifest.format = 1;
+    drop(bench.open("UPDATE t SET b = x'08'"));
+    std::fs::copy(bench.live(), bench.copy()).expect("copy");
+    assert_eq!(judged(&manifest), Verdict::Fail, "another row");
 }
