@@ -2,16 +2,17 @@
 //!
 //! A lock is an object under `locks/`. A new one is made only where none conflicts; after that the
 //! others are looked at again, because somebody may have done the same at the same time: a moment
-//! later, or at once where the store lists what was made at once ([`LockStore::lists_at_once`]). For
-//! an exclusive lock that is before it counts as held; for a shared one it is before anything is
-//! written that others rely on ([`LockGuard::verify`]), so that nobody waits for the moment to pass:
-//! whoever wants to prune looks again for himself, and finds us. Every five minutes a lock is
-//! replaced by a new one. A lock left by a dead process of this host is removed by whoever comes
-//! next, and so is one older than 30 minutes whose process cannot be seen from here. A lock of this
-//! host whose process lives is never left behind, whatever the clock says: clocks jump. Ours name
-//! the start of their process beside its number (`process`, which restic passes over), so that a
-//! number that was given away does not keep a lock alive. What cannot be read is respected until it
-//! is old.
+//! later, or at once where the store lists what was made at once ([`LockStore::lists_at_once`]). Only
+//! then it counts as held, be it shared or exclusive, and only then its holder reads what he relies
+//! on: somebody may have held an exclusive lock while ours came to be, and what he removed is read by
+//! nobody who reads after he is gone. Every five minutes a lock is replaced by a new one. Before what
+//! cannot be taken back ([`LockGuard::confirm`]) the store is asked whether ours is still there.
+//!
+//! A lock left by a dead process of this host is removed by whoever comes next, and so is one older
+//! than 30 minutes whose process cannot be seen from here. A lock of this host whose process lives is
+//! never left behind, whatever the clock says: clocks jump. Ours name the start of their process
+//! beside its number (`process`, which restic passes over), so that a number that was given away does
+//! not keep a lock alive. What cannot be read is respected until it is old.
 
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
@@ -130,8 +131,6 @@ struct State {
     locks: Arc<dyn LockStore>,
     exclusive: bool,
     current: Mutex<Current>,
-    /// Monotonic time from which on the others are to be looked at again, until that was done.
-    settles: Mutex<Option<Duration>>,
 }
 
 struct Current {
@@ -147,11 +146,13 @@ impl LockGuard {
         LockGuard(None)
     }
 
+    /// Takes a lock. On return no conflicting one is held beside it: what is read from now on is
+    /// removed by nobody.
     pub(crate) fn acquire(vault: &Vault, exclusive: bool) -> Result<LockGuard> {
         let Some(locks) = vault.lock_store().cloned() else { return Ok(LockGuard::none()) };
         look_for_others(vault, &*locks, None, exclusive)?;
         let state = State::create(vault, locks, exclusive)?;
-        if exclusive && let Err(conflict) = state.settle() {
+        if let Err(conflict) = state.settle() {
             state.remove();
             return Err(conflict);
         }
@@ -175,11 +176,18 @@ impl LockGuard {
         Ok(LockGuard(Some(Held { state, stop: Some(stop), thread: Some(thread) })))
     }
 
-    /// Fails if the lock is not ours any more: then nothing may be written that others rely on.
-    /// To be called before index and snapshot objects are written.
+    /// Fails if the lock is known not to be ours any more: then nothing may be written that others
+    /// rely on. To be called before index objects are written; asks nobody.
     pub fn verify(&self) -> Result<()> {
         let Some(held) = &self.0 else { return Ok(()) };
-        held.state.verify()
+        held.state.verify(&guard_of(&held.state.current))
+    }
+
+    /// As [`LockGuard::verify`], and asks the store: whether the lock is there, and beside an
+    /// exclusive one no other. To be called before a snapshot is written or anything is removed.
+    pub fn confirm(&self) -> Result<()> {
+        let Some(held) = &self.0 else { return Ok(()) };
+        held.state.confirm()
     }
 
     /// Key of the lock object at the moment; none on a vault that is only read.
@@ -206,24 +214,20 @@ impl State {
         let refreshed = (clock.monotonic(), clock.wall());
         let id = write(vault, &*locks, exclusive)?;
         let current = Mutex::new(Current { id, refreshed, lost: None });
-        let wait = if locks.lists_at_once() { Duration::ZERO } else { SETTLE };
-        let settles = Mutex::new(Some(clock.monotonic() + wait));
-        Ok(State { vault: vault.clone(), locks, exclusive, current, settles })
+        Ok(State { vault: vault.clone(), locks, exclusive, current })
     }
 
-    /// Looks again for others, once, a moment after the lock was made.
+    /// Looks again for others, a moment after the lock was made.
     fn settle(&self) -> Result<()> {
-        let mut settles = guard_of(&self.settles);
-        let Some(at) = *settles else { return Ok(()) };
-        let clock = &self.vault.environment().clock;
-        let rest = at.saturating_sub(clock.monotonic());
-        if !rest.is_zero() {
-            clock.sleep(rest);
+        let wait = if self.locks.lists_at_once() { Duration::ZERO } else { SETTLE };
+        if !wait.is_zero() {
+            self.vault.environment().clock.sleep(wait);
         }
-        let own = guard_of(&self.current).id;
-        look_for_others(&self.vault, &*self.locks, Some(&own), self.exclusive)?;
-        *settles = None;
-        Ok(())
+        self.look_again(&guard_of(&self.current))
+    }
+
+    fn look_again(&self, current: &Current) -> Result<()> {
+        look_for_others(&self.vault, &*self.locks, Some(&current.id), self.exclusive)
     }
 
     /// Time since the last replacement; the wall clock counts where the machine slept.
@@ -235,16 +239,25 @@ impl State {
         clock.monotonic().saturating_sub(monotonic).max(by_wall)
     }
 
-    fn verify(&self) -> Result<()> {
-        self.settle()?;
-        let current = guard_of(&self.current);
+    fn verify(&self, current: &Current) -> Result<()> {
         if let Some(why) = &current.lost {
             return Err(Error::LockLost { why: why.clone() });
         }
-        if self.age(&current) > LOST {
+        if self.age(current) > LOST {
             return Err(Error::LockLost { why: "it could not be renewed in time".into() });
         }
         Ok(())
+    }
+
+    /// While ours is there nobody can have held a conflicting one since it was made.
+    fn confirm(&self) -> Result<()> {
+        // Not renewed meanwhile: what is looked for is what is there.
+        let current = guard_of(&self.current);
+        self.verify(&current)?;
+        if self.exclusive {
+            return self.look_again(&current);
+        }
+        is_there(&self.vault, &current.id)
     }
 
     fn refresh_if_due(&self) {
@@ -267,13 +280,8 @@ impl State {
     /// for dead, and may hold an exclusive lock since.
     fn refresh(&self, current: &mut Current) -> Result<()> {
         let clock = &self.vault.environment().clock;
-        let gone = || Error::LockLost { why: "somebody removed it".into() };
         let old = Folder::Locks.key(&current.id);
-        match self.vault.store().stat(&old) {
-            Ok(_) => {}
-            Err(error) if error.kind == StoreErrorKind::NotFound => return Err(gone()),
-            Err(error) => return Err(error.into()),
-        }
+        is_there(&self.vault, &current.id)?;
         let refreshed = (clock.monotonic(), clock.wall());
         let id = write(&self.vault, &*self.locks, self.exclusive)?;
         current.id = id;
@@ -282,7 +290,7 @@ impl State {
                 current.refreshed = refreshed;
                 Ok(())
             }
-            Err(error) if error.kind == StoreErrorKind::NotFound => Err(gone()),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Err(removed()),
             // The new one holds; the old one goes stale by itself.
             Err(error) => {
                 current.refreshed = refreshed;
@@ -307,14 +315,33 @@ fn write(vault: &Vault, locks: &dyn LockStore, exclusive: bool) -> Result<Id> {
     Ok(id)
 }
 
-/// Removes what dead processes left and fails if a living one holds a conflicting lock.
+fn removed() -> Error {
+    Error::LockLost { why: "somebody removed it".into() }
+}
+
+/// Fails if our lock is not there any more.
+fn is_there(vault: &Vault, own: &Id) -> Result<()> {
+    match vault.store().stat(&Folder::Locks.key(own)) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind == StoreErrorKind::NotFound => Err(removed()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes what dead processes left and fails if a living one holds a conflicting lock, or if ours
+/// is gone.
 fn look_for_others(
     vault: &Vault,
     locks: &dyn LockStore,
     own: Option<&Id>,
     exclusive: bool,
 ) -> Result<()> {
-    for stored in vault.list(Folder::Locks)? {
+    let listed = vault.list(Folder::Locks)?;
+    // A listing may be late.
+    if let Some(own) = own.filter(|own| !listed.iter().any(|one| one.id == **own)) {
+        is_there(vault, own)?;
+    }
+    for stored in listed {
         if own == Some(&stored.id) {
             continue;
         }

@@ -106,6 +106,7 @@ impl Maintenance {
         if !ids.is_empty() && all.iter().all(|(id, _)| ids.contains(id)) {
             return Err(Error::Invalid("the last snapshot of a vault is not removed".to_owned()));
         }
+        self.lock.confirm()?;
         for id in ids {
             self.delete(Folder::Snapshots, id)?;
         }

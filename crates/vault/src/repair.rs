@@ -93,7 +93,7 @@ impl Maintenance {
     /// Mends the index: new objects first, then the old ones away.
     pub fn repair_index(&self, options: &RepairOptions) -> Result<RepairReport> {
         let Plan { touched, packs, mut report } = plan(&self.vault, options)?;
-        self.lock.verify()?;
+        self.lock.confirm()?;
         let mut file = IndexFile::default();
         let (mut blobs, last) = (0, packs.len());
         for (at, (pack, content)) in packs.iter().enumerate() {
@@ -104,6 +104,9 @@ impl Maintenance {
                 report.index_written += 1;
                 blobs = 0;
             }
+        }
+        if !touched.is_empty() {
+            self.lock.confirm()?;
         }
         for id in &touched {
             self.delete(Folder::Index, id)?;

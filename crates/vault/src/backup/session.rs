@@ -64,6 +64,7 @@ impl Vault {
 
 impl BackupSession {
     fn start(vault: &Vault, options: BackupOptions) -> Result<Self> {
+        // The lock counts from here on: all that is relied on is read after it.
         let lock = Arc::new(vault.lock_for_writing()?);
         may_be_written(vault)?;
         let parent = match &options.parent {
@@ -199,7 +200,7 @@ impl BackupSession {
         let Engine { vault, index, adopted, register, .. } = &self.engine;
         save_index(vault, index, adopted)?;
         register.finish()?;
-        self.lock.verify()?;
+        self.lock.confirm()?;
         self.engine.halt.check()?;
         let snapshot =
             self.engine.vault.save_document(VaultFolder::Snapshots, &self.snapshot(tree, meta))?;

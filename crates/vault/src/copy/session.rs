@@ -43,6 +43,7 @@ impl CopySession {
         destination: &Vault,
         options: CopyOptions,
     ) -> Result<CopySession> {
+        // The locks count from here on: all that is relied on is read after them.
         let locks = [source.lock_for_reading()?, destination.lock_for_writing()?];
         may_be_written(destination)?;
         // Snapshots before the index: what a backup that runs meanwhile adds is then unknown to us
@@ -145,7 +146,7 @@ impl CopySession {
     /// Nobody took our locks away, and nobody asked to stop.
     fn still_ours(&self) -> Result<()> {
         self.destination.stop_if_cancelled()?;
-        self.locks.iter().try_for_each(LockGuard::verify)
+        self.locks.iter().try_for_each(LockGuard::confirm)
     }
 }
 

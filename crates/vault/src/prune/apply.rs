@@ -70,9 +70,10 @@ pub(super) fn apply(
 }
 
 impl Work<'_> {
-    /// The lock is ours and the lists are what they were: else nothing more is removed.
+    /// The lock is ours, nobody else's is there, and the lists are what they were: else nothing more
+    /// is removed.
     fn still_ours(&self) -> Result<()> {
-        self.hands.lock.verify()?;
+        self.hands.lock.confirm()?;
         // An object that we removed must be gone from the list, one that we wrote must be in it.
         self.view.still_holds(&self.hands.vault, &self.written, &self.removed)
     }

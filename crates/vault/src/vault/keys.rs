@@ -96,7 +96,7 @@ impl Vault {
         };
         let mut removed = Vec::new();
         for id in self.opened_by(old)? {
-            lock.verify()?;
+            lock.confirm()?;
             self.remove(remover, &id, new)?;
             removed.push(id);
         }
@@ -108,7 +108,7 @@ impl Vault {
     /// never removed: [`Error::LastKey`].
     pub fn remove_key(&self, remover: &dyn DeleteStore, id: &Id, stays: &Password) -> Result<()> {
         let lock = self.lock_exclusively()?;
-        lock.verify()?;
+        lock.confirm()?;
         self.remove(remover, id, stays)
     }
 

@@ -13,8 +13,8 @@ use lifeboat_vault::{
 };
 
 use crate::support::{
-    Contents, backup, contents, filled_by_restic, init, key_of, noise, noting, open, open_on,
-    packs_of, restic_check, snapshot_of,
+    Contents, backup, contents, filled_by_restic, init, key_of, noise, noting, open, open_at_once,
+    open_on, packs_of, restic_check, snapshot_of,
 };
 
 /// Writes down what is read.
@@ -350,7 +350,7 @@ fn what_was_not_used_for_longest_makes_room() {
     let kit = Kit::new();
     let tag = 43;
     let limit = 40_000;
-    let opened = open(&kit.store).unwrap();
+    let opened = open_at_once(&kit.store).unwrap();
     let again = || {
         let cache = Cache::open(&kit.folder(), limit, kit.store.clock().clone()).unwrap();
         opened.with_cache(&cache)

@@ -1,18 +1,19 @@
 //! Locks: ours, restic's, and those of the dead.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lifeboat_testkit::{Fault, FaultyStore, MemoryStore, Verb, environment};
 use lifeboat_vault::{
-    Clock, Environment, Error, LockStore, Store, StoreError, StoreErrorKind, Vault,
+    Clock, Environment, Error, Store, StoreErrorKind, Vault,
 };
 
-use crate::support::{init, noting, open, open_on, restic, restic_ok};
+use crate::support::{init, noting, open, open_at_once, open_on, restic, restic_ok};
 
 /// A process id that certainly belongs to nobody: a child that has ended and was waited for.
 fn dead_pid() -> u32 {
-    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let mut child = Command::new("true").spawn().unwrap();
     child.wait().unwrap();
     child.id()
 }
@@ -27,24 +28,8 @@ fn vault(store: &Arc<MemoryStore>) -> Vault {
     open(store).unwrap()
 }
 
-/// Locks of a store that says that it lists at once, which one in memory does.
-struct AtOnce(Arc<MemoryStore>);
-
-impl LockStore for AtOnce {
-    fn create_lock(&self, key: &str, body: bytes::Bytes) -> Result<(), StoreError> {
-        self.0.create_lock(key, body)
-    }
-    fn remove_lock(&self, key: &str) -> Result<(), StoreError> {
-        self.0.remove_lock(key)
-    }
-    fn lists_at_once(&self) -> bool {
-        true
-    }
-}
-
 fn vault_at_once(store: &Arc<MemoryStore>) -> Vault {
-    let locks = Arc::new(AtOnce(store.clone()));
-    open_on(store.clone(), locks, environment(store.clock().clone())).unwrap()
+    open_at_once(store).unwrap()
 }
 
 /// Ways to open a vault whose locks wait a moment, and whose locks look again at once.
@@ -58,34 +43,12 @@ fn only_a_store_that_may_list_late_is_waited_for() {
     let waited = |opening: fn(&Arc<MemoryStore>) -> Vault| {
         let before = store.clock().monotonic();
         let vault = opening(&store);
-        let shared = vault.lock_for_writing().unwrap();
-        shared.verify().unwrap();
-        drop(shared);
+        drop(vault.lock_for_writing().unwrap());
         drop(vault.lock_exclusively().unwrap());
         store.clock().monotonic() - before
     };
     assert_eq!(waited(vault_at_once), Duration::ZERO);
     assert_eq!(waited(vault), Duration::from_millis(400));
-}
-
-/// Whoever made his lock between our two looks is seen by the second one, waited for or not.
-#[test]
-fn the_second_look_sees_who_came_in_between() {
-    for opening in OPENINGS {
-        let store = Arc::new(MemoryStore::default());
-        init(&store);
-        let ours = opening(&store).lock_for_writing().unwrap();
-        // Theirs, as one sees it who looked before ours was made.
-        let scratch = Arc::new(MemoryStore::default());
-        store.keys("").iter().filter(|key| !key.starts_with("locks")).for_each(|key| {
-            scratch.create(key, &[store.get(key).unwrap()]).unwrap();
-        });
-        let theirs = vault(&scratch).lock_exclusively().unwrap();
-        let key = scratch.keys("locks").pop().unwrap();
-        store.create_lock(&key, scratch.get(&key).unwrap()).unwrap();
-        assert!(matches!(ours.verify(), Err(Error::Locked(_))));
-        drop(theirs);
-    }
 }
 
 #[test]
@@ -184,7 +147,7 @@ fn a_living_process_keeps_its_lock_whatever_the_clock_says() {
     let store = Arc::new(MemoryStore::default());
     init(&store);
     // A neighbour: a process that lives, and that does not renew anything by our clock.
-    let mut neighbour = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let mut neighbour = Command::new("sleep").arg("600").spawn().unwrap();
     let pid = neighbour.id();
     let left = vault_of(&store, |environment| environment.pid = pid).lock_exclusively().unwrap();
     let image = Arc::new(store.image());
@@ -250,9 +213,9 @@ fn at_most_one_of_four(opening: fn(&Arc<MemoryStore>) -> Vault) {
     }
 }
 
-/// A shared lock is sure once it was verified: then no exclusive one is held beside it.
+/// A shared lock is sure once it is held: then no exclusive one is held beside it.
 #[test]
-fn a_verified_shared_lock_and_an_exclusive_one_are_never_held_together() {
+fn a_shared_lock_and_an_exclusive_one_are_never_held_together() {
     OPENINGS.into_iter().for_each(never_one_of_each);
 }
 
@@ -271,7 +234,7 @@ fn never_one_of_each(opening: fn(&Arc<MemoryStore>) -> Vault) {
                     barrier.wait();
                     let lock = match number % 2 {
                         0 => vault.lock_exclusively(),
-                        _ => vault.lock_for_writing().and_then(|lock| lock.verify().map(|()| lock)),
+                        _ => vault.lock_for_writing(),
                     };
                     held.lock().unwrap()[number % 2] += usize::from(lock.is_ok());
                     barrier.wait();
@@ -369,7 +332,6 @@ fn a_store_that_does_not_list_gives_no_lock() {
     assert!(matches!(vault.lock_exclusively(), Err(Error::Store(_))));
     assert!(store.list("locks").unwrap().is_empty());
     store.arm(Fault::nth(Verb::List, 2, StoreErrorKind::Unreachable));
-    let verified = vault.lock_for_writing().and_then(|lock| lock.verify());
-    assert!(matches!(verified, Err(Error::Store(_))));
+    assert!(matches!(vault.lock_for_writing(), Err(Error::Store(_))));
     assert!(store.list("locks").unwrap().is_empty());
 }

@@ -28,3 +28,4 @@ mod repair;
 mod restore;
 mod support;
 mod trees;
+mod window;

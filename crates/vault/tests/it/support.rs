@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use lifeboat_testkit::{MemoryStore, environment};
 use lifeboat_vault::crypto::Key;
 use lifeboat_vault::{
     BackupOptions, BackupSummary, BlobKind, Environment, Id, KeepAll, KeyStrength, LockStore,
     MasterSeed, Monitor, NodeKind, PackedBlob, Password, Problem, Result, Root, Snapshot,
-    SnapshotMeta, Stage, Store, Tree, Vault, WalkSpec, pack,
+    SnapshotMeta, Stage, Store, StoreError, Tree, Vault, WalkSpec, pack,
 };
 
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -53,6 +54,27 @@ pub fn init(store: &Arc<MemoryStore>) -> Vault {
 pub fn open(store: &Arc<MemoryStore>) -> Result<Vault> {
     let environment = environment(store.clock().clone());
     open_on(store.clone(), store.clone(), environment)
+}
+
+/// Locks of a store that says that it lists at once, which one in memory does.
+struct AtOnce(Arc<MemoryStore>);
+
+impl LockStore for AtOnce {
+    fn create_lock(&self, key: &str, body: Bytes) -> std::result::Result<(), StoreError> {
+        self.0.create_lock(key, body)
+    }
+    fn remove_lock(&self, key: &str) -> std::result::Result<(), StoreError> {
+        self.0.remove_lock(key)
+    }
+    fn lists_at_once(&self) -> bool {
+        true
+    }
+}
+
+/// The same, where no lock waits for anything: no time passes by itself.
+pub fn open_at_once(store: &Arc<MemoryStore>) -> Result<Vault> {
+    let locks = Arc::new(AtOnce(store.clone()));
+    open_on(store.clone(), locks, environment(store.clock().clone()))
 }
 
 pub fn open_on(
