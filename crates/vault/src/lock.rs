@@ -9,10 +9,12 @@
 //! cannot be taken back ([`LockGuard::confirm`]) the store is asked whether ours is still there.
 //!
 //! A lock left by a dead process of this host is removed by whoever comes next, and so is one older
-//! than 30 minutes whose process cannot be seen from here. A lock of this host whose process lives is
-//! never left behind, whatever the clock says: clocks jump. Ours name the start of their process
-//! beside its number (`process`, which restic passes over), so that a number that was given away does
-//! not keep a lock alive. What cannot be read is respected until it is old.
+//! than 30 minutes whose process cannot be seen from here: by our clock and by the times of the store
+//! too, which has stamped ours just now. A lock of this host whose process lives is never left
+//! behind, whatever any clock says: clocks jump. Ours name the start of their process beside its
+//! number (`process`, which restic passes over), so that a number that was given away does not keep a
+//! lock alive; restic's do not, and count as its own while the process of that number is a restic.
+//! What cannot be read is respected until it is old.
 
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
@@ -82,20 +84,17 @@ impl LockFile {
         }
     }
 
-    /// Why this lock may be removed, if it may.
-    fn stale(&self, now: Timestamp, host: &str) -> Option<&'static str> {
+    /// Whether somebody holds this lock, which the store says was made at `modified`.
+    fn standing(&self, now: &Now, modified: Timestamp, host: &str) -> Standing {
         let ours = self.hostname == host && !host.is_empty();
         let holder = match ours {
             true => process::holder(self.pid, self.process.as_deref()),
             false => Holder::Unseen,
         };
         match holder {
-            Holder::Lives => None,
-            Holder::Gone => Some("its process is gone"),
-            Holder::Unseen if now.duration_since(self.time) > STALE => {
-                Some("it is older than 30 minutes")
-            }
-            Holder::Unseen => None,
+            Holder::Lives => Standing::Held,
+            Holder::Gone => Standing::Left("its process is gone"),
+            Holder::Unseen => now.judge(self.time, modified),
         }
     }
 
@@ -106,6 +105,39 @@ impl LockFile {
             pid: u32::try_from(self.pid).unwrap_or_default(),
             since: self.time,
             exclusive: self.exclusive,
+        }
+    }
+}
+
+/// Whether somebody holds a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Yes, or it cannot be told.
+    Held,
+    /// Old by our clock; by the store's it is not known yet.
+    Doubtful,
+    /// No, and why.
+    Left(&'static str),
+}
+
+/// The time by our clock, and by the store's if it has just stamped a lock of ours.
+struct Now {
+    wall: Timestamp,
+    store: Option<Timestamp>,
+}
+
+impl Now {
+    /// Of a lock of which only the age tells: it must be old by both clocks.
+    fn judge(&self, time: Timestamp, modified: Timestamp) -> Standing {
+        if self.wall.duration_since(time) <= STALE {
+            return Standing::Held;
+        }
+        match self.store {
+            None => Standing::Doubtful,
+            Some(now) if now.duration_since(modified) > STALE => {
+                Standing::Left("it is older than 30 minutes")
+            }
+            Some(_) => Standing::Held,
         }
     }
 }
@@ -257,7 +289,7 @@ impl State {
         if self.exclusive {
             return self.look_again(&current);
         }
-        is_there(&self.vault, &current.id)
+        made_at(&self.vault, &current.id).map(drop)
     }
 
     fn refresh_if_due(&self) {
@@ -281,7 +313,7 @@ impl State {
     fn refresh(&self, current: &mut Current) -> Result<()> {
         let clock = &self.vault.environment().clock;
         let old = Folder::Locks.key(&current.id);
-        is_there(&self.vault, &current.id)?;
+        made_at(&self.vault, &current.id)?;
         let refreshed = (clock.monotonic(), clock.wall());
         let id = write(&self.vault, &*self.locks, self.exclusive)?;
         current.id = id;
@@ -319,17 +351,17 @@ fn removed() -> Error {
     Error::LockLost { why: "somebody removed it".into() }
 }
 
-/// Fails if our lock is not there any more.
-fn is_there(vault: &Vault, own: &Id) -> Result<()> {
+/// When the store says that our lock was made.
+fn made_at(vault: &Vault, own: &Id) -> Result<Timestamp> {
     match vault.store().stat(&Folder::Locks.key(own)) {
-        Ok(_) => Ok(()),
+        Ok(entry) => Ok(entry.modified),
         Err(error) if error.kind == StoreErrorKind::NotFound => Err(removed()),
         Err(error) => Err(error.into()),
     }
 }
 
 /// Removes what dead processes left and fails if a living one holds a conflicting lock, or if ours
-/// is gone.
+/// is gone. Where we have none yet, what only the store's clock can tell is left to the second look.
 fn look_for_others(
     vault: &Vault,
     locks: &dyn LockStore,
@@ -337,33 +369,35 @@ fn look_for_others(
     exclusive: bool,
 ) -> Result<()> {
     let listed = vault.list(Folder::Locks)?;
-    // A listing may be late.
-    if let Some(own) = own.filter(|own| !listed.iter().any(|one| one.id == **own)) {
-        is_there(vault, own)?;
-    }
-    for stored in listed {
-        if own == Some(&stored.id) {
-            continue;
-        }
-        let now = vault.environment().clock.wall();
-        let why = match read_patiently(vault, &stored)? {
+    let store = match own.map(|own| (own, listed.iter().find(|one| one.id == *own))) {
+        None => None,
+        Some((_, Some(found))) => Some(found.modified),
+        // A listing may be late.
+        Some((own, None)) => Some(made_at(vault, own)?),
+    };
+    for stored in listed.iter().filter(|stored| own != Some(&stored.id)) {
+        let now = Now { wall: vault.environment().clock.wall(), store };
+        let why = match read_patiently(vault, stored)? {
             None => continue,
-            Some(Ok(file)) => match file.stale(now, &vault.environment().host) {
-                Some(why) => why,
-                None if exclusive || file.exclusive => {
-                    return Err(Error::Locked(Box::new(file.holder())));
+            Some(Ok(file)) => {
+                match file.standing(&now, stored.modified, &vault.environment().host) {
+                    Standing::Left(why) => why,
+                    Standing::Held if exclusive || file.exclusive => {
+                        return Err(Error::Locked(Box::new(file.holder())));
+                    }
+                    Standing::Held | Standing::Doubtful => continue,
                 }
-                None => continue,
-            },
+            }
             // An object of no bytes is what an interrupted upload leaves in some stores; restic
             // passes over it as well.
             Some(Err(_)) if stored.size == 0 => continue,
-            Some(Err(_)) if now.duration_since(stored.modified) > STALE => {
-                "it is older than 30 minutes"
-            }
-            Some(Err(why)) => {
-                return Err(Error::UnreadableLock { key: Folder::Locks.key(&stored.id), why });
-            }
+            Some(Err(why)) => match now.judge(stored.modified, stored.modified) {
+                Standing::Left(why) => why,
+                Standing::Doubtful => continue,
+                Standing::Held => {
+                    return Err(Error::UnreadableLock { key: Folder::Locks.key(&stored.id), why });
+                }
+            },
         };
         match locks.remove_lock(&Folder::Locks.key(&stored.id)) {
             Ok(()) => vault.note(&format!("removed lock {}: {why}", stored.id.short())),

@@ -27,6 +27,15 @@ pub(crate) fn birth(pid: u32) -> Option<String> {
     Some(format!("{}/{start}", here()?))
 }
 
+/// True if a process runs a program that is called restic, by whatever version or platform behind.
+/// One that has ended and that nobody took note of runs nothing.
+fn runs_restic(pid: u32) -> bool {
+    let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let stat = String::from_utf8_lossy(&stat);
+    let Some((name, rest)) = stat.rsplit_once(')') else { return false };
+    name.contains("restic") && !rest.trim_start().starts_with(['Z', 'X'])
+}
+
 /// This boot and this space of process numbers.
 fn here() -> Option<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
@@ -51,8 +60,10 @@ pub(crate) fn holder(pid: i64, born: Option<&str>) -> Holder {
     match (born, u32::try_from(pid).ok().and_then(birth)) {
         (Some(then), Some(now)) if then != now => Holder::Gone,
         (Some(_), _) => Holder::Lives,
-        // restic's locks do not say: the number may be another process's by now. A living restic
-        // makes its lock new every five minutes.
+        // restic's locks do not say, and the number may be another process's by now. A restic that
+        // lives keeps its lock, be it halted, or asleep with its machine; another one that was given
+        // the number ends before long. Under any other name it makes its lock new every five minutes.
+        (None, _) if u32::try_from(pid).is_ok_and(runs_restic) => Holder::Lives,
         (None, _) => Holder::Unseen,
     }
 }

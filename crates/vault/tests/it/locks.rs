@@ -1,15 +1,17 @@
 //! Locks: ours, restic's, and those of the dead.
 
-use std::process::Command;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lifeboat_testkit::{Fault, FaultyStore, MemoryStore, Verb, environment};
 use lifeboat_vault::{
-    Clock, Environment, Error, Store, StoreErrorKind, Vault,
+    Clock, Environment, Error, Id, LockGuard, Result, Store, StoreErrorKind, Vault,
 };
 
-use crate::support::{init, noting, open, open_at_once, open_on, restic, restic_ok};
+use crate::support::{init, key_of, noting, open, open_at_once, open_on, restic, restic_ok};
 
 /// A process id that certainly belongs to nobody: a child that has ended and was waited for.
 fn dead_pid() -> u32 {
@@ -162,6 +164,89 @@ fn a_living_process_keeps_its_lock_whatever_the_clock_says() {
     neighbour.wait().unwrap();
     vault_of(&image, |_| {}).lock_exclusively().unwrap();
     assert!(image.keys("locks").is_empty());
+}
+
+/// An exclusive lock as restic makes it: it says nothing of its process but the number.
+fn plant_of_restic(store: &MemoryStore, host: &str, pid: u32) -> String {
+    let json = serde_json::json!({
+        "time": store.clock().wall().to_string(),
+        "exclusive": true,
+        "hostname": host,
+        "username": "root",
+        "pid": pid,
+    });
+    let vault = open_on_image(store);
+    let sealed = key_of(&vault.seed().unwrap()).seal(json.to_string().as_bytes()).unwrap();
+    let key = format!("locks/{}", Id::of(&sealed));
+    store.plant(&key, sealed);
+    key
+}
+
+fn open_on_image(store: &MemoryStore) -> Vault {
+    let image = Arc::new(store.image());
+    open(&image).unwrap()
+}
+
+/// A process that lives under this name, and does nothing.
+fn process_called(name: &Path) -> Child {
+    std::os::unix::fs::symlink("/bin/sleep", name).unwrap();
+    // Some systems have one program for many names.
+    Command::new(name).arg0("sleep").arg("600").spawn().unwrap()
+}
+
+/// A restic that is halted, or asleep with its machine, renews nothing: it lives all the same.
+#[test]
+fn a_living_restic_keeps_its_lock_whatever_the_clock_says() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, lives) in [("restic", true), ("restic_0.18.1_linux_amd64", true), ("another", false)]
+    {
+        let store = Arc::new(MemoryStore::default());
+        init(&store);
+        let mut process = process_called(&folder.path().join(name));
+        let key = plant_of_restic(&store, "testhost", process.id());
+        store.clock().advance(Duration::from_secs(29 * 60));
+        assert!(matches!(vault(&store).lock_for_writing(), Err(Error::Locked(_))), "{name}");
+        store.clock().advance(Duration::from_secs(48 * 3600));
+        let taken = vault(&store).lock_for_writing();
+        // Of a number that any process may have by now only the age tells.
+        assert_eq!(matches!(taken, Err(Error::Locked(_))), lives, "{name}: {taken:?}");
+        assert_eq!(store.keys("locks").contains(&key), lives, "{name}");
+        drop(taken);
+        process.kill().unwrap();
+        process.wait().unwrap();
+        drop(vault(&store).lock_exclusively().unwrap());
+        assert!(store.keys("locks").is_empty());
+    }
+}
+
+/// Our clock alone takes nobody's lock: the store's own times must say so too.
+#[test]
+fn a_clock_that_is_ahead_takes_no_lock() {
+    for readable in [true, false] {
+        let store = Arc::new(MemoryStore::default());
+        init(&store);
+        let key = match readable {
+            true => plant_of_restic(&store, "elsewhere", 1),
+            false => {
+                let key = format!("locks/{}", "ab".repeat(32));
+                store.plant(&key, "not sealed by this key");
+                key
+            }
+        };
+        let ahead = store.clock().wall() + jiff::SignedDuration::from_hours(7);
+        let ahead = Arc::new(lifeboat_testkit::SimClock::at(ahead));
+        let vault = open_on(store.clone(), store.clone(), environment(ahead.clone())).unwrap();
+        let refused = |taken: Result<LockGuard>| match readable {
+            true => matches!(taken, Err(Error::Locked(_))),
+            false => matches!(taken, Err(Error::UnreadableLock { .. })),
+        };
+        store.clock().advance(Duration::from_secs(29 * 60));
+        assert!(refused(vault.lock_for_writing()) && refused(vault.lock_exclusively()));
+        assert_eq!(store.keys("locks"), [key]);
+        store.clock().advance(Duration::from_secs(2 * 60));
+        drop(vault.lock_exclusively().unwrap());
+        assert!(store.keys("locks").is_empty());
+    }
 }
 
 #[test]
