@@ -1,12 +1,13 @@
 //! Full packs on their way to the store: several at a time, each read back before it counts.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::halt::{Halt, Watch};
+use super::halt::Halt;
 use crate::cache::{Kept, VaultCache};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -91,7 +92,12 @@ impl Uploads {
     pub(crate) fn send(&self, pack: FullPack) -> Result<()> {
         lock(&self.shared.progress).waiting += 1;
         let sent = self.queue.as_ref().map(|queue| queue.send(pack).is_ok());
-        if sent == Some(true) { Ok(()) } else { Err(Error::Cancelled) }
+        if sent == Some(true) {
+            return Ok(());
+        }
+        // Nobody will take it: nobody may wait for it.
+        drop(Settle(&self.shared));
+        Err(Error::Cancelled)
     }
 
     /// The barrier: waits until every pack that was handed over is in the store or failed.
@@ -115,7 +121,7 @@ impl Drop for Uploads {
     fn drop(&mut self) {
         self.queue = None;
         for thread in self.threads.drain(..) {
-            // A panic there has been printed; the waiting count below it never settles as good.
+            // What panics there has been printed and stops the work, see `Shared::work`.
             let _ = thread.join();
         }
     }
@@ -129,7 +135,11 @@ impl Shared {
             if self.halt.is_stopped() {
                 continue;
             }
-            if let Err(error) = self.store(pack) {
+            // A thread that panics goes on, so that what is handed over is taken and thrown away:
+            // whoever waits for it would wait for ever.
+            let stored = catch_unwind(AssertUnwindSafe(|| self.store(pack)));
+            let died = |_| Err(Error::Invalid("a working thread died".to_owned()));
+            if let Err(error) = stored.unwrap_or_else(died) {
                 self.halt.fail(error);
             }
             drop(settle);
@@ -178,12 +188,11 @@ fn verify(store: &dyn Store, key: &str, pack: &FullPack) -> Result<()> {
     Ok(())
 }
 
-/// Counts a pack as done however its upload ends, a panic included.
+/// Counts a pack as done however its upload ends.
 struct Settle<'a>(&'a Shared);
 
 impl Drop for Settle<'_> {
     fn drop(&mut self) {
-        drop(Watch(&self.0.halt));
         lock(&self.0.progress).waiting -= 1;
         self.0.settled.notify_all();
     }

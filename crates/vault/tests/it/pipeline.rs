@@ -6,10 +6,12 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lifeboat_testkit::{MemoryStore, environment};
-use lifeboat_vault::{BackupOptions, BackupSummary, BlobKind, Entry, Id, Store, StoreError, Vault};
+use lifeboat_testkit::{FaultyStore, MemoryStore, Verb, environment};
+use lifeboat_vault::{
+    BackupOptions, BackupSummary, BlobKind, Entry, Error, FileMeta, Id, Store, StoreError, Vault,
+};
 
-use crate::support::{backup, backup_with, init, open_on, restic_check, snapshot_of};
+use crate::support::{backup, backup_with, init, meta, open_on, restic_check, snapshot_of};
 use crate::trees::{noise, set_time};
 
 /// A store on which the first packs wait a moment for each other.
@@ -93,6 +95,34 @@ fn packs_go_up_side_by_side_and_all_before_the_index() {
         assert!(seen.packs > 6 && seen.early.is_empty(), "{:?}", seen.early);
         restic_check(&store);
     }
+}
+
+/// The only uploader panics at the first pack while the second one waits for it: the backup fails, and
+/// does not wait for ever.
+#[test]
+fn an_uploader_that_dies_is_not_waited_for() {
+    let store = Arc::new(MemoryStore::default());
+    drop(init(&store));
+    let faulty = Arc::new(FaultyStore::new(store.image()));
+    let env = environment(store.clock().clone());
+    let vault = open_on(faulty.clone(), faulty.clone(), env).unwrap();
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let options = BackupOptions { uploads: 1, ..<_>::default() };
+        let mut session = vault.backup(options).unwrap();
+        let bytes = noise(100_000, 1);
+        let file = FileMeta::private(jiff::Timestamp::UNIX_EPOCH);
+        session.add_bytes(Path::new("file"), &bytes, file).unwrap();
+        faulty.kills_at(Verb::Create, "data/", 0);
+        // The pack of the data, then that of the tree.
+        let ended = session.finish(meta(Path::new("/file"))).map(drop);
+        faulty.disarm();
+        done.send((ended, faulty.inner().keys("snapshots"))).unwrap();
+    });
+    let ended = ended.recv_timeout(Duration::from_secs(60));
+    let (ended, snapshots) = ended.expect("it waits for a thread that is gone");
+    assert!(matches!(&ended, Err(Error::Invalid(why)) if why.contains("died")), "{ended:?}");
+    assert!(snapshots.is_empty());
 }
 
 /// The pack of each blob of a file, in the file's order.
