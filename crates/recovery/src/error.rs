@@ -1,13 +1,13 @@
 //! Everything that can stop a flow, with the exit code that it means and the hint that mends it.
 
+mod exit;
 mod hint;
 
 use std::path::PathBuf;
 
 use lifeboat_model::chain::{ChainError, SignError};
-use lifeboat_model::exit::Exit;
 use lifeboat_model::recipe::{PointError, RecipeError};
-use lifeboat_vault::{StoreError, StoreErrorKind};
+use lifeboat_vault::StoreError;
 
 use crate::catalog;
 use crate::ports::{EngineError, SourceError};
@@ -208,6 +208,15 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
+    /// A pruning that had begun to remove things.
+    #[error("the pruning of tier {tier} stopped midway; what it had removed by then is gone")]
+    PruneStopped {
+        /// The tier.
+        tier: String,
+        /// Why it stopped.
+        #[source]
+        source: Box<Error>,
+    },
     /// A swapped component could not be brought back to its former state.
     #[error(
         "{component} is the restored copy: the former state could not be put back, it is kept in {}",
@@ -351,44 +360,6 @@ impl Error {
         Error::Refused { what: what.into(), hint: hint.into() }
     }
 
-    /// What the process ends with.
-    pub fn exit(&self) -> Exit {
-        match self {
-            Error::NoKey | Error::NothingChosen | Error::Usage { .. } => Exit::Usage,
-            Error::Recipe(RecipeError::UnknownComponent { .. }) => Exit::NotFound,
-            Error::Recipe(_) => Exit::Usage,
-            Error::Point { source: PointError::Lost(_), .. } => Exit::Unverified,
-            Error::Point { .. } | Error::UnknownDrill { .. } => Exit::NotFound,
-            Error::NoSnapshot { .. } | Error::NoVault { .. } | Error::NoLedger { .. } => {
-                Exit::NotFound
-            }
-            Error::Refused { .. }
-            | Error::Foreign { .. }
-            | Error::OtherVault { .. }
-            | Error::NotAVault { .. } => Exit::Refused,
-            Error::OtherPlan { .. } | Error::OnHold { .. } => Exit::Refused,
-            Error::NoRoom { .. } | Error::WritersRunning { .. } | Error::Held { .. } => {
-                Exit::Refused
-            }
-            Error::CutOff { .. } | Error::HeldBeside { .. } => Exit::Refused,
-            Error::Unfinished { source, .. } => source.exit(),
-            Error::Unmounted { .. } => Exit::Unreachable,
-            Error::Busy { .. } => Exit::Locked,
-            Error::ChecksFailed { .. } | Error::Manifest { .. } | Error::Ledger { .. } => {
-                Exit::Unverified
-            }
-            Error::Vault(error) => vault_exit(error),
-            Error::Store(error) => store_exit(error),
-            Error::Seal(SealError::WrongKey | SealError::BadRecipient(_)) => Exit::Usage,
-            Error::Seal(SealError::BadIdentity | SealError::NoIdentity) => Exit::Usage,
-            Error::Source(SourceError::Vault(error)) => vault_exit(error),
-            Error::Engine(EngineError::Refused { .. }) => Exit::Refused,
-            Error::Catalog(error) if catalog::is_busy(error) => Exit::Locked,
-            Error::Cancelled => Exit::Interrupted,
-            _ => Exit::Failed,
-        }
-    }
-
     /// The command or change that mends it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
@@ -459,31 +430,8 @@ impl Error {
             Error::Seal(error) => return seal_hint(error),
             Error::Source(error) => return source_hint(error),
             Error::Engine(EngineError::Refused { hint, .. }) => hint.clone(),
-            other => return other.restore_hint(),
+            other => return other.flow_hint(),
         })
-    }
-}
-
-fn vault_exit(error: &lifeboat_vault::Error) -> Exit {
-    use lifeboat_vault::Error as Vault;
-    match error {
-        Vault::WrongPassword { .. } => Exit::Usage,
-        Vault::NotARepository { .. } => Exit::NotFound,
-        Vault::AlreadyExists { .. } | Vault::NewerFormat { .. } | Vault::LastKey => Exit::Refused,
-        Vault::Locked(_) | Vault::UnreadableLock { .. } => Exit::Locked,
-        Vault::NotFound { .. } | Vault::Ambiguous { .. } => Exit::NotFound,
-        Vault::Damaged { .. } => Exit::Unverified,
-        Vault::Incomplete { .. } | Vault::ImplausibleClock { .. } => Exit::Refused,
-        Vault::Store(error) => store_exit(error),
-        Vault::Cancelled => Exit::Interrupted,
-        _ => Exit::Failed,
-    }
-}
-
-fn store_exit(error: &StoreError) -> Exit {
-    match error.kind {
-        StoreErrorKind::Unreachable | StoreErrorKind::Denied => Exit::Unreachable,
-        _ => Exit::Failed,
     }
 }
 

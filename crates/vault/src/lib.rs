@@ -63,7 +63,7 @@ pub use monitor::{Cancel, Monitor, NoMonitor, Stage};
 pub use node::{Node, NodeKind, Tree};
 pub use pack::{BlobKind, PackedBlob};
 pub use polynomial::Polynomial;
-pub use prune::{MaxUnused, PruneOptions, PruneReport};
+pub use prune::{MaxUnused, PlannedPrune, PruneOptions, PruneReport};
 pub use repair::{RepairOptions, RepairReport};
 pub use restore::{Existing, Rehash, RestoreOptions, RestoreReport, StreamOptions, TarStream};
 pub use snapshot::Snapshot;

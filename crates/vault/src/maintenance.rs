@@ -19,6 +19,9 @@ use crate::vault::{Folder, Vault};
 /// objects may lie.
 pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(15);
 
+/// An empty vault cannot be told from a listing that failed.
+pub(crate) const LAST_SNAPSHOT: &str = "the last snapshot of a vault is not removed";
+
 /// Repository format that is written.
 const WRITTEN_VERSION: u32 = 2;
 
@@ -97,14 +100,15 @@ impl Maintenance {
 
     /// Removes snapshot objects. What they needed stays until it is pruned. `expected` are snapshots
     /// that must exist: if one is not listed, or any cannot be read, nothing is removed. Nor is the
-    /// last snapshot ever: an empty vault cannot be told from a listing that failed.
+    /// last snapshot ever. Packs and index are not looked at: snapshots that go by rules go by
+    /// [`Maintenance::plan_prune`].
     pub fn forget(&self, ids: &[Id], expected: &[Id]) -> Result<()> {
         let all = self.vault.complete_snapshots(expected)?;
         if let Some(id) = ids.iter().find(|id| !all.iter().any(|(other, _)| other == *id)) {
             return Err(Error::NotFound { what: "snapshot", name: id.to_string() });
         }
         if !ids.is_empty() && all.iter().all(|(id, _)| ids.contains(id)) {
-            return Err(Error::Invalid("the last snapshot of a vault is not removed".to_owned()));
+            return Err(Error::Invalid(LAST_SNAPSHOT.to_owned()));
         }
         self.lock.confirm()?;
         for id in ids {

@@ -10,9 +10,12 @@
 //! field, rustic and we keep off such packs. As they are in no index while they wait, nobody begins
 //! to rely on them; the grace is for those who began before, and for a place that lied in a listing.
 //!
-//! Order, so that a crash anywhere leaves a vault that is whole: packs that are needed again into
-//! the index; overdue packs away, then their marks; new packs; new index objects; new marks; at last
-//! the old index objects away.
+//! Snapshots that are to go with it go only after all of that was looked at as it will be without
+//! them: what is missing or unreadable is found while nothing has changed.
+//!
+//! Order, so that a crash anywhere leaves a vault that is whole: snapshots away; packs that are
+//! needed again into the index; overdue packs away, then their marks; new packs; new index objects;
+//! new marks; at last the old index objects away.
 
 mod apply;
 mod decide;
@@ -26,7 +29,7 @@ use jiff::Timestamp;
 
 pub(crate) use self::apply::BLOBS_AN_INDEX;
 use self::decide::Decision;
-use self::view::View;
+use self::view::{Changes, View};
 use crate::error::Result;
 use crate::id::Id;
 use crate::maintenance::Maintenance;
@@ -76,7 +79,8 @@ pub struct PruneOptions {
     pub grace: Duration,
     /// Snapshots that somebody says must exist; if one is not listed nothing is removed.
     pub expected: Vec<Id>,
-    /// For [`Vault::plan_prune`] alone: snapshots to be regarded as forgotten.
+    /// Snapshots that go with it: regarded as forgotten while it is decided, and removed first when
+    /// that is carried out.
     pub without: Vec<Id>,
     /// Size of new packs, in bytes.
     pub pack_bytes: usize,
@@ -165,12 +169,54 @@ impl Vault {
     }
 }
 
+/// A pruning that is decided and not begun: everything was looked at, and nothing has changed.
+pub struct PlannedPrune {
+    view: View,
+    decision: Decision,
+    options: PruneOptions,
+}
+
+impl PlannedPrune {
+    /// What it would do.
+    pub fn report(&self) -> &PruneReport {
+        &self.decision.report
+    }
+}
+
+impl std::fmt::Debug for PlannedPrune {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PlannedPrune").field("report", self.report()).finish_non_exhaustive()
+    }
+}
+
 impl Maintenance {
-    /// Prunes. An error leaves a vault that is whole; the next run goes on.
-    pub fn prune(&self, options: &PruneOptions) -> Result<PruneReport> {
-        let options = PruneOptions { without: Vec::new(), ..options.clone() };
+    /// Looks at everything and decides; changes nothing. What makes the view partial, or a clock
+    /// implausible, is an error here, and so is a snapshot to be removed that is not there.
+    pub fn plan_prune(&self, options: &PruneOptions) -> Result<PlannedPrune> {
+        let options = options.clone();
         let view = View::read(&self.vault, &options, self.now)?;
+        view.knows(&options.without)?;
         let decision = Decision::make(&self.vault, &view, &options, self.now)?;
+        Ok(PlannedPrune { view, decision, options })
+    }
+
+    /// The lock is still ours, and the lists are what they were when that was decided: else an
+    /// error. For the last moment before it is said that snapshots go.
+    pub fn still_stands(&self, plan: &PlannedPrune) -> Result<()> {
+        self.lock.verify()?;
+        plan.view.still_holds(&self.vault, &Changes::default())
+    }
+
+    /// Prunes: plans and carries that out. An error leaves a vault that is whole; the next run goes
+    /// on.
+    pub fn prune(&self, options: &PruneOptions) -> Result<PruneReport> {
+        self.carry_out(self.plan_prune(options)?)
+    }
+
+    /// Does what was decided. An error leaves a vault that is whole, but something may have gone;
+    /// the next run goes on.
+    pub fn carry_out(&self, plan: PlannedPrune) -> Result<PruneReport> {
+        let PlannedPrune { view, decision, options } = plan;
         let report = apply::apply(self, &view, decision, &options);
         // Whatever happened, what was loaded before is not the index any more.
         self.vault.forget_index();

@@ -9,8 +9,8 @@ use crate::seal::SealError;
 use crate::state::StateError;
 
 impl Error {
-    /// The same of what a restore meets.
-    pub(super) fn restore_hint(&self) -> Option<String> {
+    /// The same of what a restore or a pruning meets.
+    pub(super) fn flow_hint(&self) -> Option<String> {
         Some(match self {
             Error::NoRoom { path, .. } => {
                 format!("free some space at {}, or choose another place", path.display())
@@ -25,6 +25,13 @@ impl Error {
                 Some(hint) => format!("{hint}; then the same command goes on with it"),
                 None => "the same command goes on with it".to_owned(),
             },
+            Error::PruneStopped { source, .. } => {
+                let again = "`lifeboat prune` again goes on where this one stopped";
+                match source.hint() {
+                    Some(hint) => format!("{hint}; then {again}"),
+                    None => again.to_owned(),
+                }
+            }
             Error::NotBack { component, journal: Some(journal), .. } => format!(
                 "stop the application, then `lifeboat backup {component}`, which puts it back; to \
                  keep what is live now, remove {}",

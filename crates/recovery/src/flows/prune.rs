@@ -54,10 +54,7 @@ pub fn plan_prune(world: &World, request: &PruneRequest) -> Result<PruneReport> 
     let (catalog, warnings) = catalog::up_to_date(world, &tier, false)?;
     let decision = decide(world, &tier, &catalog)?;
     let data = match decision.refused.is_empty() {
-        true => {
-            let options = options(request, &decision, decision.remove.clone());
-            Some(DataFate::from(&tier.vault.plan_prune(&options)?))
-        }
+        true => Some(DataFate::from(&tier.vault.plan_prune(&options(request, &decision))?)),
         false => None,
     };
     let head = world.head("lifeboat/prune-recipe", start);
@@ -86,12 +83,16 @@ fn execute(
     agreed(&mut decision, request)?;
     let mut data = None;
     if decision.refused.is_empty() {
+        // All is looked at as it will be before anything goes: up to here a refusal changes nothing.
+        let planned = hands.plan_prune(&options(request, &decision))?;
+        hands.still_stands(&planned)?;
         // Said before it is done: a snapshot that is gone without a word would be a lost one.
-        hands.vault().complete_snapshots(&decision.expected)?;
         session.record(&removed(world, tier, &decision))?;
-        hands.forget(&decision.remove, &decision.expected)?;
-        let options = options(request, &decision, Vec::new());
-        data = Some(DataFate::from(&hands.prune(&options)?));
+        let done = hands.carry_out(planned).map_err(|error| Error::PruneStopped {
+            tier: world.tier.name.clone(),
+            source: Box::new(error.into()),
+        })?;
+        data = Some(DataFate::from(&done));
     }
     drop(hands);
     let report = PruneReport {
@@ -114,13 +115,12 @@ fn execute(
     Ok(Ended { exit: report.exit(), report, detail, facts: Vec::new() })
 }
 
-fn options(request: &PruneRequest, decision: &Decision, without: Vec<Id>) -> PruneOptions {
-    let stays = |id: &&Id| !decision.remove.contains(id) || !without.is_empty();
+fn options(request: &PruneRequest, decision: &Decision) -> PruneOptions {
     PruneOptions {
         max_unused: request.max_unused.unwrap_or_default(),
         grace: request.grace.unwrap_or(lifeboat_vault::prune::GRACE),
-        expected: decision.expected.iter().filter(stays).copied().collect(),
-        without,
+        expected: decision.expected.clone(),
+        without: decision.remove.clone(),
         ..PruneOptions::default()
     }
 }

@@ -1,7 +1,8 @@
 //! Pruning by the plan's rules (promise 2: it never makes a disaster worse).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use lifeboat_model::exit::Exit;
@@ -9,7 +10,7 @@ use lifeboat_model::verdict::Verdict;
 use lifeboat_recovery::flows::{
     self, At, BackupRequest, Destination, ListRequest, PruneRequest, RestoreRequest, VerifyRequest,
 };
-use lifeboat_recovery::report::PruneReport;
+use lifeboat_recovery::report::{Failure, PruneReport};
 use lifeboat_testkit::{Fault, FaultyStore, MemoryStore, Verb};
 use lifeboat_vault::{DeleteStore, Entry, RepairOptions, Store, StoreError, StoreErrorKind};
 
@@ -313,6 +314,78 @@ fn a_deletion_that_fails_midway_is_completed_and_hides_no_loss() {
     assert_eq!((listed(&tier), verify(&b, &tier)), (6, Verdict::Pass));
 }
 
+/// all is looked at before a snapshot goes. What is missing, cut or unreadable, and a time that
+/// cannot be, is found while nothing has changed, with or without a question.
+#[test]
+fn nothing_goes_where_the_vault_is_not_whole() {
+    let (b, tier, due) = due();
+    let (data, index) = (tier.inner().keys("vault/data"), tier.inner().keys("vault/index"));
+    let lost = |key: &str, image: &MemoryStore| image.tamper(key, |_| None);
+    let cut = |key: &str, image: &MemoryStore| {
+        image.tamper(key, |mut body| {
+            body.truncate(body.len() - 5);
+            Some(body)
+        });
+    };
+    let of_the_future = |key: &str, image: &MemoryStore| {
+        let body = image.get(key).unwrap();
+        b.pass(3600);
+        image.plant(key, body);
+        b.set_back(3600);
+    };
+    type Harm<'a> = &'a dyn Fn(&str, &MemoryStore);
+    let cases: [(&str, Harm<'_>, &str); 5] = [
+        (&data[0], &lost, "is in the index and not listed"),
+        (&data[data.len() - 1], &lost, "is in the index and not listed"),
+        (&data[1], &cut, "bytes and should have"),
+        (&index[0], &cut, "cannot be read"),
+        (&data[0], &of_the_future, "a clock is wrong"),
+    ];
+    for (key, harm, words) in cases {
+        let image = Arc::new(tier.inner().image());
+        harm(key, &image);
+        let vault = image.keys("vault");
+        for grace in [None, Some(Duration::ZERO)] {
+            let request = PruneRequest { grace, ..PruneRequest::default() };
+            let error = flows::prune(&b.world(&image), &request).unwrap_err();
+            let line = Failure::of(&error).line();
+            assert_eq!(error.exit(), Exit::Refused, "{key}: {line}");
+            assert!(line.contains(words), "{key}: {line}");
+            assert_eq!(image.keys("vault"), vault, "{key}: {line}");
+        }
+        assert!(flows::plan_prune(&b.world(&image), &PruneRequest::default()).is_err());
+    }
+    // Nothing of it is recorded as removed: whole again, all that was due goes, and not without a
+    // word before.
+    let image = Arc::new(tier.inner().image());
+    image.tamper(&format!("vault/snapshots/{}", due[0]), |_| None);
+    assert_eq!(prune(&b, &image).exit(), Exit::Refused);
+    assert_eq!(gone(&prune(&b, &tier)), due);
+}
+
+/// Once something has gone no error says that nothing was changed.
+#[test]
+fn a_pruning_that_stops_midway_is_no_refusal() {
+    let (b, tier, due) = due();
+    let turning = Arc::new(Forgetful::of(&tier, usize::MAX));
+    turning.turns_at_first_removal.store(true, Ordering::SeqCst);
+    let request = PruneRequest { grace: Some(Duration::ZERO), ..PruneRequest::default() };
+    let error = flows::prune(&b.world(&turning), &request).unwrap_err();
+    let (line, hint) = (Failure::of(&error).line(), error.hint().unwrap());
+    assert_eq!(turning.inner.keys("vault/snapshots").len(), 6, "{line}");
+    assert_eq!(error.exit(), Exit::Failed, "{line}");
+    assert!(line.contains("stopped midway") && line.contains("changed while"), "{line}");
+    assert!(hint.contains("`lifeboat prune` again"), "{hint}");
+    let log = flows::audit_log(&b.world(&turning), 1).unwrap();
+    assert_eq!(log.entries[0].outcome, "failed", "{log:#?}");
+    // The next one finishes it, and what it had said of the snapshots was true.
+    turning.turns_at_first_removal.store(false, Ordering::SeqCst);
+    let report = flows::prune(&b.world(&turning), &request).unwrap();
+    assert_eq!((report.exit(), gone(&report)), (Exit::Done, vec![]), "{report:#?}");
+    assert!(report.data.unwrap().deleted.packs > 0 && !due.is_empty());
+    assert_eq!(verify(&b, &turning), Verdict::Pass);
+}
+
 /// A listing that turns partial, the earlier the sooner it shows. If it does so after the decision
 /// was made nothing is recorded as removed, or a later loss of those snapshots would go without a
 /// word.
@@ -320,16 +393,23 @@ fn a_deletion_that_fails_midway_is_completed_and_hides_no_loss() {
 fn nothing_is_recorded_as_removed_on_a_listing_that_turned_partial() {
     let (b, tier, due) = due();
     let vault = tier.inner().keys("vault");
+    let mut after_the_decision = 0;
     for looks in 1.. {
-        let reads = (listed(&tier) * looks).into();
-        let forgetful = Arc::new(Forgetful { inner: tier.inner().image(), reads });
+        let forgetful = Arc::new(Forgetful::of(&tier, listed(&tier) * looks));
         let result = flows::prune(&b.world(&forgetful), &PruneRequest::default());
         assert_eq!(forgetful.reads.load(Ordering::SeqCst), 0, "the listing never lied");
         assert_eq!(forgetful.inner.keys("vault"), vault, "{result:#?}");
         match result {
             // Found before the decision.
             Ok(report) => assert_eq!(report.exit(), Exit::Refused, "{report:#?}"),
-            Err(_) => break,
+            // Found when everything is read, and at the last look of all.
+            Err(error) => {
+                assert_eq!(error.exit(), Exit::Refused, "{error}");
+                after_the_decision += 1;
+            }
+        }
+        if after_the_decision == 2 {
+            break;
         }
     }
     let tier = Arc::new(tier.inner().image());
@@ -338,10 +418,25 @@ fn nothing_is_recorded_as_removed_on_a_listing_that_turned_partial() {
     assert_eq!((alarmed.exit(), gone(&alarmed)), (Exit::Refused, vec![]), "{alarmed:#?}");
 }
 
-/// A place whose list of snapshots lacks one once so many snapshots were read.
+/// A place whose list of snapshots lacks one once so many snapshots were read, or whose list of index
+/// objects does once something was removed.
 struct Forgetful {
     inner: MemoryStore,
     reads: AtomicUsize,
+    turns_at_first_removal: AtomicBool,
+    removed: AtomicBool,
+}
+
+impl Forgetful {
+    fn of(tier: &FaultyStore<MemoryStore>, reads: usize) -> Forgetful {
+        let inner = tier.inner().image();
+        Forgetful {
+            inner,
+            reads: reads.into(),
+            turns_at_first_removal: <_>::default(),
+            removed: <_>::default(),
+        }
+    }
 }
 
 impl Store for Forgetful {
@@ -363,6 +458,11 @@ impl Store for Forgetful {
         if prefix == "vault/snapshots" && self.reads.load(Ordering::SeqCst) == 0 {
             entries.pop();
         }
+        let turned = self.turns_at_first_removal.load(Ordering::SeqCst)
+            && self.removed.load(Ordering::SeqCst);
+        if prefix == "vault/index" && turned {
+            entries.pop();
+        }
         Ok(entries)
     }
     fn stat(&self, key: &str) -> Result<Entry, StoreError> {
@@ -375,6 +475,9 @@ impl Store for Forgetful {
 
 impl DeleteStore for Forgetful {
     fn delete(&self, key: &str) -> Result<(), StoreError> {
+        if key.starts_with("vault/") && !key.starts_with("vault/locks/") {
+            self.removed.store(true, Ordering::SeqCst);
+        }
         self.inner.delete(key)
     }
 }

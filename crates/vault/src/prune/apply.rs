@@ -4,11 +4,10 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::decide::{Decision, Fate};
 use super::repack::{Source, repack};
-use super::view::{Object, Standing, View};
+use super::view::{Changes, Object, Standing, View};
 use super::{PruneOptions, PruneReport};
 use crate::backup::upload::StoredPack;
-use crate::error::{Error, Result};
-use crate::flaw::ReadFailure;
+use crate::error::Result;
 use crate::id::Id;
 use crate::index::{IndexFile, IndexPack};
 use crate::maintenance::Maintenance;
@@ -24,10 +23,8 @@ struct Work<'a> {
     hands: &'a Maintenance,
     view: &'a View,
     fates: &'a [Fate],
-    /// Index objects that this run wrote.
-    written: HashSet<Id>,
-    /// Index objects that this run removed.
-    removed: HashSet<Id>,
+    /// What this run did to the lists.
+    changes: Changes,
 }
 
 pub(super) fn apply(
@@ -37,9 +34,9 @@ pub(super) fn apply(
     options: &PruneOptions,
 ) -> Result<PruneReport> {
     let Decision { fates, used, mut report } = decision;
-    let (written, removed) = (HashSet::new(), HashSet::new());
-    let mut work = Work { hands, view, fates: &fates, written, removed };
+    let mut work = Work { hands, view, fates: &fates, changes: Changes::default() };
     work.still_ours()?;
+    work.forget()?;
     work.recover()?;
     work.delete_overdue()?;
     let sources = work.sources(&used);
@@ -52,7 +49,7 @@ pub(super) fn apply(
         work.still_ours()?;
         work.write_index(&touched, &stored)?;
     }
-    report.index_written = work.written.len() as u64;
+    report.index_written = work.changes.written.len() as u64;
     if !options.grace.is_zero() {
         work.write_marks(&touched)?;
     }
@@ -65,7 +62,7 @@ pub(super) fn apply(
     if options.grace.is_zero() {
         work.delete(|fate| matches!(fate, Fate::Mark | Fate::Repack))?;
     }
-    report.index_removed = work.removed.len() as u64;
+    report.index_removed = work.changes.removed.len() as u64;
     Ok(report)
 }
 
@@ -75,7 +72,7 @@ impl Work<'_> {
     fn still_ours(&self) -> Result<()> {
         self.hands.lock.confirm()?;
         // An object that we removed must be gone from the list, one that we wrote must be in it.
-        self.view.still_holds(&self.hands.vault, &self.written, &self.removed)
+        self.view.still_holds(&self.hands.vault, &self.changes)
     }
 
     fn packs(&self, fits: impl Fn(Fate) -> bool) -> impl Iterator<Item = (usize, Id)> {
@@ -83,21 +80,25 @@ impl Work<'_> {
         packs.filter(move |(number, _)| fits(self.fates[*number])).map(|(n, pack)| (n, *pack))
     }
 
-    /// Packs that are needed and in no index go back into it, if all their bytes are right.
+    /// The snapshots that were left out of the decision.
+    fn forget(&mut self) -> Result<()> {
+        if self.view.leaving.is_empty() {
+            return Ok(());
+        }
+        for id in &self.view.leaving {
+            self.hands.delete(Folder::Snapshots, id)?;
+            self.changes.forgotten.insert(*id);
+        }
+        self.still_ours()
+    }
+
+    /// Packs that are needed and in no index go back into it. Their bytes are known to be right.
     fn recover(&mut self) -> Result<()> {
         let order = self.view.index.by_pack();
-        let mut found = Vec::new();
-        for (number, pack) in self.packs(|fate| fate == Fate::Recover) {
-            let size = self.view.sizes[number];
-            match self.hands.vault.hash_pack(&pack, size) {
-                Ok(id) if id == pack => found.push((pack, order.blobs(number))),
-                Ok(_) | Err(ReadFailure::Damaged(_)) => {
-                    let what = format!("pack {} is needed and damaged", pack.short());
-                    return Err(Error::Incomplete { what });
-                }
-                Err(ReadFailure::Store(error)) => return Err(error),
-            }
-        }
+        let found: Vec<StoredPack> = self
+            .packs(|fate| fate == Fate::Recover)
+            .map(|(number, pack)| (pack, order.blobs(number)))
+            .collect();
         if !found.is_empty() {
             let list: Vec<String> = found.iter().map(|(pack, _)| pack.short()).collect();
             self.hands.vault.note(&format!("needed again, put back: packs {}", list.join(", ")));
@@ -131,7 +132,7 @@ impl Work<'_> {
     }
 
     fn remove_object(&mut self, object: &Object) -> Result<()> {
-        if self.removed.insert(object.id) {
+        if self.changes.removed.insert(object.id) {
             self.hands.delete(Folder::Index, &object.id)?;
         }
         Ok(())
@@ -160,7 +161,7 @@ impl Work<'_> {
                 || self.view.standings[*number as usize] == Standing::Listed
         };
         let objects = || self.view.objects.iter().enumerate();
-        let left = |object: &(usize, &Object)| !self.removed.contains(&object.1.id);
+        let left = |object: &(usize, &Object)| !self.changes.removed.contains(&object.1.id);
         let mut touched: BTreeSet<usize> = objects()
             .filter(left)
             .filter(|(_, object)| object.packs.iter().any(leaves) || object.marks.iter().any(stale))
@@ -209,7 +210,7 @@ impl Work<'_> {
             return Ok(());
         }
         let id = self.hands.vault.save_document(Folder::Index, &std::mem::take(file))?;
-        self.written.insert(id);
+        self.changes.written.insert(id);
         Ok(())
     }
 

@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::used::Used;
 use super::view::{Standing, View, age};
 use super::{PruneOptions, PruneReport};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::flaw::ReadFailure;
 use crate::pack::{BlobKind, PackedBlob};
 use crate::vault::Vault;
 
@@ -59,6 +60,7 @@ impl Decision {
             .map(|number| fate(view.standings[number], &shares[number], options.grace, now))
             .collect();
         choose_repacks(&mut fates, &shares, options);
+        recoverable(vault, view, &fates)?;
         let mut report = report(view, &fates, &shares, options, now);
         report.blobs_used = used.count();
         Ok(Decision { fates, used, report })
@@ -125,6 +127,23 @@ fn fate(standing: Standing, share: &Share, grace: Duration, now: Timestamp) -> F
 
 fn signed(span: Duration) -> SignedDuration {
     SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX)
+}
+
+/// Packs that go back into the index have the bytes that they should: before anything is removed.
+fn recoverable(vault: &Vault, view: &View, fates: &[Fate]) -> Result<()> {
+    let packs = view.index.packs().iter().enumerate();
+    for (number, pack) in packs.filter(|(number, _)| fates[*number] == Fate::Recover) {
+        vault.stop_if_cancelled()?;
+        match vault.hash_pack(pack, view.sizes[number]) {
+            Ok(id) if id == *pack => {}
+            Ok(_) | Err(ReadFailure::Damaged(_)) => {
+                let what = format!("pack {} is needed and damaged", pack.short());
+                return Err(Error::Incomplete { what });
+            }
+            Err(ReadFailure::Store(error)) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The packs with the largest part of waste, until the rest of it is below the limit.

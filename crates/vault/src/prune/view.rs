@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::flaw::{Flaw, ReadFailure};
 use crate::id::Id;
 use crate::index::{Index, IndexBuilder, IndexFile, IndexPack};
-use crate::maintenance::CLOCK_TOLERANCE;
+use crate::maintenance::{CLOCK_TOLERANCE, LAST_SNAPSHOT};
 use crate::pack::{self, PackedBlob};
 use crate::parallel;
 use crate::snapshot::Snapshot;
@@ -51,7 +51,21 @@ pub(super) struct View {
     /// Bytes of each pack.
     pub sizes: Vec<u64>,
     pub objects: Vec<Object>,
+    /// Those that stay.
     pub snapshots: Vec<(Id, Snapshot)>,
+    /// Those that are there and go with this pruning.
+    pub leaving: Vec<Id>,
+}
+
+/// What a run did to the lists of snapshots and index objects.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// Index objects that it wrote.
+    pub written: HashSet<Id>,
+    /// Index objects that it removed.
+    pub removed: HashSet<Id>,
+    /// Snapshots that it removed.
+    pub forgotten: HashSet<Id>,
 }
 
 /// One index object as it was read.
@@ -69,8 +83,14 @@ impl View {
     pub fn read(vault: &Vault, options: &PruneOptions, now: Timestamp) -> Result<View> {
         // What was loaded before is of no use here and would be in memory twice.
         vault.forget_index();
-        let mut snapshots = vault.complete_snapshots(&options.expected)?;
-        snapshots.retain(|(id, _)| !options.without.contains(id));
+        let (leaving, snapshots): (Vec<_>, Vec<_>) = vault
+            .complete_snapshots(&options.expected)?
+            .into_iter()
+            .partition(|(id, _)| options.without.contains(id));
+        let leaving: Vec<Id> = leaving.into_iter().map(|(id, _)| id).collect();
+        if snapshots.is_empty() && !leaving.is_empty() {
+            return Err(Error::Invalid(LAST_SNAPSHOT.to_owned()));
+        }
         let (builder, parts) = read_parts(vault)?;
         let stored = vault.list(Folder::Data)?;
         if snapshots.is_empty() && !stored.is_empty() {
@@ -79,7 +99,9 @@ impl View {
         }
         let objects = parts.iter().map(|part| part.modified);
         plausible(now, objects.chain(stored.iter().map(|pack| pack.modified)))?;
-        View::assemble(vault, snapshots, builder, parts, &stored)
+        let mut view = View::assemble(vault, snapshots, builder, parts, &stored)?;
+        view.leaving = leaving;
+        Ok(view)
     }
 
     fn assemble(
@@ -136,6 +158,7 @@ impl View {
                 })
                 .collect(),
             snapshots,
+            leaving: Vec::new(),
             index,
         };
         view.every_listed_pack_is_there(&sizes)?;
@@ -161,24 +184,27 @@ impl View {
         Ok(())
     }
 
-    /// The lists of snapshots and index objects are what they were, apart from index objects that we
-    /// wrote or removed ourselves. Somebody who does not honour locks, or a place whose listings come and go,
-    /// is found by this.
-    pub fn still_holds(
-        &self,
-        vault: &Vault,
-        written: &HashSet<Id>,
-        removed: &HashSet<Id>,
-    ) -> Result<()> {
+    /// All snapshots that are to go are there.
+    pub fn knows(&self, without: &[Id]) -> Result<()> {
+        match without.iter().find(|id| !self.leaving.contains(id)) {
+            None => Ok(()),
+            Some(id) => Err(Error::NotFound { what: "snapshot", name: id.to_string() }),
+        }
+    }
+
+    /// The lists of snapshots and index objects are what they were, apart from what we did ourselves.
+    /// Somebody who does not honour locks, or a place whose listings come and go, is found by this.
+    pub fn still_holds(&self, vault: &Vault, changes: &Changes) -> Result<()> {
         let changed = |what: &str| Error::Incomplete { what: what.to_owned() };
         let ids = |list: Vec<Stored>| -> HashSet<Id> { list.iter().map(|one| one.id).collect() };
-        let known: HashSet<Id> = self.snapshots.iter().map(|(id, _)| *id).collect();
+        let mut known: HashSet<Id> = self.snapshots.iter().map(|(id, _)| *id).collect();
+        known.extend(self.leaving.iter().filter(|id| !changes.forgotten.contains(id)));
         if ids(vault.list(Folder::Snapshots)?) != known {
             return Err(changed("the list of snapshots changed while it was looked at"));
         }
         let mut known: HashSet<Id> = self.objects.iter().map(|object| object.id).collect();
-        known.extend(written);
-        known.retain(|id| !removed.contains(id));
+        known.extend(&changes.written);
+        known.retain(|id| !changes.removed.contains(id));
         if ids(vault.list(Folder::Index)?) != known {
             return Err(changed("the list of index objects changed while it was looked at"));
         }

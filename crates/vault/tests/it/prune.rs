@@ -339,6 +339,118 @@ fn nothing_is_dropped_on_a_partial_view() {
     scene.whole();
 }
 
+/// snapshots go with a pruning, and only after all was looked at as it will be without them.
+#[test]
+fn snapshots_go_with_a_pruning_or_not_at_all() {
+    let scene = Scene::with_snapshots(17, 4);
+    let gone = scene.taken[..2].to_vec();
+    let options = PruneOptions {
+        without: gone.clone(),
+        expected: scene.taken.clone(),
+        grace: Duration::ZERO,
+        ..tight()
+    };
+    type Change = fn(Vec<u8>) -> Option<Vec<u8>>;
+    let lost: Change = |_| None;
+    let cut: Change = |body| Some(body[..body.len() - 5].to_vec());
+    let (data, index) = (scene.store.keys("data"), scene.store.keys("index"));
+    let snapshot = format!("snapshots/{}", scene.taken[3]);
+    let cases = [
+        (&data[0], lost),
+        (&data[data.len() / 2], cut),
+        (&index[0], cut),
+        (&snapshot, lost),
+        (&snapshot, cut),
+    ];
+    for (key, change) in cases {
+        let image = Arc::new(scene.store.image());
+        image.tamper(key, change);
+        let before = image.keys("");
+        let result = vault_on(&image, &scene.seed).maintain(image.clone()).unwrap().prune(&options);
+        assert!(matches!(result, Err(Error::Incomplete { .. })), "{key}: {result:?}");
+        assert_eq!(image.keys(""), before, "{key}");
+    }
+    let before = scene.store.keys("");
+    let vault = scene.vault();
+    {
+        let hands = vault.maintain(scene.store.clone()).unwrap();
+        let unknown = PruneOptions { without: vec![Id::of(b"nobody")], ..options.clone() };
+        assert!(matches!(hands.prune(&unknown), Err(Error::NotFound { .. })));
+        let all = PruneOptions { without: scene.taken.clone(), ..options.clone() };
+        assert!(matches!(hands.prune(&all), Err(Error::Invalid(_))), "the last snapshot");
+    }
+    assert_eq!(scene.store.keys(""), before);
+    // Decided, and the lists are others by then: nothing is done.
+    for (list, made) in [("index", false), ("snapshots", false), ("snapshots", true)] {
+        let image = Arc::new(scene.store.image());
+        let vault = vault_on(&image, &scene.seed);
+        let hands = vault.maintain(image.clone()).unwrap();
+        let plan = hands.plan_prune(&options).unwrap();
+        hands.still_stands(&plan).unwrap();
+        match made {
+            true => image.plant(&format!("snapshots/{}", Id::of(b"new")), &b"new"[..]),
+            false => image.tamper(image.keys(list).last().unwrap(), |_| None),
+        }
+        let before = image.keys("");
+        assert!(matches!(hands.still_stands(&plan), Err(Error::Incomplete { .. })), "{list}");
+        assert!(matches!(hands.carry_out(plan), Err(Error::Incomplete { .. })), "{list}");
+        assert_eq!(image.keys(""), before, "{list}");
+    }
+    let said = vault.plan_prune(&options).unwrap();
+    let mut rest = scene;
+    rest.taken.retain(|id| !gone.contains(id));
+    rest.truth.retain(|id, _| !gone.contains(id));
+    sweep(&rest, &options, 5);
+    let hands = vault.maintain(rest.store.clone()).unwrap();
+    let done = hands.carry_out(hands.plan_prune(&options).unwrap()).unwrap();
+    drop(hands);
+    assert_eq!(done.deleted, said.deleted);
+    assert!(done.deleted.packs > 0, "{done:?}");
+    assert_eq!(rest.store.keys("snapshots").len(), 2);
+    rest.whole();
+}
+
+/// A pack that would go back into the index and is not what its name says is found before anything
+/// goes.
+#[test]
+fn what_is_needed_again_and_damaged_removes_nothing() {
+    let mut scene = Scene::with_snapshots(18, 3);
+    let first = scene.taken[0];
+    let object = scene.store.get(&format!("snapshots/{first}")).unwrap();
+    scene.forget(&[first]);
+    scene.prune(&tight()).unwrap();
+    scene.store.plant(&format!("snapshots/{first}"), object);
+    scene.pass(GRACE + GRACE);
+    let options =
+        PruneOptions { without: vec![scene.taken[0]], max_unused: MaxUnused::Unlimited, ..tight() };
+    let mut found = 0;
+    for pack in crate::support::packs_of(
+        &scene.store,
+        &crate::support::key_of(&scene.seed),
+        lifeboat_vault::BlobKind::Data,
+    ) {
+        let image = Arc::new(scene.store.image());
+        image.tamper(&pack, |mut body| {
+            body[20] ^= 1;
+            Some(body)
+        });
+        let before = image.keys("");
+        let result = vault_on(&image, &scene.seed).maintain(image.clone()).unwrap().prune(&options);
+        match result {
+            // Nothing of it is looked at where it is in the index.
+            Ok(_) => continue,
+            Err(Error::Incomplete { what }) => {
+                assert!(what.ends_with("needed and damaged"), "{what}")
+            }
+            Err(error) => panic!("{pack}: {error:?}"),
+        }
+        assert_eq!(image.keys(""), before, "{pack}");
+        found += 1;
+    }
+    assert!(found > 0);
+    assert!(scene.prune(&options).unwrap().recovered.packs > 0);
+}
+
 /// The same for a listing that fails half way.
 #[test]
 fn nothing_is_dropped_when_a_listing_fails() {
@@ -576,9 +688,13 @@ fn sweep(scene: &Scene, options: &PruneOptions, stride: usize) {
         let image = Arc::new(image);
         whole(&image, &scene.seed, &scene.truth);
         // The next runs finish the work.
-        for _ in 0..2 {
+        let left = |id: &&Id| image.stat(&format!("snapshots/{id}")).is_ok();
+        let without: Vec<Id> = options.without.iter().filter(left).copied().collect();
+        let options = &PruneOptions { without: vec![], expected: vec![], ..options.clone() };
+        for without in [without, vec![]] {
             let vault = vault_on(&image, &scene.seed);
-            vault.maintain(image.clone()).unwrap().prune(options).unwrap();
+            let options = PruneOptions { without, ..options.clone() };
+            vault.maintain(image.clone()).unwrap().prune(&options).unwrap();
             whole(&image, &scene.seed, &scene.truth);
             scene.store.clock().advance(GRACE);
         }
