@@ -30,6 +30,7 @@ fn execute(
     tier: &OpenTier,
     options: &RepairOptions,
 ) -> Result<Ended<RepairReport>> {
+    session.world.refuse_held(tier)?;
     let hands = tier.vault.maintain(session.world.tier.place.deleter()?)?;
     let done = hands.repair_index(options)?;
     drop(hands);
@@ -45,7 +46,9 @@ fn execute(
 /// What a repair would do; changes nothing.
 pub fn plan_repair(world: &World, options: &RepairOptions) -> Result<RepairReport> {
     let start = world.start();
-    let planned = world.read_tier()?.vault.plan_repair(options)?;
+    let tier = world.read_tier()?;
+    world.refuse_held(&tier)?;
+    let planned = tier.vault.plan_repair(options)?;
     Ok(told(world, start, &planned, true))
 }
 

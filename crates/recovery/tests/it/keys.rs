@@ -16,7 +16,7 @@ use lifeboat_recovery::report::KeyReport;
 use lifeboat_recovery::seal::{IDENTITY, Sealer};
 use lifeboat_recovery::tier::HOLD;
 use lifeboat_testkit::{CrashStore, MemoryStore};
-use lifeboat_vault::{KeyStrength, Store};
+use lifeboat_vault::{KeyStrength, RepairOptions, Store};
 
 use crate::bench::{Bench, KEY, bench, tree};
 use crate::copy::{Pair, copy_folder, listed, restore};
@@ -319,6 +319,44 @@ fn another_machine_does_not_prune_what_is_on_hold() {
     assert!(flows::plan_prune(&pair.first(), &PruneRequest::default()).is_ok());
     pair.tier.plant(HOLD, "not read");
     assert!(flows::plan_prune(&pair.first(), &PruneRequest::default()).is_err());
+}
+
+/// Nor does it mend the index or replace a key there: both remove something.
+#[test]
+fn another_machine_mends_and_rotates_nothing_on_hold() {
+    let pair = Pair::new();
+    pair.backups(2);
+    compromised(&pair).unwrap();
+    let lost = pair.tier.keys("vault/index").remove(0);
+    pair.tier.tamper(&lost, |_| None);
+    let vault = pair.tier.keys("vault");
+    let options = RepairOptions::default();
+    let rotate = KeyRequest { tier: Some("local".into()), ..request(MORE) };
+    let refused = |what: &str| {
+        let world = pair.first();
+        let exits = [
+            flows::repair_index(&world, &options).map_or_else(|e| e.exit(), |r| r.exit()),
+            flows::plan_repair(&world, &options).map_or_else(|e| e.exit(), |r| r.exit()),
+            exit(flows::key_rotate(&world, &rotate)),
+            exit(flows::plan_key_rotate(&world, &rotate)),
+        ];
+        assert_eq!(exits, [Exit::Refused; 4], "{what}");
+        assert_eq!(vault, pair.tier.keys("vault"), "{what}");
+        assert!(opens_everything(&pair.tier, KEY) && !opens_everything(&pair.tier, MORE), "{what}");
+    };
+    // The machine that knows, where the tier does not say it, and one that only finds the mark.
+    let mark = pair.tier.get(HOLD).unwrap();
+    pair.tier.tamper(HOLD, |_| None);
+    refused("known here");
+    fs::remove_dir_all(pair.b.state()).unwrap();
+    pair.tier.plant(HOLD, mark);
+    refused("marked");
+    // Without either it is a vault as any other.
+    pair.tier.tamper(HOLD, |_| None);
+    let mended = flows::repair_index(&pair.first(), &options).unwrap();
+    assert!(mended.exit() == Exit::Done && !mended.added.is_empty(), "{mended:#?}");
+    assert_eq!(exit(flows::key_rotate(&pair.first(), &rotate)), Exit::Done);
+    assert!(opens_everything(&pair.tier, MORE) && !opens_everything(&pair.tier, KEY));
 }
 
 /// A vault that the leaked key opens is no successor.

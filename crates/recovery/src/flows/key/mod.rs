@@ -28,23 +28,23 @@ use crate::tier::{Access, OpenTier};
 /// Makes the vaults open with a further password.
 pub fn key_add(world: &World, request: &KeyRequest) -> Result<KeyReport> {
     not_in_use(world, request)?;
-    recorded(world, request, "key add", add)
+    recorded(world, request, Change::Add)
 }
 
 /// Replaces the plan's vault key by another one.
 pub fn key_rotate(world: &World, request: &KeyRequest) -> Result<KeyReport> {
-    recorded(world, request, "key rotate", rotate)
+    recorded(world, request, Change::Rotate)
 }
 
 /// Says what [`key_add`] would do; changes nothing.
 pub fn plan_key_add(world: &World, request: &KeyRequest) -> Result<KeyReport> {
     not_in_use(world, request)?;
-    planned(world, request, false)
+    planned(world, request, Change::Add)
 }
 
 /// Says what [`key_rotate`] would do; changes nothing.
 pub fn plan_key_rotate(world: &World, request: &KeyRequest) -> Result<KeyReport> {
-    planned(world, request, true)
+    planned(world, request, Change::Rotate)
 }
 
 fn not_in_use(world: &World, request: &KeyRequest) -> Result<()> {
@@ -61,27 +61,37 @@ fn in_use(request: &KeyRequest) -> Error {
     )
 }
 
-fn recorded(
-    world: &World,
-    request: &KeyRequest,
-    action: &'static str,
-    act: fn(&mut Session<'_>, &OpenTier, &Work<'_>) -> Result<Ended<KeyReport>>,
-) -> Result<KeyReport> {
+/// What is done with keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// One more opens the vaults.
+    Add,
+    /// Another one in place of one that is removed.
+    Rotate,
+}
+
+fn recorded(world: &World, request: &KeyRequest, change: Change) -> Result<KeyReport> {
     let old = world.key()?;
-    let tiers = tiers(world, request)?;
+    let tiers = tiers(world, request, change)?;
     let Some(first) = tiers.first() else {
         return Err(Error::NoVault { tier: world.tier.name.clone() });
     };
     let names: Vec<String> = tiers.iter().map(|one| format!("tier {}", one.tier.name)).collect();
     let opening = Opening {
-        action,
+        action: match change {
+            Change::Add => "key add",
+            Change::Rotate => "key rotate",
+        },
         object: &names.join(", "),
         detail: Detail::new(),
         access: Access::Write,
         changes_nothing: false,
     };
     let work = Work { tiers: &tiers, old, request };
-    let body = |session: &mut Session<'_>, tier: &OpenTier| act(session, tier, &work);
+    let body = |session: &mut Session<'_>, tier: &OpenTier| match change {
+        Change::Add => add(session, tier, &work),
+        Change::Rotate => rotate(session, tier, &work),
+    };
     within(first, &opening, body, |report: &mut KeyReport, warnings| {
         report.warnings.extend(warnings);
     })
@@ -89,8 +99,8 @@ fn recorded(
 
 /// The tiers that have a vault, each with the key that opens it: the plan's, or after a rotation
 /// that was broken off the new one. One that is known and not there stops everything: its vault
-/// would keep the old key.
-fn tiers(world: &World, request: &KeyRequest) -> Result<Vec<World>> {
+/// would keep the old key. So does one from which nothing may be removed.
+fn tiers(world: &World, request: &KeyRequest, change: Change) -> Result<Vec<World>> {
     let mut found = Vec::new();
     for tier in &world.tiers {
         let named = match &request.tier {
@@ -106,18 +116,22 @@ fn tiers(world: &World, request: &KeyRequest) -> Result<Vec<World>> {
             continue;
         }
         one.refuse_on_hold()?;
-        found.push(with_key_that_opens(one, &request.new)?);
+        let (one, opened) = with_key_that_opens(one, &request.new)?;
+        if change == Change::Rotate {
+            one.refuse_held(&opened)?;
+        }
+        found.push(one);
     }
     Ok(found)
 }
 
-fn with_key_that_opens(world: World, new: &VaultKey) -> Result<World> {
+fn with_key_that_opens(world: World, new: &VaultKey) -> Result<(World, OpenTier)> {
     match world.read_tier() {
-        Ok(_) => Ok(world),
+        Ok(tier) => Ok((world, tier)),
         Err(error @ Error::Vault(lifeboat_vault::Error::WrongPassword { .. })) => {
             let world = World { key: Some(new.clone()), ..world };
-            world.read_tier().map_err(|_| error)?;
-            Ok(world)
+            let tier = world.read_tier().map_err(|_| error)?;
+            Ok((world, tier))
         }
         Err(error) => Err(error),
     }
@@ -225,12 +239,13 @@ fn each(
     Ok(())
 }
 
-fn planned(world: &World, request: &KeyRequest, rotate: bool) -> Result<KeyReport> {
+fn planned(world: &World, request: &KeyRequest, change: Change) -> Result<KeyReport> {
     let start = world.start();
+    let rotate = change == Change::Rotate;
     let old = world.key()?;
     let same = old.secret.expose() == request.new.secret.expose();
     let mut report = empty(world, start, if rotate { "rotate" } else { "add" }, true);
-    for one in tiers(world, request)? {
+    for one in tiers(world, request, change)? {
         let tier = one.read_tier()?;
         let key = tier.vault.opened_by(&request.new.password())?.first().copied();
         let going = match rotate && !same {
