@@ -339,11 +339,13 @@ pub struct KeyRotate {
     /// A private file that holds the new key
     #[arg(long, value_name = "FILE")]
     pub new_key_file: PathBuf,
-    /// Only in this tier of the plan [default: in all that have a vault]
+    /// Only in this tier of the plan [default: in all that have a vault]. With `--compromised`: the
+    /// tier to start from [default: the first]; every other one with its master key is emptied into
+    /// the new vault and put on hold all the same
     #[arg(long, value_name = "NAME")]
     pub tier: Option<String>,
     /// The old key may be known to others: make a new vault with another master key and seal
-    /// everything anew in it; the old one is put on hold. A new key alone does not help then:
+    /// everything anew in it; the old ones are put on hold. A new key alone does not help then:
     /// whoever opened the vault once may have kept its master key
     #[arg(long)]
     pub compromised: bool,
