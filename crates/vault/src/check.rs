@@ -183,6 +183,8 @@ pub struct CheckReport {
     pub read_data: bool,
     /// The packs of which data was read, if not all were.
     pub subset: Option<Subset>,
+    /// No pack belongs to that part: the one that was read only stands in for it.
+    pub stands_in: bool,
     /// Snapshots that are whole as far as this check looked, oldest first.
     pub whole_snapshots: Vec<Id>,
 }
@@ -223,6 +225,7 @@ struct Check<'a> {
     damage: Vec<Damage>,
     packs: BTreeMap<Id, PackFlaw>,
     sizes: HashMap<Id, u64>,
+    stands_in: bool,
 }
 
 impl Vault {
@@ -239,6 +242,7 @@ impl Vault {
             damage: Vec::new(),
             packs: BTreeMap::new(),
             sizes: HashMap::new(),
+            stands_in: false,
         };
         check.config()?;
         check.keys()?;
@@ -330,6 +334,7 @@ impl Check<'_> {
             counts: self.counts,
             read_data: self.options.read_data,
             subset: self.options.subset.filter(|_| self.options.read_data),
+            stands_in: self.stands_in,
         })
     }
 

@@ -271,8 +271,12 @@ fn read_vault(
         ));
     }
     if let Some(subset) = report.subset {
+        let why = match report.stands_in {
+            true => ", which holds none, so that another one was read",
+            false => "",
+        };
         notes.push(format!(
-            "data read of {} of {} packs: subset {subset}",
+            "data read of {} of {} packs: subset {subset}{why}",
             counts.packs_read, counts.packs
         ));
     }

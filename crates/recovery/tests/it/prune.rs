@@ -201,6 +201,25 @@ fn a_subset_proves_no_snapshot() {
     assert_eq!(prune(&b, &tier).exit(), Exit::Refused);
 }
 
+/// A part of the packs every night: one that holds none is no alarm, and is said.
+#[test]
+fn every_part_of_a_small_vault_reads_something() {
+    let (b, tier) = short_memory();
+    days(&b, &tier, 1);
+    let packs = tier.keys("vault/data").len();
+    let mut empty = 0;
+    for number in 1..=40 {
+        let subset = Some(format!("{number}/40").parse().unwrap());
+        let request = VerifyRequest { subset, ..VerifyRequest::default() };
+        let report = flows::verify(&b.world(&tier), &request).unwrap();
+        assert_eq!((report.verdict, report.exit()), (Verdict::Pass, Exit::Done), "{report:#?}");
+        let said = |text: &str| report.vault.notes.iter().any(|note| note.contains(text));
+        assert!(said(&format!("of {packs} packs: subset {number}/40")), "{:?}", report.vault);
+        empty += usize::from(said("holds none"));
+    }
+    assert!((40 - packs..40).contains(&empty), "{empty} of 40 parts, {packs} packs");
+}
+
 /// Of another host's snapshots none goes, and what it removed itself is no loss here.
 #[test]
 fn another_hosts_snapshots_stay_and_its_pruning_is_no_loss() {

@@ -65,7 +65,11 @@ impl Check<'_> {
             })
             .collect();
         let jobs = match &self.options.subset {
-            Some(subset) => subset.choose(jobs, |job| job.pack),
+            Some(subset) => {
+                let (jobs, stands_in) = subset.choose(jobs, |job| job.pack);
+                self.stands_in = stands_in;
+                jobs
+            }
             None => jobs,
         };
         let bytes = jobs.iter().map(|job| job.size).sum();

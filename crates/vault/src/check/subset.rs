@@ -10,7 +10,8 @@ use crate::id::Id;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subset {
     /// Part `number` (from 1) of `of` (at most 256): packs whose name's first byte leaves
-    /// `number - 1` divided by `of`, as restic cuts them.
+    /// `number - 1` divided by `of`, as restic cuts them. Where none does, one of the others, each
+    /// number its own as far as there are so many.
     Part {
         /// From 1.
         number: u16,
@@ -70,12 +71,23 @@ impl fmt::Display for Subset {
 }
 
 impl Subset {
-    /// The items that belong to the subset, in their order.
-    pub(super) fn choose<T>(&self, items: Vec<T>, name: impl Fn(&T) -> Id) -> Vec<T> {
-        match *self {
+    /// The items that belong to the subset, in their order; of any, one at least. Whether that one
+    /// only stands in for a part that holds none.
+    pub(super) fn choose<T>(&self, items: Vec<T>, name: impl Fn(&T) -> Id) -> (Vec<T>, bool) {
+        let chosen = match *self {
             Subset::Part { number, of } => {
-                let first = |item: &T| u16::from(name(item).as_bytes()[0]);
-                items.into_iter().filter(|item| first(item) % of == number - 1).collect()
+                let belongs = |item: &T| u16::from(name(item).as_bytes()[0]) % of == number - 1;
+                if !items.iter().any(belongs) {
+                    let mut names: Vec<Id> = items.iter().map(&name).collect();
+                    names.sort_unstable();
+                    let nth = usize::from(number - 1).checked_rem(names.len());
+                    let stand_in = nth.map(|nth| names[nth]);
+                    let one: Vec<T> =
+                        items.into_iter().filter(|item| Some(name(item)) == stand_in).collect();
+                    let stands_in = !one.is_empty();
+                    return (one, stands_in);
+                }
+                items.into_iter().filter(belongs).collect()
             }
             Subset::Sample { thousandths, seed } => {
                 let count = (items.len() * usize::from(thousandths)).div_ceil(1000);
@@ -87,7 +99,8 @@ impl Subset {
                 let chosen = &draws[..count];
                 items.into_iter().filter(|item| chosen.binary_search(&draw(item)).is_ok()).collect()
             }
-        }
+        };
+        (chosen, false)
     }
 }
 
@@ -117,7 +130,9 @@ mod tests {
     fn the_parts_together_are_all() {
         let mut seen = Vec::new();
         for number in 1..=7 {
-            seen.extend(Subset::Part { number, of: 7 }.choose(names(), |id| *id));
+            let (part, stands_in) = Subset::Part { number, of: 7 }.choose(names(), |id| *id);
+            assert!(!stands_in);
+            seen.extend(part);
         }
         seen.sort_unstable();
         let mut all = names();
@@ -125,10 +140,31 @@ mod tests {
         assert_eq!(seen, all);
     }
 
+    /// The nights of a small vault: each reads something, and together everything.
+    #[test]
+    fn a_part_that_holds_nothing_takes_one_of_the_others() {
+        let few = names()[..3].to_vec();
+        let mut seen = Vec::new();
+        for number in 1..=200 {
+            let part = Subset::Part { number, of: 200 };
+            let (chosen, stands_in) = part.choose(few.clone(), |id| *id);
+            let belongs = |id: &Id| u16::from(id.as_bytes()[0]) % 200 == number - 1;
+            assert_eq!(stands_in, !few.iter().any(belongs), "{part}");
+            assert!(!chosen.is_empty() && (stands_in || chosen.iter().all(belongs)), "{part}");
+            assert!(!stands_in || chosen.len() == 1, "{part}");
+            if number <= 3 || !stands_in {
+                seen.extend(chosen);
+            }
+        }
+        assert!(few.iter().all(|id| seen.contains(id)));
+        let none: (Vec<Id>, bool) = Subset::Part { number: 1, of: 2 }.choose(vec![], |id| *id);
+        assert_eq!(none, (vec![], false), "of nothing nothing");
+    }
+
     #[test]
     fn a_seed_chooses_always_the_same_and_another_others() {
         let choose =
-            |seed, thousandths| Subset::Sample { thousandths, seed }.choose(names(), |id| *id);
+            |seed, thousandths| Subset::Sample { thousandths, seed }.choose(names(), |id| *id).0;
         assert_eq!(choose(1, 100).len(), 50);
         assert_eq!(choose(1, 1).len(), 1, "never nothing");
         assert_eq!(choose(1, 1000), names());
