@@ -200,10 +200,10 @@ impl Maintenance {
         Ok(PlannedPrune { view, decision, options })
     }
 
-    /// The lock is still ours, and the lists are what they were when that was decided: else an
-    /// error. For the last moment before it is said that snapshots go.
+    /// The lock is still ours, nobody else has one, and the lists are what they were when that was
+    /// decided: else an error. For the last moment before it is said that snapshots go.
     pub fn still_stands(&self, plan: &PlannedPrune) -> Result<()> {
-        self.lock.verify()?;
+        self.lock.confirm()?;
         plan.view.still_holds(&self.vault, &Changes::default())
     }
 
