@@ -17,6 +17,7 @@ mod kit;
 mod ledgers;
 mod machine_readable;
 mod output;
+mod prune;
 mod readme;
 mod secrets;
 mod signing;
