@@ -16,7 +16,7 @@ mod large;
 mod listing;
 mod options;
 pub(crate) mod packer;
-mod register;
+pub(crate) mod register;
 mod schedule;
 pub(crate) mod sealer;
 mod session;
@@ -33,6 +33,5 @@ pub use options::{
     BackupOptions, BackupSummary, FileMeta, Filter, KeepAll, Problem, Root, SnapshotMeta,
     StreamedFile, WalkSpec, WalkSummary,
 };
-pub(crate) use register::save_index;
 pub use session::BackupSession;
 pub(crate) use session::{WRITTEN_VERSION, may_be_written};

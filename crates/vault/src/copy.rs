@@ -7,14 +7,21 @@
 //!
 //! A copy keeps the id of its first snapshot in `original`, as restic's copies do, so that a second
 //! copy finds it and does nothing. Packs come first, then index objects, then snapshots, a portion
-//! at a time: whatever moment a copy ends at, the next one goes on with what has arrived.
+//! at a time: whatever moment a copy ends at, the next one goes on with what has arrived. Index
+//! objects are written within a portion too, so that neither memory nor what is left unnamed grows
+//! with a snapshot: of each new blob at most 64 bytes stay resident.
+//!
+//! Packs of the destination that are missing or damaged are made good, as far as the source can:
+//! see `heal`.
 
+mod heal;
 mod plan;
 mod select;
 mod session;
 mod ship;
 
 pub use self::session::CopySession;
+use crate::backup::register::BLOBS_AN_INDEX;
 use crate::compress::Compression;
 use crate::error::Result;
 use crate::id::Id;
@@ -26,6 +33,8 @@ use crate::vault::Vault;
 pub struct CopyOptions {
     /// Only these snapshots; all without. One that does not exist is an error.
     pub only: Option<Vec<Id>>,
+    /// Of these the copies that are there are read again, all their data, and made good.
+    pub doubted: Vec<Id>,
     /// Worker threads; 0 means one a core.
     pub workers: usize,
     /// Packs that are uploaded at a time.
@@ -34,8 +43,11 @@ pub struct CopyOptions {
     pub budget_bytes: usize,
     /// Size that new packs are filled to, bytes.
     pub pack_bytes: usize,
-    /// Sealed bytes after which what has arrived is made visible; larger snapshots go whole.
+    /// Sealed bytes after which what has arrived is made visible. Larger snapshots go whole; index
+    /// objects name what has arrived of them.
     pub portion_bytes: u64,
+    /// Blobs after which the next index object is written, though the portion is not full.
+    pub index_blobs: usize,
     /// For blobs of a repository that had no compression.
     pub compression: Compression,
     /// Read each pack back from the destination and compare it.
@@ -46,11 +58,13 @@ impl Default for CopyOptions {
     fn default() -> Self {
         CopyOptions {
             only: None,
+            doubted: Vec::new(),
             workers: 0,
             uploads: 2,
             budget_bytes: 192 << 20,
             pack_bytes: 16 << 20,
             portion_bytes: 512 << 20,
+            index_blobs: BLOBS_AN_INDEX,
             compression: Compression::default(),
             read_back: true,
         }
@@ -91,6 +105,18 @@ pub struct LeftOut {
 /// Blobs named in one [`LeftOut`].
 pub const LOST_LISTED: usize = 100;
 
+/// A pack of the destination that was missing, or did not hold what it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DamagedPack {
+    /// Its name.
+    pub pack: Id,
+    /// It was missing and stands there again, the same bytes.
+    pub restored: bool,
+    /// Of the blobs that it should hold, those that no other pack has and that the source could not
+    /// give. Where there are none, nobody needs the pack any more; else what can be read of it stays.
+    pub lost: u64,
+}
+
 /// How much went over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CopyCounts {
@@ -113,6 +139,10 @@ pub struct CopyReport {
     pub copied: Vec<CopiedSnapshot>,
     /// Snapshots that the destination had already.
     pub present: Vec<CopiedSnapshot>,
+    /// Those of them whose data was read again, by their ids in the source.
+    pub read_again: Vec<Id>,
+    /// Damaged packs of the destination, and what became of them.
+    pub damaged: Vec<DamagedPack>,
     /// Snapshots that are not whole in the source.
     pub left_out: Vec<LeftOut>,
     /// How much went over.
@@ -126,6 +156,10 @@ pub struct CopyPlan {
     pub snapshots: Vec<Id>,
     /// Snapshots that the destination has already.
     pub present: Vec<CopiedSnapshot>,
+    /// Those of them whose data would be read again.
+    pub read_again: Vec<Id>,
+    /// Packs of the destination that are missing or cut.
+    pub damaged: Vec<DamagedPack>,
     /// Snapshots that are not whole.
     pub left_out: Vec<LeftOut>,
     /// Blobs that would go over.
@@ -142,7 +176,7 @@ impl Vault {
     }
 
     /// What a copy would do; without a destination, what a copy into a new vault would. Trees are
-    /// read, data is not.
+    /// read, data is not: of packs that no index object names the headers are believed.
     pub fn plan_copy(
         &self,
         destination: Option<&Vault>,

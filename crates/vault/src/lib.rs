@@ -11,6 +11,7 @@ pub mod compress;
 pub mod config;
 mod copy;
 pub mod crypto;
+mod discard;
 mod environment;
 mod error;
 pub mod fingerprint;
@@ -48,8 +49,8 @@ pub use clock::Clock;
 pub use compress::Compression;
 pub use config::Config;
 pub use copy::{
-    CopiedSnapshot, CopyCounts, CopyOptions, CopyPlan, CopyReport, CopySession, LOST_LISTED,
-    LeftOut, LostBlob,
+    CopiedSnapshot, CopyCounts, CopyOptions, CopyPlan, CopyReport, CopySession, DamagedPack,
+    LOST_LISTED, LeftOut, LostBlob,
 };
 pub use environment::Environment;
 pub use error::{Error, LockedBy, Result};

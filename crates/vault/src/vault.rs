@@ -26,7 +26,7 @@ use crate::store::{LockStore, Store, StoreError, StoreErrorKind};
 
 pub(crate) use blobs::{Opened, READ_LIMIT, into_mutable, open_blob, open_both};
 pub use keys::{KeyInfo, KeyRotation};
-pub(crate) use load_index::{IndexState, NamedPack};
+pub(crate) use load_index::{Footing, IndexState, NamedPack};
 pub(crate) use open::read_config;
 pub use snapshots::{DamagedSnapshot, SnapshotList};
 pub(crate) use unpacked::{Folder, Stored, read_named};

@@ -32,9 +32,46 @@ pub fn copy(report: &CopyReport, screen: &Screen) -> String {
             screen.red("\u{2717}")
         ));
     }
+    out.push_str(&damaged(report, screen));
     out.push_str(&warnings(screen, &report.warnings));
     out.push_str(&summary(report));
     out + &screen.dim(&format!("from {} to {}\n", tier(&report.from), tier(&report.to)))
+}
+
+/// Lines about packs: the rest is counted.
+const PACKS_LISTED: usize = 10;
+
+/// What was wrong in the other tier, the worst first.
+fn damaged(report: &CopyReport, screen: &Screen) -> String {
+    let mut packs: Vec<_> = report.damaged.iter().collect();
+    packs.sort_by_key(|one| std::cmp::Reverse(one.lost));
+    let mut out = String::new();
+    for one in packs.iter().take(PACKS_LISTED) {
+        let (mark, fate) = match (one.lost, one.healed, report.dry_run) {
+            (0, true, _) => (screen.green("\u{2713}"), "healed".to_owned()),
+            (0, false, true) => (screen.yellow("!"), "would be healed".to_owned()),
+            (0, false, false) => {
+                (screen.yellow("!"), "what it held is whole elsewhere there".to_owned())
+            }
+            (lost, ..) => {
+                let blobs = text::plural(lost, "piece", "pieces");
+                (
+                    screen.red("\u{2717}"),
+                    format!("{blobs} of it could not be read in tier {} either", report.from.name),
+                )
+            }
+        };
+        let (id, there) = (short(&one.pack), &report.to.name);
+        out.push_str(&format!("{mark} pack {id} of tier {there} was missing or damaged: {fate}\n"));
+    }
+    let more = packs.len().saturating_sub(PACKS_LISTED) as u64;
+    if more > 0 {
+        out.push_str(&format!("  and {} more\n", text::plural(more, "pack", "packs")));
+    }
+    if packs.iter().any(|one| one.healed) {
+        out.push_str(&format!("lifeboat verify --tier {} reads it anew\n", report.to.name));
+    }
+    out
 }
 
 fn summary(report: &CopyReport) -> String {
@@ -46,6 +83,11 @@ fn summary(report: &CopyReport) -> String {
     }
     if report.present > 0 {
         out.push_str(&format!("; {} there already", text::count(report.present)));
+    }
+    if !report.read_again.is_empty() {
+        let again = text::count(report.read_again.len() as u64);
+        let would = if report.dry_run { " would be" } else { "" };
+        out.push_str(&format!("; {again}{would} read again there"));
     }
     if report.removed_there > 0 {
         let removed = text::count(report.removed_there);

@@ -110,3 +110,30 @@ fn a_killed_copy_goes_on_where_it_stood() {
     app.run(&["verify", "--all", "--tier", "second"]).ends(0);
     app.run(&["audit", "verify", "--tier", "second"]).ends(0);
 }
+
+/// A pack that is gone and one that is damaged: `verify` finds it, `copy` heals it, restic agrees.
+#[test]
+fn a_copy_heals_what_a_verification_of_the_second_tier_found() {
+    let app = App::new();
+    app.run(&["backup"]).ends(0);
+    let second = app.add_tier("second");
+    app.run(&["copy"]).ends(0);
+    for (number, damaged) in [false, true].into_iter().enumerate() {
+        let pack = second.join("vault/data").join(&packs(&second)[number]);
+        let mut bytes = fs::read(&pack).unwrap();
+        fs::remove_file(&pack).unwrap();
+        if damaged {
+            bytes[20] ^= 1;
+            fs::write(&pack, bytes).unwrap();
+        }
+        let (code, found) = app.json(&["verify", "--tier", "second"]);
+        assert_ne!(code, 0, "{found:#}");
+        let said = app.run(&["copy"]).ends(0).out;
+        assert!(said.contains("healed") && said.contains("read again there"), "{said}");
+        assert!(said.contains("lifeboat verify --tier second"), "{said}");
+        App::restic_on(&second, &app.key, &["check", "--read-data"]).ends(0);
+        app.run(&["verify", "--tier", "second"]).ends(0);
+        let said = app.run(&["copy"]).ends(0).out;
+        assert!(!said.contains("healed") && !said.contains("read again"), "{said}");
+    }
+}

@@ -365,6 +365,15 @@ impl Catalog {
         Ok(ids.collect::<Result<Vec<String>, _>>()?)
     }
 
+    /// Snapshots in this vault whose verification failed, by the ids of their originals.
+    pub fn failed_in(&self, vault: &str) -> Result<Vec<String>> {
+        let mut statement = self.db.prepare(
+            "select coalesce(copy_of, id) from snapshots where vault = ?1 and failed is not null",
+        )?;
+        let ids = statement.query_map([vault], |row| row.get(0))?;
+        Ok(ids.collect::<Result<Vec<String>, _>>()?)
+    }
+
     /// Takes what the ledger records in this vault for present, and what it records in others for
     /// absent: for when this one cannot be listed, and another one was listed last.
     pub fn only_in(&mut self, vault: &str) -> Result<()> {

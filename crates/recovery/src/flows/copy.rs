@@ -6,6 +6,10 @@
 //! second one copies nothing. Each copy is recorded as what it is: the snapshot of the host that
 //! took it, at that place in its order, proven by nobody yet. What no ledger knows is copied too
 //! and stays foreign.
+//!
+//! What is damaged in the other tier is made good on the way: packs that are missing always, and
+//! packs that only reading finds out for snapshots that were named by their ids or whose
+//! verification there has failed. A damaged pack goes once nothing needs it any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,11 +21,11 @@ use serde_json::json;
 use super::CopyRequest;
 use crate::catalog::{self, Catalog, SnapshotRow};
 use crate::env::World;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ends_run};
 use crate::facts::{CopyFact, Fact, Level, SnapshotFact, VerifiedFact};
 use crate::ledger::Detail;
 use crate::ledger::carry::carry;
-use crate::report::{CopiedSnapshot, CopyReport, LeftOut};
+use crate::report::{CopiedSnapshot, CopyReport, DamagedPack, Failure, LeftOut};
 use crate::session::{Ended, Opening, Session, Start, within};
 use crate::state::FileLock;
 use crate::tier::{Access, OpenTier};
@@ -55,11 +59,13 @@ pub fn plan_copy(world: &World, request: &CopyRequest) -> Result<CopyReport> {
     let (catalog, warnings) = catalog::up_to_date(world, &from, false)?;
     let vault = to.as_ref().map(|to| &to.vault);
     let chosen = Chosen::of(world, &from, to.as_ref(), &catalog, request)?;
-    let CopyPlan { snapshots, present, left_out, blobs, bytes } =
+    let CopyPlan { snapshots, present, read_again, damaged, left_out, blobs, bytes } =
         from.vault.plan_copy(vault, &chosen.options())?;
     let mut report = empty(world, &there, start, to.is_none(), true);
     report.copied = snapshots.iter().map(|id| chosen.copied(id, None)).collect();
     report.present = present.len() as u64;
+    report.read_again = read_again.iter().map(Id::to_string).collect();
+    report.damaged = damaged.iter().map(damaged_pack).collect();
     report.removed_there = chosen.removed_there;
     report.left_out = chosen.left_out(&left_out);
     (report.blobs, report.bytes, report.warnings) = (blobs, bytes, warnings);
@@ -159,6 +165,7 @@ fn execute(
     let mut report = empty(world, there, session.start, makes_vault, false);
     let mut recorded = catalog.recorded(to.vault.repository_id())?.into_iter().collect();
     let done = run(session, from, &to, &chosen, &mut recorded, &mut report);
+    let done = done.and_then(|()| clear(session, there, &to, &mut report));
     // Whatever has arrived: the tier has its ledger.
     let carried = done.and_then(|()| carry(world, from, &to));
     session.ship_to(there.clone(), to);
@@ -168,6 +175,7 @@ fn execute(
         ("copied".to_owned(), json!(report.copied.len())),
         ("present".to_owned(), json!(report.present)),
         ("left_out".to_owned(), json!(report.left_out.len())),
+        ("healed".to_owned(), json!(report.damaged.iter().filter(|one| one.healed).count())),
         ("bytes".to_owned(), json!(report.bytes)),
     ]);
     Ok(Ended { exit: report.exit(), report, detail, facts: Vec::new() })
@@ -204,6 +212,8 @@ pub(super) fn run(
     let done = copying.report();
     report.copied.extend(done.copied.iter().map(|one| chosen.copied(&one.source, Some(&one.copy))));
     report.present += done.present.len() as u64;
+    report.read_again.extend(done.read_again.iter().map(Id::to_string));
+    report.damaged.extend(done.damaged.iter().map(damaged_pack));
     report.removed_there += chosen.removed_there;
     report.left_out.extend(chosen.left_out(&done.left_out));
     report.blobs += done.counts.blobs;
@@ -211,6 +221,48 @@ pub(super) fn run(
     report.packs += done.counts.packs;
     report.packs_whole += done.counts.packs_whole;
     Ok(())
+}
+
+fn damaged_pack(one: &lifeboat_vault::DamagedPack) -> DamagedPack {
+    DamagedPack { pack: one.pack.to_string(), healed: one.restored, lost: one.lost }
+}
+
+/// Takes damaged packs away whose content is whole elsewhere by now. Where that cannot be now, the
+/// next copy does it.
+fn clear(
+    session: &mut Session<'_>,
+    there: &World,
+    to: &OpenTier,
+    report: &mut CopyReport,
+) -> Result<()> {
+    let spare = report.damaged.iter().filter(|one| !one.healed && one.lost == 0);
+    let spare: Vec<Id> = spare.filter_map(|one| one.pack.parse().ok()).collect();
+    if spare.is_empty() {
+        return Ok(());
+    }
+    let discard = || -> Result<Vec<Id>> {
+        let hands = to.vault.maintain(there.tier.place.deleter()?)?;
+        Ok(hands.discard(&spare)?)
+    };
+    match discard() {
+        Ok(gone) => {
+            let gone: BTreeSet<String> = gone.iter().map(Id::to_string).collect();
+            for one in &mut report.damaged {
+                one.healed |= gone.contains(&one.pack);
+            }
+            Ok(())
+        }
+        Err(error) if ends_run(&error) => Err(error),
+        Err(error) => {
+            let (name, why) = (&there.tier.name, Failure::of(&error).line());
+            session.warnings.push(format!(
+                "tier {name} still lists {} damaged packs whose content is whole elsewhere: {why}; \
+                 copy again to take them out",
+                spare.len()
+            ));
+            Ok(())
+        }
+    }
 }
 
 /// A report of nothing yet.
@@ -229,6 +281,8 @@ pub(super) fn empty(
         makes_vault,
         copied: Vec::new(),
         present: 0,
+        read_again: Vec::new(),
+        damaged: Vec::new(),
         removed_there: 0,
         left_out: Vec::new(),
         blobs: 0,
@@ -242,6 +296,8 @@ pub(super) fn empty(
 /// What is to be copied, and what is known of it.
 pub(super) struct Chosen {
     ids: Vec<Id>,
+    /// Those of them whose copies are to be read again.
+    doubted: Vec<Id>,
     rows: BTreeMap<String, SnapshotRow>,
     /// What a snapshot of the vault is itself a copy of.
     originals: BTreeMap<Id, Id>,
@@ -269,9 +325,14 @@ impl Chosen {
             Some(to) => catalog.removed_copies(to.vault.repository_id())?,
             None => Vec::new(),
         };
+        let failed = match to {
+            Some(to) => catalog.failed_in(to.vault.repository_id())?,
+            None => Vec::new(),
+        };
         let originals = list.readable.iter().filter_map(|(id, one)| Some((*id, one.original?)));
         let mut chosen = Chosen {
             ids: Vec::new(),
+            doubted: Vec::new(),
             originals: originals.collect(),
             rows: points.into_iter().map(|row| (row.id.clone(), row)).collect(),
             lost: Vec::new(),
@@ -289,7 +350,14 @@ impl Chosen {
                 Some(false) if removed.contains(&chosen.root(id).to_string()) => {
                     chosen.removed_there += 1;
                 }
-                Some(_) => chosen.ids.push(*id),
+                Some(by_id) => {
+                    chosen.ids.push(*id);
+                    // What failed here too is wrong in itself, not in how it is stored there.
+                    let sound = chosen.row(id).is_none_or(|row| row.failed.is_none());
+                    if by_id || (sound && failed.contains(&chosen.root(id).to_string())) {
+                        chosen.doubted.push(*id);
+                    }
+                }
             }
         }
         let arrived = |id: &str| {
@@ -312,7 +380,8 @@ impl Chosen {
     }
 
     pub fn options(&self) -> CopyOptions {
-        CopyOptions { only: Some(self.ids.clone()), ..CopyOptions::default() }
+        let (only, doubted) = (Some(self.ids.clone()), self.doubted.clone());
+        CopyOptions { only, doubted, ..CopyOptions::default() }
     }
 
     /// The snapshot that was once taken.

@@ -32,6 +32,18 @@ pub struct LeftOut {
     pub why: Vec<String>,
 }
 
+/// A pack of the other tier that was missing, or did not hold what it should.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DamagedPack {
+    /// Its name.
+    pub pack: String,
+    /// All that it held is there again, and nothing names the damaged one any more.
+    pub healed: bool,
+    /// Blobs that it should hold, that no other pack there has and that could not be read here
+    /// either. What can be read of the pack stays.
+    pub lost: u64,
+}
+
 /// The report of a copy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CopyReport {
@@ -50,6 +62,11 @@ pub struct CopyReport {
     pub copied: Vec<CopiedSnapshot>,
     /// Snapshots that were there already.
     pub present: u64,
+    /// Those of them whose copies were read again, all their data: they were named by their ids, or
+    /// their verification there has failed.
+    pub read_again: Vec<String>,
+    /// Packs there that were missing or damaged, and whether they are healed.
+    pub damaged: Vec<DamagedPack>,
     /// Snapshots whose copies were removed from there on purpose.
     pub removed_there: u64,
     /// Snapshots that are not whole.
@@ -69,6 +86,10 @@ pub struct CopyReport {
 impl CopyReport {
     /// The exit code that the report means.
     pub fn exit(&self) -> Exit {
-        if self.left_out.is_empty() { Exit::Done } else { Exit::Problems }
+        let open = |one: &DamagedPack| one.lost > 0 || !(one.healed || self.dry_run);
+        match self.left_out.is_empty() && !self.damaged.iter().any(open) {
+            true => Exit::Done,
+            false => Exit::Problems,
+        }
     }
 }

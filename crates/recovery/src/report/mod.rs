@@ -20,7 +20,7 @@ pub use audit::{
 pub use backup::{
     BackupReport, ComponentBackup, ComponentOutcome, PlannedBackup, PlannedComponent,
 };
-pub use copy::{CopiedSnapshot, CopyReport, LeftOut};
+pub use copy::{CopiedSnapshot, CopyReport, DamagedPack, LeftOut};
 pub use drill::{
     ComponentDrill, DrillFailure, DrillListReport, DrillOfPlan, DrillReport, EvidenceRef,
     ListedDrill, Measured, Met, PlannedDrill, Times,

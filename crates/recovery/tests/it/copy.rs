@@ -61,7 +61,7 @@ impl Pair {
         }
     }
 
-    fn copy(&self) -> CopyReport {
+    pub fn copy(&self) -> CopyReport {
         flows::copy(&self.first(), &CopyRequest::default()).unwrap()
     }
 }

@@ -10,6 +10,7 @@ mod catalog;
 mod copy;
 mod crash;
 mod drill;
+mod heal;
 mod in_place;
 mod keys;
 mod ledger;

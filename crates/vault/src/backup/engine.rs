@@ -10,7 +10,7 @@ use rustix::fs::Stat;
 use super::budget::ByteBudget;
 use super::halt::Halt;
 use super::packer::Packer;
-use super::register::Register;
+use super::register::{Pace, Register};
 use super::sealer::Sealer;
 use super::upload::{OnStored, StoredPack, Uploads};
 use super::{BackupOptions, Problem};
@@ -93,7 +93,8 @@ impl Engine {
         parent: Option<&Snapshot>,
     ) -> Result<Self> {
         let (index, adopted) = vault.index_for_backup()?;
-        let register = Register::new(vault, Arc::clone(&index), lock, options.index_blobs);
+        let pace = Pace { blobs: options.index_blobs, bytes: u64::MAX };
+        let register = Register::new(vault, Arc::clone(&index), lock, pace);
         let register = Arc::new(register);
         let (workers, spread) = shape(&options);
         // What the workers hold is taken out of the budget for good; packs share the rest.

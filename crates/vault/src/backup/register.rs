@@ -1,4 +1,5 @@
-//! Which blobs a backup stores, and their way into index objects while it still runs.
+//! Which blobs a backup stores, and their way into index objects while it still runs. A copy's too,
+//! which knows itself what is new.
 //!
 //! Each new blob is taken on by exactly one thread. Until an index object names it, its id stands
 //! among the claims and its place in a list; with every [`BackupOptions::index_blobs`] blobs that
@@ -18,7 +19,7 @@ use crate::error::Result;
 use crate::id::Id;
 use crate::index::{Index, IndexFile};
 use crate::lock::LockGuard;
-use crate::pack::{BlobKind, PackedBlob};
+use crate::pack::{self, BlobKind, PackedBlob};
 use crate::sync::lock;
 use crate::vault::{Folder, Vault};
 
@@ -31,10 +32,18 @@ pub(crate) struct Register {
     /// What this backup looks blobs up in.
     index: Arc<Index>,
     lock: Arc<LockGuard>,
-    /// Blobs that an index object lists at least, but the last.
-    index_blobs: usize,
+    pace: Pace,
     claims: Claims,
     waiting: Mutex<Waiting>,
+}
+
+/// When the next index object is due.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Blobs that one lists at least, but the last.
+    pub blobs: usize,
+    /// Bytes of packs after which it is written whatever their blobs.
+    pub bytes: u64,
 }
 
 /// Packs that are stored and that no index object names yet.
@@ -42,17 +51,13 @@ pub(crate) struct Register {
 struct Waiting {
     packs: Vec<StoredPack>,
     blobs: usize,
+    bytes: u64,
 }
 
 impl Register {
-    pub(crate) fn new(
-        vault: &Vault,
-        index: Arc<Index>,
-        lock: Arc<LockGuard>,
-        index_blobs: usize,
-    ) -> Self {
+    pub(crate) fn new(vault: &Vault, index: Arc<Index>, lock: Arc<LockGuard>, pace: Pace) -> Self {
         let (claims, waiting) = <_>::default();
-        Self { vault: vault.clone(), index, lock, index_blobs, claims, waiting }
+        Self { vault: vault.clone(), index, lock, pace, claims, waiting }
     }
 
     /// True if this blob is not stored and the caller is the one who is to store it.
@@ -72,8 +77,9 @@ impl Register {
     pub(crate) fn add(&self, pack: StoredPack) -> Result<()> {
         let mut waiting = lock(&self.waiting);
         waiting.blobs += pack.1.len();
+        waiting.bytes += pack::pack_size(&pack.1);
         waiting.packs.push(pack);
-        if waiting.blobs < self.index_blobs {
+        if waiting.blobs < self.pace.blobs && waiting.bytes < self.pace.bytes {
             return Ok(());
         }
         let full = std::mem::take(&mut *waiting);

@@ -93,6 +93,20 @@ impl Planner {
 
     /// Adds a snapshot and what has to go over for it.
     pub fn add(&mut self, portion: &mut Portion, id: Id, snapshot: Snapshot) -> Result<()> {
+        self.walk(portion, &snapshot)?;
+        portion.snapshots.push((id, snapshot));
+        Ok(())
+    }
+
+    /// Adds a blob, if the source has it and the destination does not.
+    pub fn want(&self, portion: &mut Portion, kind: BlobKind, id: &Id) {
+        if let Some(at) = self.state.index.position(kind, id) {
+            self.mark(portion, kind, id, at);
+        }
+    }
+
+    /// Adds what has to go over for a snapshot.
+    pub fn walk(&mut self, portion: &mut Portion, snapshot: &Snapshot) -> Result<()> {
         let mut level = Vec::new();
         self.reach_tree(portion, &mut level, snapshot.tree);
         while !level.is_empty() {
@@ -113,7 +127,6 @@ impl Planner {
             }
             level = next;
         }
-        portion.snapshots.push((id, snapshot));
         Ok(())
     }
 
@@ -133,13 +146,19 @@ impl Planner {
         if !self.seen.of(kind).set(at) {
             return false;
         }
-        if !self.destination.as_ref().is_some_and(|there| there.contains(kind, &id)) {
-            portion.wanted.of(kind).set(at);
+        self.mark(portion, kind, &id, at);
+        // Whether it is there or not: what stands below it may not be.
+        true
+    }
+
+    fn mark(&self, portion: &mut Portion, kind: BlobKind, id: &Id, at: usize) {
+        let index = &self.state.index;
+        let there = self.destination.as_ref().is_some_and(|there| there.contains(kind, id));
+        if !there && portion.wanted.of(kind).set(at) {
             portion.packs.insert(index.best_pack(kind, at));
             portion.blobs += 1;
-            portion.bytes += index.lookup(kind, &id).map_or(0, |place| u64::from(place.length));
+            portion.bytes += index.lookup(kind, id).map_or(0, |place| u64::from(place.length));
         }
-        true
     }
 
     /// Notes a blob that cannot be read.

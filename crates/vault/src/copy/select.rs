@@ -18,8 +18,17 @@ pub(super) struct Selection {
     pub wanted: Vec<(Id, Snapshot)>,
     /// There already.
     pub present: Vec<CopiedSnapshot>,
+    /// Those of them that are doubted.
+    pub doubted: Vec<Doubted>,
     /// Snapshot objects that cannot be read.
     pub left_out: Vec<LeftOut>,
+}
+
+/// A snapshot whose copy is there and is to be read again.
+pub(super) struct Doubted {
+    pub source: Id,
+    pub copy: Id,
+    pub snapshot: Snapshot,
 }
 
 /// Looks at both vaults.
@@ -46,7 +55,13 @@ pub(super) fn select(
         let candidates = there.get(&snapshot.original.unwrap_or(id)).into_iter().flatten();
         let same = candidates.into_iter().find(|(_, other)| is_copy(&snapshot, other));
         match same {
-            Some((copy, _)) => selection.present.push(CopiedSnapshot { source: id, copy: *copy }),
+            Some((copy, _)) => {
+                let copy = *copy;
+                selection.present.push(CopiedSnapshot { source: id, copy });
+                if options.doubted.contains(&id) {
+                    selection.doubted.push(Doubted { source: id, copy, snapshot });
+                }
+            }
             None => selection.wanted.push((id, snapshot)),
         }
     }

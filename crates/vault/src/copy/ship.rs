@@ -3,29 +3,33 @@
 //! Two budgets bound the memory: one for what was read and not yet packed, one for packs. Whoever
 //! reads may wait for a pack, whoever packs waits for an upload, and an upload waits for nobody.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 
+use super::heal::Wounds;
 use super::plan::Portion;
 use super::{CopyCounts, CopyOptions};
 use crate::backup::budget::{ByteBudget, Permit};
 use crate::backup::halt::{Halt, Watch};
 use crate::backup::packer::Packer;
+use crate::backup::register::Register;
 use crate::backup::sealer::Sealer;
-use crate::backup::upload::{FullPack, Uploads};
+use crate::backup::upload::{FullPack, OnStored, Uploads};
 use crate::compress::Compression;
 use crate::crypto::OVERHEAD;
 use crate::error::{Error, Result};
 use crate::flaw::ReadFailure;
 use crate::id::Id;
 use crate::index::Index;
+use crate::lock::LockGuard;
 use crate::monitor::Stage;
 use crate::pack::{self, BlobKind, PackedBlob};
 use crate::parallel;
 use crate::sync::lock;
-use crate::vault::{NamedPack, Opened, READ_LIMIT, Vault, open_both};
+use crate::vault::{Opened, READ_LIMIT, Vault, open_both};
 
 /// Data packs that are open at a time.
 const SPREAD: usize = 2;
@@ -37,10 +41,33 @@ pub(super) type Lost = ((BlobKind, Id), String);
 
 /// What one portion came to.
 pub(super) struct Shipped {
-    /// Packs in the destination that no index object names yet.
-    pub stored: Vec<NamedPack>,
     pub lost: Vec<Lost>,
     pub counts: CopyCounts,
+}
+
+/// Where it all goes.
+pub(super) struct Landing {
+    pub index: Arc<Index>,
+    /// Takes note of packs that are stored.
+    pub register: Arc<Register>,
+    pub wounds: Arc<Wounds>,
+    /// Without it nothing more is named there: what is read may be going away.
+    pub source_lock: Arc<LockGuard>,
+    /// Packs that were there when the copy began, by their sizes.
+    pub there: HashMap<Id, u64>,
+}
+
+impl Landing {
+    /// What is done with a pack that has arrived.
+    fn on_stored(&self) -> OnStored {
+        let Landing { index, register, wounds, source_lock, there: _ } = self;
+        let (index, register) = (Arc::clone(index), Arc::clone(register));
+        let (wounds, source_lock) = (Arc::clone(wounds), Arc::clone(source_lock));
+        Box::new(move |pack| {
+            source_lock.verify()?;
+            if wounds.restored(&index, &pack) { Ok(()) } else { register.add(pack) }
+        })
+    }
 }
 
 /// One portion on its way.
@@ -54,32 +81,36 @@ struct Shipment<'a> {
     same_key: bool,
     /// The source comes from days without compression.
     compress: bool,
+    /// One for each worker: what it has learned about gain holds for more than a pack.
+    sealers: Mutex<Vec<Sealer>>,
+    /// A pack that is there under this name is not trusted, or its blobs would not be wanted.
+    there: &'a HashMap<Id, u64>,
     halt: Arc<Halt>,
     reads: ByteBudget,
     packer: Packer,
     uploads: Uploads,
-    stored: Arc<Mutex<Vec<NamedPack>>>,
     lost: Mutex<Vec<Lost>>,
     blobs: AtomicU64,
     bytes: AtomicU64,
     whole: AtomicU64,
 }
 
-/// Carries all that is wanted over; on return it is stored, or named as lost.
+/// Carries all that is wanted over; on return it is stored and the register knows it, or it is
+/// named as lost.
 pub(super) fn ship(
     source: &Vault,
     destination: &Vault,
     index: &Index,
     portion: &Portion,
     options: &CopyOptions,
+    landing: &Landing,
 ) -> Result<Shipped> {
     let least = (Packer::open_packs(SPREAD) + IN_FLIGHT) * Packer::pack_cost(options.pack_bytes);
     let packs = least.max(options.budget_bytes / 2);
     let budget = ByteBudget::new(packs);
     let halt = Arc::new(Halt::new(destination.environment().cancel.clone(), budget.clone()));
     let (store, threads) = (Arc::clone(destination.store()), options.uploads);
-    let stored = Arc::new(Mutex::default());
-    let kept: Arc<Mutex<Vec<NamedPack>>> = Arc::clone(&stored);
+    let Landing { there, .. } = landing;
     let shipment = Shipment {
         source,
         destination,
@@ -97,13 +128,11 @@ pub(super) fn ship(
             Arc::clone(&halt),
             options.read_back,
             destination.cache().cloned(),
-            Box::new(move |pack| {
-                lock(&kept).push(pack);
-                Ok(())
-            }),
+            landing.on_stored(),
             threads,
         )?,
-        stored,
+        sealers: Mutex::default(),
+        there,
         halt,
         lost: Mutex::default(),
         blobs: AtomicU64::new(0),
@@ -137,7 +166,6 @@ impl Shipment<'_> {
         self.uploads.settle()?;
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let (packs, bytes_stored) = self.uploads.stored();
-        let stored = std::mem::take(&mut *lock(&self.stored));
         let counts = CopyCounts {
             blobs: get(&self.blobs),
             bytes: get(&self.bytes),
@@ -145,7 +173,7 @@ impl Shipment<'_> {
             packs_whole: get(&self.whole),
             bytes_stored,
         };
-        Ok(Shipped { stored, lost: std::mem::take(&mut *lock(&self.lost)), counts })
+        Ok(Shipped { lost: std::mem::take(&mut *lock(&self.lost)), counts })
     }
 
     fn pack(&self, number: usize, blobs: &[PackedBlob]) -> Result<()> {
@@ -154,6 +182,7 @@ impl Shipment<'_> {
         let one_kind = wanted.iter().all(|blob| blob.kind == wanted[0].kind);
         if self.same_key
             && one_kind
+            && !self.there.contains_key(&pack)
             && wanted.len() == blobs.len()
             && self.take_over(&pack, blobs)?
         {
@@ -200,8 +229,8 @@ impl Shipment<'_> {
         let stretch = blobs.iter().map(|blob| u64::from(blob.length)).sum::<u64>().min(READ_LIMIT);
         // Read, and beside it the payload of one blob and its content.
         let _permit = self.reads.acquire(2 * cost(blobs, stretch)).ok_or(Error::Cancelled)?;
-        let mut sealer = if self.compress { Some(Sealer::new(self.compression)?) } else { None };
-        self.source.load_blobs_of_pack_as(pack, blobs, open_both, |blob, opened| {
+        let mut sealer = self.take_sealer()?;
+        let sealed = self.source.load_blobs_of_pack_as(pack, blobs, open_both, |blob, opened| {
             self.halt.check()?;
             match opened {
                 Ok(opened) => {
@@ -215,7 +244,18 @@ impl Shipment<'_> {
                 }
                 Err(error) => Err(error),
             }
-        })
+        });
+        lock(&self.sealers).extend(sealer);
+        sealed
+    }
+
+    /// Nobody else's at the moment; none where nothing is to be compressed.
+    fn take_sealer(&self) -> Result<Option<Sealer>> {
+        if !self.compress {
+            return Ok(None);
+        }
+        let idle = lock(&self.sealers).pop();
+        idle.map_or_else(|| Sealer::new(self.compression), Ok).map(Some)
     }
 
     fn put(&self, sealer: Option<&mut Sealer>, blob: &PackedBlob, opened: &Opened) -> Result<()> {

@@ -242,6 +242,16 @@ impl Index {
         gone
     }
 
+    /// True if what the index says of a pack is believed, by its number.
+    pub(crate) fn is_trusted(&self, pack: usize) -> bool {
+        !self.distrusted[pack].load(Ordering::Relaxed)
+    }
+
+    /// Trusts a pack, by its number, or does not: somebody has read it.
+    pub(crate) fn set_trusted(&self, pack: usize, trusted: bool) {
+        self.distrusted[pack].store(!trusted, Ordering::Relaxed);
+    }
+
     /// Number of blobs of a kind that were loaded from the vault.
     pub fn loaded_count(&self, kind: BlobKind) -> usize {
         self.tables[slot(kind)].entries().len()

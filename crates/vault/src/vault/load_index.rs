@@ -35,6 +35,19 @@ pub(crate) struct IndexState {
     looked: Mutex<Option<Duration>>,
 }
 
+/// Packs that no index object names, of which the header is whole, and their sizes.
+fn unlisted(state: &IndexState, sizes: &HashMap<Id, u64>) -> Vec<(NamedPack, u64)> {
+    let mut found = Vec::new();
+    if !state.unlisted.is_empty() {
+        state.index.for_each_pack(|pack, blobs| {
+            if let Some(size) = sizes.get(pack).filter(|_| state.unlisted.contains(pack)) {
+                found.push(((*pack, blobs.to_vec()), *size));
+            }
+        });
+    }
+    found
+}
+
 /// Between two looks at whether the index is of yesterday: a restore from a badly damaged vault
 /// misses many blobs, and would ask for each.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -48,6 +61,17 @@ fn name_of(stored: &[Stored]) -> Id {
 
 /// A pack and the blobs in it.
 pub(crate) type NamedPack = (Id, Vec<PackedBlob>);
+
+/// What a writer builds on.
+pub(crate) struct Footing {
+    pub index: Arc<Index>,
+    /// Packs that the index knows and no index object names yet.
+    pub adopted: Vec<NamedPack>,
+    /// Sizes of all packs in the place.
+    pub sizes: HashMap<Id, u64>,
+    /// Packs that the index names and that are missing or cut: it does not trust them.
+    pub gone: Vec<Id>,
+}
 
 impl Vault {
     /// Loads the index now instead of at the first use.
@@ -77,6 +101,31 @@ impl Vault {
     /// object, are adopted if all their bytes are those that they were named by. The writer must
     /// name them in an index object of its own before it writes a snapshot.
     pub(crate) fn index_for_backup(&self) -> Result<(Arc<Index>, Vec<NamedPack>)> {
+        self.footing().map(|footing| (footing.index, footing.adopted))
+    }
+
+    /// See [`Vault::index_for_backup`].
+    pub(crate) fn footing(&self) -> Result<Footing> {
+        let (state, mut footing) = self.index_and_sizes()?;
+        footing.adopted = self.adopt(unlisted(&state, &footing.sizes))?;
+        for (pack, blobs) in &footing.adopted {
+            footing.index.insert(pack, blobs);
+        }
+        Ok(footing)
+    }
+
+    /// The index as [`Vault::index_for_backup`] would have it if every pack that would be adopted
+    /// were whole. No data is read: it is enough for a plan, and for nothing else.
+    pub(crate) fn index_for_plan(&self) -> Result<Footing> {
+        let (state, footing) = self.index_and_sizes()?;
+        for ((pack, blobs), _) in unlisted(&state, &footing.sizes) {
+            footing.index.insert(&pack, &blobs);
+        }
+        Ok(footing)
+    }
+
+    /// Nothing is adopted yet.
+    fn index_and_sizes(&self) -> Result<(Arc<IndexState>, Footing)> {
         let state = self.load_index_anew(true)?;
         // Listed after the index was read: every pack that it names must be there.
         let sizes = self.pack_sizes()?;
@@ -87,19 +136,8 @@ impl Vault {
                 gone.len()
             ));
         }
-        let mut orphans = Vec::new();
-        if !state.unlisted.is_empty() {
-            state.index.for_each_pack(|pack, blobs| {
-                if let Some(size) = sizes.get(pack).filter(|_| state.unlisted.contains(pack)) {
-                    orphans.push(((*pack, blobs.to_vec()), *size));
-                }
-            });
-        }
-        let adopted = self.adopt(orphans)?;
-        for (pack, blobs) in &adopted {
-            state.index.insert(pack, blobs);
-        }
-        Ok((state.index.clone(), adopted))
+        let (index, adopted) = (state.index.clone(), Vec::new());
+        Ok((state, Footing { index, adopted, sizes, gone }))
     }
 
     /// Those packs whose bytes are all right. A pack whose writer found it wrong may stand among
@@ -107,14 +145,19 @@ impl Vault {
     fn adopt(&self, orphans: Vec<(NamedPack, u64)>) -> Result<Vec<NamedPack>> {
         let whole = parallel::map(&orphans, parallel::threads(), |((pack, _), size)| {
             self.stop_if_cancelled()?;
-            match self.hash_pack(pack, *size) {
-                Ok(id) => Ok(id == *pack),
-                Err(ReadFailure::Damaged(_)) => Ok(false),
-                Err(ReadFailure::Store(error)) => Err(error),
-            }
+            self.pack_is_whole(pack, *size)
         })?;
         let judged = orphans.into_iter().zip(whole);
         Ok(judged.filter(|(_, whole)| *whole).map(|((pack, _), _)| pack).collect())
+    }
+
+    /// True if the bytes of a pack of `size` bytes are those that it was named by.
+    pub(crate) fn pack_is_whole(&self, pack: &Id, size: u64) -> Result<bool> {
+        match self.hash_pack(pack, size) {
+            Ok(id) => Ok(id == *pack),
+            Err(ReadFailure::Damaged(_)) => Ok(false),
+            Err(ReadFailure::Store(error)) => Err(error),
+        }
     }
 
     /// The SHA-256 of a pack of `size` bytes.
