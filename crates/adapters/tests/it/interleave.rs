@@ -11,7 +11,7 @@ mod scene;
 use lifeboat_vault::Id;
 
 use self::process::{End, Running, wait};
-use self::scene::{Dice, Scene};
+use self::scene::{Dice, Scene, Tally};
 
 /// A backup by restic that lives for as long as its input is open: its shared lock keeps out who
 /// wants to remove something, and is still there afterwards.
@@ -181,25 +181,32 @@ fn round(scene: &mut Scene, dice: &mut Dice) {
     assert!(matches!(scene.restic(&["unlock"]).end(), End::Done(_)));
 }
 
-fn run(seed: u64, rounds: u64) {
+/// Further rounds at most, if in those asked for too little happened.
+const MORE: u64 = 20;
+
+/// `rounds`, and further ones until it can be said that something was put to the test.
+fn run(seed: u64, rounds: u64, enough: fn(&Tally) -> bool) {
     eprintln!("interleave: seed {seed}, {rounds} rounds");
     let mut scene = Scene::new(seed << 32);
     let mut dice = Dice::new(seed);
     scene.back_up_both();
-    for number in 1..=rounds {
+    let mut number = 0;
+    while number < rounds || (number < rounds + MORE && !enough(scene.tally())) {
+        number += 1;
         scene.note(format!("round {number} of seed {seed}"));
         round(&mut scene, &mut dice);
         if number % 5 == 0 {
             eprintln!("interleave: {number} of {rounds}; {:?}", scene.tally());
         }
     }
-    eprintln!("interleave: seed {seed}: {rounds} rounds hold; {:?}", scene.tally());
+    eprintln!("interleave: seed {seed}: {number} rounds hold; {:?}", scene.tally());
+    assert!(enough(scene.tally()), "too little happened: {:?}", scene.tally());
 }
 
 /// A short piece of what `scripts/soak interleave` does at length.
 #[test]
 fn random_interleavings_lose_nothing() {
-    run(1, 4);
+    run(1, 4, Tally::is_lively);
 }
 
 /// `scripts/soak interleave`: LIFEBOAT_SOAK_SEED and LIFEBOAT_SOAK_ROUNDS say which and how many.
@@ -210,7 +217,8 @@ fn soak_random_interleavings() {
         #[allow(clippy::disallowed_methods, reason = "the seed of a soak comes from outside")]
         std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
     };
-    run(number("LIFEBOAT_SOAK_SEED", 2), number("LIFEBOAT_SOAK_ROUNDS", 60));
+    let (seed, rounds) = (number("LIFEBOAT_SOAK_SEED", 2), number("LIFEBOAT_SOAK_ROUNDS", 60));
+    run(seed, rounds, Tally::has_everything);
 }
 
 /// Lifeboat as another process: this test binary started again, told by the environment what to do.

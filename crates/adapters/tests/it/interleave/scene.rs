@@ -41,6 +41,18 @@ pub struct Tally {
     copied: u64,
 }
 
+impl Tally {
+    /// Some came through, some met the other's lock and some were killed: else nothing was shown.
+    pub fn is_lively(&self) -> bool {
+        self.done > 0 && self.locked > 0 && self.killed > 0
+    }
+
+    /// And what was removed and what was copied was held against the vaults too.
+    pub fn has_everything(&self) -> bool {
+        self.is_lively() && self.snapshots > 0 && self.forgotten > 0 && self.copied > 0
+    }
+}
+
 pub struct Scene {
     folder: tempfile::TempDir,
     dice: Dice,
