@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use crate::flaw::Wrong;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Result of a vault call.
@@ -22,6 +23,62 @@ pub struct LockedBy {
     pub since: Timestamp,
     /// True for an exclusive lock (pruning), false for a shared one.
     pub exclusive: bool,
+}
+
+/// Why a vault is not known completely. Each cause has its own remedy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Gap {
+    /// A snapshot, a tree or another blob that is needed is damaged or in no pack.
+    Damage,
+    /// An index object is damaged.
+    Index,
+    /// A pack that the index names is not there, or has another size than it should.
+    Pack,
+    /// The store has an object and cannot read it: it may be whole.
+    Unread,
+    /// What must exist is not listed.
+    Unlisted,
+    /// A listing is not what it was a moment before.
+    Changed,
+}
+
+impl Gap {
+    /// The gap that an object leaves which has this flaw: `damage`, unless it may be whole.
+    pub(crate) fn of(wrong: Wrong, damage: Gap) -> Gap {
+        match wrong {
+            Wrong::Unreadable => Gap::Unread,
+            Wrong::Missing => Gap::Changed,
+            Wrong::Empty | Wrong::Truncated | Wrong::Changed => damage,
+        }
+    }
+
+    fn hint(self) -> &'static str {
+        match self {
+            Gap::Damage => {
+                "`lifeboat verify` names what is damaged and the files concerned; a further \
+                 backup stores again what still exists of them"
+            }
+            Gap::Index => "`lifeboat repair index` mends the index",
+            Gap::Pack => {
+                "check that the place is mounted whole; `lifeboat verify` names the files \
+                 concerned, then `lifeboat repair index` stores again what is intact of such \
+                 packs and takes the others out of the index"
+            }
+            Gap::Unread => {
+                "give this user the right to read it, or mend the disk, then run again: what \
+                 cannot be read may be whole, and nothing is put in its place"
+            }
+            Gap::Unlisted => {
+                "check that the place is the right one and mounted whole; `lifeboat verify` names \
+                 the snapshots that are missing"
+            }
+            Gap::Changed => {
+                "run again when nobody else uses the vault: somebody writes to it without minding \
+                 its lock, or the place does not list the same twice"
+            }
+        }
+    }
 }
 
 /// A failed vault call.
@@ -107,6 +164,8 @@ pub enum Error {
     /// Not everything that must be known before anything is removed is known: nothing was removed.
     #[error("the vault is not known completely: {what}")]
     Incomplete {
+        /// The sort of gap.
+        gap: Gap,
         /// What is missing or unreadable.
         what: String,
     },
@@ -170,6 +229,11 @@ impl Error {
         Error::Damaged { object: object.into(), why: why.into() }
     }
 
+    /// What keeps the vault from being known completely.
+    pub(crate) fn incomplete(gap: Gap, what: impl Into<String>) -> Self {
+        Error::Incomplete { gap, what: what.into() }
+    }
+
     /// A failed local file operation.
     pub fn io(verb: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Error::Io { verb, path: path.into(), source }
@@ -191,9 +255,16 @@ impl Error {
             Error::UnreadableLock { .. } => {
                 "it is ignored 30 minutes after it was written; remove it if no process uses the vault"
             }
-            Error::Incomplete { .. } => {
-                "`lifeboat verify` names what is damaged; `lifeboat repair index` mends the index"
+            Error::LockLost { .. } => {
+                "run the same command again: what was stored is kept and reused; if it happens \
+                 again, look for whoever removes locks (`restic unlock`), for a machine that \
+                 sleeps, or for a place that answers slowly"
             }
+            Error::LastKey => {
+                "`lifeboat key add --new-key-file FILE` adds another key first; it must be proven \
+                 to open the vault"
+            }
+            Error::Incomplete { gap, .. } => gap.hint(),
             Error::ImplausibleClock { .. } => {
                 "set the clocks of this machine and of the place right, then run again"
             }
@@ -211,5 +282,36 @@ impl Error {
             }
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// What helps against one cause does not help against another.
+    #[test]
+    fn every_gap_has_a_hint_of_its_own() {
+        let gaps = [Gap::Damage, Gap::Index, Gap::Pack, Gap::Unread, Gap::Unlisted, Gap::Changed];
+        let hints: HashSet<&str> =
+            gaps.iter().filter_map(|gap| Error::incomplete(*gap, "x").hint()).collect();
+        assert_eq!(hints.len(), gaps.len());
+        for gap in gaps {
+            let hint = Error::incomplete(gap, "x").hint().unwrap_or_default();
+            let mends = matches!(gap, Gap::Index | Gap::Pack);
+            assert_eq!(hint.contains("repair index"), mends, "{gap:?}: {hint}");
+        }
+        assert_eq!(Gap::of(Wrong::Unreadable, Gap::Index), Gap::Unread);
+        assert_eq!(Gap::of(Wrong::Truncated, Gap::Index), Gap::Index);
+    }
+
+    #[test]
+    fn a_lost_lock_and_a_last_key_say_what_to_run() {
+        let lost = Error::LockLost { why: String::new() }.hint().unwrap_or_default();
+        assert!(lost.contains("run the same command again"), "{lost}");
+        let last = Error::LastKey.hint().unwrap_or_default();
+        assert!(last.contains("`lifeboat key add --new-key-file FILE`"), "{last}");
     }
 }

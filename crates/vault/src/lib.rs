@@ -53,7 +53,7 @@ pub use copy::{
     LOST_LISTED, LeftOut, LostBlob,
 };
 pub use environment::Environment;
-pub use error::{Error, LockedBy, Result};
+pub use error::{Error, Gap, LockedBy, Result};
 pub use flaw::Wrong;
 pub use id::{Id, ParseIdError};
 pub use index::{Index, Location};

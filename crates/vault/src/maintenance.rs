@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Gap, Result};
 use crate::id::Id;
 use crate::lock::LockGuard;
 use crate::snapshot::Snapshot;
@@ -76,12 +76,12 @@ impl Vault {
         let list = self.list_snapshots()?;
         if let Some(one) = list.damaged.first() {
             let what = format!("snapshot {} cannot be read: {}", one.id.short(), one.why);
-            return Err(Error::Incomplete { what });
+            return Err(Error::incomplete(Gap::of(one.wrong, Gap::Damage), what));
         }
         let found = |id: &&Id| list.readable.iter().any(|(other, _)| other == *id);
         if let Some(id) = expected.iter().find(|id| !found(id)) {
             let what = format!("snapshot {} is known and not listed", id.short());
-            return Err(Error::Incomplete { what });
+            return Err(Error::incomplete(Gap::Unlisted, what));
         }
         Ok(list.readable)
     }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::used::Used;
 use super::view::{Standing, View, age};
 use super::{PruneOptions, PruneReport};
-use crate::error::{Error, Result};
+use crate::error::{Error, Gap, Result};
 use crate::flaw::ReadFailure;
 use crate::pack::{BlobKind, PackedBlob};
 use crate::vault::Vault;
@@ -136,14 +136,18 @@ fn recoverable(vault: &Vault, view: &View, fates: &[Fate]) -> Result<()> {
         vault.stop_if_cancelled()?;
         match vault.hash_pack(pack, view.sizes[number]) {
             Ok(id) if id == *pack => {}
-            Ok(_) | Err(ReadFailure::Damaged(_)) => {
-                let what = format!("pack {} is needed and damaged", pack.short());
-                return Err(Error::Incomplete { what });
+            Ok(_) => return Err(needed_and_damaged(pack, Gap::Damage)),
+            Err(ReadFailure::Damaged(flaw)) => {
+                return Err(needed_and_damaged(pack, Gap::of(flaw.wrong, Gap::Damage)));
             }
             Err(ReadFailure::Store(error)) => return Err(error),
         }
     }
     Ok(())
+}
+
+fn needed_and_damaged(pack: &Id, gap: Gap) -> Error {
+    Error::incomplete(gap, format!("pack {} is needed and damaged", pack.short()))
 }
 
 /// The packs with the largest part of waste, until the rest of it is below the limit.

@@ -3,7 +3,7 @@
 use super::view::View;
 use crate::check::bits::Bits;
 use crate::check::trees::load_level;
-use crate::error::{Error, Result};
+use crate::error::{Error, Gap, Result};
 use crate::id::Id;
 use crate::index::Index;
 use crate::pack::BlobKind;
@@ -26,8 +26,9 @@ impl Used {
         };
         let mut frontier: Vec<Id> = Vec::new();
         for (id, snapshot) in &view.snapshots {
-            let broken = |_| Error::Incomplete {
-                what: format!("the tree of snapshot {} is in no pack", id.short()),
+            let broken = |_| {
+                let what = format!("the tree of snapshot {} is in no pack", id.short());
+                Error::incomplete(Gap::Damage, what)
             };
             if used.reach(index, BlobKind::Tree, &snapshot.tree).map_err(broken)? {
                 frontier.push(snapshot.tree);
@@ -36,8 +37,9 @@ impl Used {
         while !frontier.is_empty() {
             let level = std::mem::take(&mut frontier);
             for (id, loaded) in load_level(vault, index, &level)? {
-                let needs = loaded.map_err(|why| Error::Incomplete {
-                    what: format!("tree {} cannot be read: {why}", id.short()),
+                let needs = loaded.map_err(|why| {
+                    let what = format!("tree {} cannot be read: {why}", id.short());
+                    Error::incomplete(Gap::Damage, what)
                 })?;
                 for tree in needs.trees {
                     if used.reach(index, BlobKind::Tree, &tree)? {
@@ -54,8 +56,9 @@ impl Used {
 
     /// True if the blob was not reached before.
     fn reach(&self, index: &Index, kind: BlobKind, id: &Id) -> Result<bool> {
-        let at = index.position(kind, id).ok_or_else(|| Error::Incomplete {
-            what: format!("no pack is known to hold the {kind} blob {}", id.short()),
+        let at = index.position(kind, id).ok_or_else(|| {
+            let what = format!("no pack is known to hold the {kind} blob {}", id.short());
+            Error::incomplete(Gap::Damage, what)
         })?;
         Ok(self.bits(kind).set(at))
     }

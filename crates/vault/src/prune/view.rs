@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use jiff::{SignedDuration, Timestamp};
 
 use super::PruneOptions;
-use crate::error::{Error, Result};
+use crate::error::{Error, Gap, Result};
 use crate::flaw::{Flaw, ReadFailure};
 use crate::id::Id;
 use crate::index::{Index, IndexBuilder, IndexFile, IndexPack};
@@ -94,8 +94,7 @@ impl View {
         let (builder, parts) = read_parts(vault)?;
         let stored = vault.list(Folder::Data)?;
         if snapshots.is_empty() && !stored.is_empty() {
-            let what = "there are packs and no snapshot".to_owned();
-            return Err(Error::Incomplete { what });
+            return Err(Error::incomplete(Gap::Unlisted, "there are packs and no snapshot"));
         }
         let objects = parts.iter().map(|part| part.modified);
         plausible(now, objects.chain(stored.iter().map(|pack| pack.modified)))?;
@@ -179,7 +178,7 @@ impl View {
                 }
                 (None, _) => format!("pack {} is in the index and not listed", pack.short()),
             };
-            return Err(Error::Incomplete { what });
+            return Err(Error::incomplete(Gap::Pack, what));
         }
         Ok(())
     }
@@ -195,7 +194,7 @@ impl View {
     /// The lists of snapshots and index objects are what they were, apart from what we did ourselves.
     /// Somebody who does not honour locks, or a place whose listings come and go, is found by this.
     pub fn still_holds(&self, vault: &Vault, changes: &Changes) -> Result<()> {
-        let changed = |what: &str| Error::Incomplete { what: what.to_owned() };
+        let changed = |what: &str| Error::incomplete(Gap::Changed, what);
         let ids = |list: Vec<Stored>| -> HashSet<Id> { list.iter().map(|one| one.id).collect() };
         let mut known: HashSet<Id> = self.snapshots.iter().map(|(id, _)| *id).collect();
         known.extend(self.leaving.iter().filter(|id| !changes.forgotten.contains(id)));
@@ -242,7 +241,7 @@ fn read_parts(vault: &Vault) -> Result<(IndexBuilder, Vec<Part>)> {
             Ok(file) => file,
             Err(ReadFailure::Damaged(flaw)) => {
                 let what = format!("index {} cannot be read: {flaw}", object.id.short());
-                return Err(Error::Incomplete { what });
+                return Err(Error::incomplete(Gap::of(flaw.wrong, Gap::Index), what));
             }
             Err(ReadFailure::Store(error)) => return Err(error),
         };

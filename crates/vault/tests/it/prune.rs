@@ -11,9 +11,9 @@ use lifeboat_testkit::{CrashStore, Fault, FaultyStore, MemoryStore, SimClock, Ve
 use lifeboat_vault::index::IndexFile;
 use lifeboat_vault::prune::GRACE;
 use lifeboat_vault::{
-    BackupOptions, CheckOptions, Clock, Error, Id, KeepAll, MasterSeed, MaxUnused, PruneOptions,
-    PruneReport, RestoreOptions, Result, Root, SnapshotMeta, Store, StoreErrorKind, Vault,
-    WalkSpec,
+    BackupOptions, CheckOptions, Clock, Error, Gap, Id, KeepAll, MasterSeed, MaxUnused,
+    PruneOptions, PruneReport, RestoreOptions, Result, Root, SnapshotMeta, Store, StoreErrorKind,
+    Vault, WalkSpec,
 };
 
 use crate::support::{mortal, noise, restic_check, restic_ok};
@@ -306,16 +306,16 @@ fn nothing_is_dropped_on_a_partial_view() {
         Some(body)
     };
     let cases = [
-        (snapshot.clone(), lost),
-        (snapshot.clone(), flipped),
-        (listed[0].clone(), flipped),
-        (listed[0].clone(), cut),
-        (tree.clone(), lost),
-        (tree.clone(), cut),
-        (tree, flipped),
+        (snapshot.clone(), lost, Gap::Unlisted),
+        (snapshot.clone(), flipped, Gap::Damage),
+        (listed[0].clone(), flipped, Gap::Index),
+        (listed[0].clone(), cut, Gap::Index),
+        (tree.clone(), lost, Gap::Pack),
+        (tree.clone(), cut, Gap::Pack),
+        (tree, flipped, Gap::Damage),
     ];
     let options = PruneOptions { expected: scene.taken.clone(), ..tight() };
-    for (key, change) in cases {
+    for (key, change, wanted) in cases {
         let image = Arc::new(scene.store.image());
         image.tamper(&key, change);
         let before = image.keys("");
@@ -323,7 +323,8 @@ fn nothing_is_dropped_on_a_partial_view() {
         let result = vault.maintain(image.clone()).unwrap().prune(&options);
         // A tree may be whole in another pack: then that is no partial view.
         let Err(error) = result else { panic!("{key}: {result:?}") };
-        assert!(matches!(error, Error::Incomplete { .. }), "{key}: {error:?}");
+        let Error::Incomplete { gap, .. } = &error else { panic!("{key}: {error:?}") };
+        assert_eq!(*gap, wanted, "{key}: {error:?}");
         drop(vault);
         assert_eq!(image.keys(""), before, "{key}");
         let forget = vault_on(&image, &scene.seed).maintain(image.clone()).unwrap();
@@ -439,7 +440,7 @@ fn what_is_needed_again_and_damaged_removes_nothing() {
         match result {
             // Nothing of it is looked at where it is in the index.
             Ok(_) => continue,
-            Err(Error::Incomplete { what }) => {
+            Err(Error::Incomplete { what, .. }) => {
                 assert!(what.ends_with("needed and damaged"), "{what}")
             }
             Err(error) => panic!("{pack}: {error:?}"),
