@@ -65,7 +65,7 @@ pub use node::{Node, NodeKind, Tree};
 pub use pack::{BlobKind, PackedBlob};
 pub use polynomial::Polynomial;
 pub use prune::{MaxUnused, PlannedPrune, PruneOptions, PruneReport};
-pub use repair::{RepairOptions, RepairReport};
+pub use repair::{RepairOptions, RepairReport, Salvaged};
 pub use restore::{Existing, Rehash, RestoreOptions, RestoreReport, StreamOptions, TarStream};
 pub use snapshot::Snapshot;
 pub use store::{DeleteStore, Entry, LockStore, Store, StoreError, StoreErrorKind};

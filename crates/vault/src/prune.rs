@@ -29,6 +29,7 @@ use jiff::Timestamp;
 
 pub(crate) use self::apply::BLOBS_AN_INDEX;
 use self::decide::Decision;
+pub(crate) use self::repack::Writer;
 use self::view::{Changes, View};
 use crate::error::Result;
 use crate::id::Id;
@@ -86,6 +87,9 @@ pub struct PruneOptions {
     pub pack_bytes: usize,
 }
 
+/// Size of new packs if nothing is said, in bytes.
+pub(crate) const PACK_BYTES: usize = 16 << 20;
+
 /// The grace if nothing is said.
 pub const GRACE: Duration = Duration::from_secs(24 * 3600);
 
@@ -96,7 +100,7 @@ impl Default for PruneOptions {
             grace: GRACE,
             expected: Vec::new(),
             without: Vec::new(),
-            pack_bytes: 16 << 20,
+            pack_bytes: PACK_BYTES,
         }
     }
 }

@@ -69,6 +69,33 @@ fn data(found: &DataFate, dry_run: bool) -> String {
     out
 }
 
+/// Packs whose header is damaged or cannot be read, and what became of them.
+fn broken(report: &RepairReport, screen: &Screen) -> String {
+    let mut out = String::new();
+    let bad = screen.red("\u{2717}");
+    let would = if report.dry_run { "would be " } else { "" };
+    for pack in &report.salvaged {
+        let mark = if pack.lost > 0 { bad.clone() } else { screen.yellow("!") };
+        let saved = text::plural(pack.saved, "intact piece", "intact pieces");
+        let lost = match pack.lost {
+            0 => "nothing is lost".to_owned(),
+            count => format!("{} lost", text::plural(count, "piece is", "pieces are")),
+        };
+        let (name, why) = (short(&pack.pack), &pack.why);
+        out.push_str(&format!("{mark} pack {name}: {saved} {would}stored again, {lost}: {why}\n"));
+    }
+    for (pack, why) in &report.kept {
+        out.push_str(&format!("{bad} pack {} stays listed as it is: {why}\n", short(pack)));
+    }
+    for (pack, why) in &report.unreadable {
+        out.push_str(&format!(
+            "{bad} pack {} is in no index and left to the next pruning: {why}\n",
+            short(pack)
+        ));
+    }
+    out
+}
+
 /// What was wrong with the index.
 pub fn repair(report: &RepairReport, screen: &Screen) -> String {
     let mut out = String::new();
@@ -84,17 +111,15 @@ pub fn repair(report: &RepairReport, screen: &Screen) -> String {
         let count = text::plural(packs.len() as u64, "pack", "packs");
         out.push_str(&format!("{count} {what} ({}{more})\n", names.join(", ")));
     }
-    for (pack, why) in &report.unreadable {
-        out.push_str(&format!("{} pack {} left out: {why}\n", screen.red("\u{2717}"), short(pack)));
-    }
+    out.push_str(&broken(report, screen));
     for (object, why) in &report.damaged {
         out.push_str(&format!("{} index {} replaced: {why}\n", screen.yellow("!"), short(object)));
     }
     if out.is_empty() {
         out.push_str("the index is whole\n");
     }
-    if !report.missing.is_empty() || !report.unreadable.is_empty() {
-        out.push_str("some data is lost: `lifeboat verify` names the files; the next backup stores again what it finds\n");
+    if report.lost_something() {
+        out.push_str("some data may be lost: `lifeboat verify` names the files; the next backup stores again what it finds\n");
     }
     out.push_str(&warnings(screen, &report.warnings));
     let place =

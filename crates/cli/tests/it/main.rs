@@ -19,6 +19,7 @@ mod machine_readable;
 mod output;
 mod prune;
 mod readme;
+mod repair;
 mod secrets;
 mod signing;
 mod swapped;

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::env::World;
 use crate::error::Result;
 use crate::ledger::Detail;
-use crate::report::RepairReport;
+use crate::report::{RepairReport, Salvaged};
 use crate::session::{Ended, Opening, Session, Start, within};
 use crate::tier::{Access, OpenTier};
 
@@ -38,6 +38,9 @@ fn execute(
     let detail = Detail::from([
         ("added".to_owned(), json!(done.added.len() + done.unmarked.len())),
         ("missing".to_owned(), json!(done.missing.len())),
+        ("salvaged".to_owned(), json!(done.salvaged.len())),
+        ("lost".to_owned(), json!(done.salvaged.iter().map(|pack| pack.lost).sum::<u64>())),
+        ("kept".to_owned(), json!(done.kept.len())),
         ("unreadable".to_owned(), json!(done.unreadable.len())),
     ]);
     Ok(Ended { exit: report.exit(), report, detail, facts: Vec::new() })
@@ -62,6 +65,12 @@ fn told(
     let whys = |list: &[(Id, String)]| {
         list.iter().map(|(id, why)| (id.to_string(), why.clone())).collect()
     };
+    let salvaged = |pack: &lifeboat_vault::Salvaged| Salvaged {
+        pack: pack.pack.to_string(),
+        why: pack.why.clone(),
+        saved: pack.saved,
+        lost: pack.lost,
+    };
     let schema = if dry_run { "lifeboat/repair-recipe" } else { "lifeboat/repair" };
     RepairReport {
         head: world.head(schema, start),
@@ -72,6 +81,8 @@ fn told(
         unmarked: names(&done.unmarked),
         missing: names(&done.missing),
         corrected: names(&done.corrected),
+        salvaged: done.salvaged.iter().map(salvaged).collect(),
+        kept: whys(&done.kept),
         unreadable: whys(&done.unreadable),
         damaged: whys(&done.damaged),
         warnings: Vec::new(),

@@ -27,7 +27,7 @@ pub use drill::{
 };
 pub use key::{KeyReport, KeyTier, ListedKey, Successor};
 pub use list::{ListReport, ListedSnapshot};
-pub use prune::{DataFate, Packs, PruneReport, RepairReport, SnapshotFate};
+pub use prune::{DataFate, Packs, PruneReport, RepairReport, Salvaged, SnapshotFate};
 pub use restore::{
     ComponentRestore, PlannedComponentRestore, PlannedRestore, RestoreReport, SkewEntry,
 };

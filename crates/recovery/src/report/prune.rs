@@ -105,6 +105,19 @@ impl PruneReport {
     }
 }
 
+/// A listed pack with a damaged header, whose intact part is stored again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Salvaged {
+    /// The pack, which is no longer listed.
+    pub pack: String,
+    /// What is wrong with it.
+    pub why: String,
+    /// Pieces of data that were proven by their hash and stored again.
+    pub saved: u64,
+    /// Pieces that are damaged or cut off and lie in no other listed pack.
+    pub lost: u64,
+}
+
 /// The report of a repair of the index.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RepairReport {
@@ -125,20 +138,29 @@ pub struct RepairReport {
     pub missing: Vec<String>,
     /// Packs about which the index was wrong.
     pub corrected: Vec<String>,
-    /// Packs that cannot be read, and why: left out of the index.
+    /// Listed packs with a damaged header: what is intact of them is stored again.
+    pub salvaged: Vec<Salvaged>,
+    /// Listed packs that cannot be read now, and why: still listed.
+    pub kept: Vec<(String, String)>,
+    /// Packs in no index whose header cannot be read, and why: left as they are.
     pub unreadable: Vec<(String, String)>,
-    /// Index objects that could not be read, and why: replaced.
+    /// Index objects that are damaged, and how: replaced.
     pub damaged: Vec<(String, String)>,
     /// What should be looked at.
     pub warnings: Vec<String>,
 }
 
 impl RepairReport {
+    /// True if data is lost, or may be: it was not found whole.
+    pub fn lost_something(&self) -> bool {
+        !self.missing.is_empty()
+            || !self.unreadable.is_empty()
+            || !self.kept.is_empty()
+            || self.salvaged.iter().any(|pack| pack.lost > 0)
+    }
+
     /// The exit code that the report means.
     pub fn exit(&self) -> Exit {
-        match self.missing.is_empty() && self.unreadable.is_empty() {
-            true => Exit::Done,
-            false => Exit::Problems,
-        }
+        if self.lost_something() { Exit::Problems } else { Exit::Done }
     }
 }

@@ -9,6 +9,7 @@ use super::view::{Standing, View, age};
 use super::{PruneOptions, PruneReport};
 use crate::error::{Error, Gap, Result};
 use crate::flaw::ReadFailure;
+use crate::id::Id;
 use crate::pack::{BlobKind, PackedBlob};
 use crate::vault::Vault;
 

@@ -44,8 +44,8 @@ pub(super) fn repack(
     Ok(stored.into_iter().flatten().collect())
 }
 
-/// One open pack of each kind.
-struct Writer<'a> {
+/// One open pack of each kind; full ones are stored, and no index object names them yet.
+pub(crate) struct Writer<'a> {
     vault: &'a Vault,
     pack_bytes: usize,
     open: [Open; 2],
@@ -59,11 +59,12 @@ struct Open {
 }
 
 impl<'a> Writer<'a> {
-    fn new(vault: &'a Vault, pack_bytes: usize) -> Self {
+    pub fn new(vault: &'a Vault, pack_bytes: usize) -> Self {
         Writer { vault, pack_bytes, open: <_>::default(), stored: Vec::new() }
     }
 
-    fn add(&mut self, blob: &PackedBlob, sealed: &[u8]) -> Result<()> {
+    /// Adds a blob that was proven, sealed as it was stored.
+    pub fn add(&mut self, blob: &PackedBlob, sealed: &[u8]) -> Result<()> {
         let at = usize::from(blob.kind == BlobKind::Tree);
         let open = &mut self.open[at];
         let offset = u32::try_from(open.body.len())
@@ -84,7 +85,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<StoredPack>> {
+    /// Stores the rest; all packs that were written.
+    pub fn finish(mut self) -> Result<Vec<StoredPack>> {
         self.close(0)?;
         self.close(1)?;
         Ok(self.stored)
