@@ -95,7 +95,7 @@ impl Vault {
             None => self.add_proven(new, strength)?,
         };
         let mut removed = Vec::new();
-        for id in self.opened_by(old)? {
+        for id in self.unlocked_by(old)? {
             lock.confirm()?;
             self.remove(remover, &id, new)?;
             removed.push(id);
@@ -141,13 +141,26 @@ impl Vault {
     /// The intact key objects that a password opens this vault with: read from the store, unsealed,
     /// and tried on the config.
     pub fn opened_by(&self, password: &Password) -> Result<Vec<Id>> {
+        let opened = self.tried_on_all(password)?;
+        Ok(opened.into_iter().filter_map(|(id, intact)| intact.then_some(id)).collect())
+    }
+
+    /// All key objects that a password opens this vault with: [`Vault::open`] tries those too whose
+    /// bytes do not fit their name, so that they must go with the password. As a way in that stays
+    /// only those of [`Vault::opened_by`] count.
+    pub fn unlocked_by(&self, password: &Password) -> Result<Vec<Id>> {
+        Ok(self.tried_on_all(password)?.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// The key objects that open with a password, and whether their bytes fit their name.
+    fn tried_on_all(&self, password: &Password) -> Result<Vec<(Id, bool)>> {
         let store = &**self.store();
         let mut ids = Vec::new();
         for stored in self.list(Folder::Keys)? {
             self.stop_if_cancelled()?;
-            let file = match read_key(store, &stored.id) {
-                Ok((file, true)) => file,
-                Ok((_, false)) | Err(ReadFailure::Damaged(_)) => continue,
+            let (file, intact) = match read_key(store, &stored.id) {
+                Ok(found) => found,
+                Err(ReadFailure::Damaged(_)) => continue,
                 Err(ReadFailure::Store(error)) => return Err(error),
             };
             let Ok(key) = file.open(password) else { continue };
@@ -157,7 +170,7 @@ impl Vault {
                 Err(ReadFailure::Store(error)) => return Err(error),
             };
             if opens {
-                ids.push(stored.id);
+                ids.push((stored.id, intact));
             }
         }
         Ok(ids)

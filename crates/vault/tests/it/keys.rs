@@ -96,6 +96,56 @@ fn a_rotation_lets_the_new_password_in_and_the_old_one_not() {
     assert!(opens(&store, &password()) && !opens(&store, &new()));
 }
 
+/// A vault is opened by key objects too whose bytes do not fit their name: where the old password
+/// opens one, it goes as well; one of another password stays.
+#[test]
+fn a_rotation_removes_key_objects_whose_bytes_do_not_fit_their_name() {
+    let store = filled();
+    let vault = open(&store).unwrap();
+    let own = *vault.key_id().unwrap();
+    let third = vault.add_key(&Password::new("third"), KeyStrength::Generated).unwrap();
+    let touched = |mut body: Vec<u8>| {
+        body.push(b'\n');
+        Some(body)
+    };
+    let body = store.get(&format!("keys/{own}")).unwrap();
+    let copy = "1".repeat(64);
+    store.plant(&format!("keys/{copy}"), body);
+    store.tamper(&format!("keys/{own}"), touched);
+    store.tamper(&format!("keys/{third}"), touched);
+    assert!(opens(&store, &password()) && vault.opened_by(&password()).unwrap().is_empty());
+
+    let done = rotate(&*store, &vault).unwrap();
+    assert_eq!(done.removed.len(), 2, "{done:?}");
+    assert!(done.removed.contains(&own) && done.removed.contains(&copy.parse().unwrap()));
+    assert!(opens(&store, &new()) && opens_not(&store, &password()));
+    let others: Vec<_> = done.others.iter().map(|key| (key.id, key.damage.is_some())).collect();
+    assert_eq!(others, [(third, true)]);
+}
+
+/// With a damaged key object in the vault nobody knows whether the password was wrong.
+fn opens_not(store: &Arc<MemoryStore>, password: &Password) -> bool {
+    let env = environment(store.clock().clone());
+    let opened = Vault::open(store.clone(), Some(store.clone()), password, env);
+    matches!(opened, Err(Error::WrongPassword { .. } | Error::Damaged { .. }))
+}
+
+/// A key object whose bytes do not fit its name is no way in that stays.
+#[test]
+fn a_key_object_that_does_not_fit_its_name_is_no_way_in_that_stays() {
+    let store = filled();
+    let vault = open(&store).unwrap();
+    let own = *vault.key_id().unwrap();
+    let other = vault.add_key(&new(), KeyStrength::Generated).unwrap();
+    store.tamper(&format!("keys/{other}"), |mut body| {
+        body.push(b'\n');
+        Some(body)
+    });
+    let refused = vault.remove_key(&*store, &own, &new());
+    assert!(matches!(refused, Err(Error::LastKey)), "{refused:?}");
+    assert!(opens(&store, &password()));
+}
+
 #[test]
 fn the_same_password_is_no_rotation() {
     let store = filled();

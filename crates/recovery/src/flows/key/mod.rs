@@ -249,7 +249,7 @@ fn planned(world: &World, request: &KeyRequest, change: Change) -> Result<KeyRep
         let tier = one.read_tier()?;
         let key = tier.vault.opened_by(&request.new.password())?.first().copied();
         let going = match rotate && !same {
-            true => tier.vault.opened_by(&old.password())?,
+            true => tier.vault.unlocked_by(&old.password())?,
             false => Vec::new(),
         };
         let stays = |info: &KeyInfo| Some(info.id) != key && !going.contains(&info.id);
