@@ -102,8 +102,8 @@ impl IndexFile {
     pub fn parse(json: &[u8]) -> Result<Self, String> {
         let file: IndexFile =
             serde_json::from_slice(json).map_err(|error| format!("not an index: {error}"))?;
-        let blobs = file.packs.iter().flat_map(|pack| &pack.blobs);
-        for blob in blobs {
+        let packs = file.packs.iter().chain(&file.packs_to_delete);
+        for blob in packs.flat_map(|pack| &pack.blobs) {
             if !is_possible(blob.offset, blob.length) {
                 return Err(format!("blob {} has an impossible place", blob.id));
             }
@@ -142,5 +142,25 @@ mod tests {
             IndexFile::parse(bad.replace("\"offset\": 0", "\"offset\": 9").as_bytes()).is_err()
         );
         assert!(IndexFile::parse(json.replace("tree", "leaf").as_bytes()).is_err());
+    }
+
+    /// What a mark says is written back into the index where its pack is needed again.
+    #[test]
+    fn places_in_marks_are_judged_too() {
+        let mark = |offset: u32, length: u32| {
+            let blob = IndexBlob {
+                id: Id::of(b"blob"),
+                kind: BlobKind::Data,
+                offset,
+                length,
+                uncompressed_length: 0,
+            };
+            let pack = IndexPack { id: Id::of(b"pack"), blobs: vec![blob], time: None };
+            let file = IndexFile { packs_to_delete: vec![pack], ..IndexFile::default() };
+            serde_json::to_vec(&file).unwrap()
+        };
+        assert!(IndexFile::parse(&mark(0, 40)).is_ok());
+        assert!(IndexFile::parse(&mark(u32::MAX, 40)).is_err());
+        assert!(IndexFile::parse(&mark(0, 31)).is_err());
     }
 }

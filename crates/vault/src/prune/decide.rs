@@ -130,14 +130,24 @@ fn signed(span: Duration) -> SignedDuration {
     SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX)
 }
 
-/// Packs that go back into the index have the bytes that they should: before anything is removed.
+/// Packs that go back into the index have the bytes that they should, and hold what their mark says
+/// (whoever marked them wrote it): before anything is removed.
 fn recoverable(vault: &Vault, view: &View, fates: &[Fate]) -> Result<()> {
+    let order = view.index.by_pack();
     let packs = view.index.packs().iter().enumerate();
     for (number, pack) in packs.filter(|(number, _)| fates[*number] == Fate::Recover) {
         vault.stop_if_cancelled()?;
-        match vault.hash_pack(pack, view.sizes[number]) {
-            Ok(id) if id == *pack => {}
-            Ok(_) => return Err(needed_and_damaged(pack, Gap::Damage)),
+        let size = view.sizes[number];
+        let read = vault
+            .hash_pack(pack, size)
+            .and_then(|id| Ok((id == *pack).then_some(vault.read_header(pack, size)?)));
+        match read {
+            Ok(Some(header)) if header == order.blobs(number) => {}
+            Ok(Some(_)) => {
+                let what = format!("the mark of pack {} lists other blobs", pack.short());
+                return Err(Error::incomplete(Gap::Index, what));
+            }
+            Ok(None) => return Err(needed_and_damaged(pack, Gap::Damage)),
             Err(ReadFailure::Damaged(flaw)) => {
                 return Err(needed_and_damaged(pack, Gap::of(flaw.wrong, Gap::Damage)));
             }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use lifeboat_testkit::{CrashStore, Fault, FaultyStore, MemoryStore, Verb, environment};
 use lifeboat_vault::crypto::Key;
-use lifeboat_vault::index::IndexFile;
+use lifeboat_vault::index::{IndexFile, IndexPack};
 use lifeboat_vault::{
-    BlobKind, CheckOptions, Error, Gap, Id, MasterSeed, PruneOptions, RepairOptions, RepairReport,
-    Store, StoreErrorKind, Vault,
+    BlobKind, CheckOptions, Error, Gap, Id, MasterSeed, PruneOptions, PruneReport, RepairOptions,
+    RepairReport, Snapshot, Store, StoreErrorKind, Vault,
 };
 
 use crate::support::{backup, contents, init, mortal, noise, open, restic_check, restic_ok};
@@ -243,39 +243,110 @@ fn pruning_sends_to_the_repair_and_works_after_it() {
     assert!(repair(&store, &seed).was_whole());
 }
 
+/// A snapshot was forgotten, its packs are marked, and it came back.
+struct Again {
+    store: Arc<MemoryStore>,
+    seed: MasterSeed,
+    snapshot: Snapshot,
+    files: BTreeMap<PathBuf, Option<Vec<u8>>>,
+}
+
+impl Again {
+    fn new() -> Again {
+        let (store, seed, source) = filled();
+        let files = readable(&store, &seed).remove(0);
+        let vault = reopen(&store, &seed);
+        let all: Vec<Id> = vault.snapshots().unwrap().iter().map(|(id, _)| *id).collect();
+        let (first, snapshot) = vault.snapshots().unwrap().remove(0);
+        let object = format!("snapshots/{first}");
+        let body = store.get(&object).unwrap();
+        std::fs::remove_dir_all(source.path()).unwrap();
+        std::fs::create_dir(source.path()).unwrap();
+        std::fs::write(source.path().join("other"), noise(77, 50_000)).unwrap();
+        backup(&vault, source.path(), None);
+        let hands = vault.maintain(store.clone()).unwrap();
+        hands.forget(&all, &all).unwrap();
+        assert!(hands.prune(&PruneOptions::default()).unwrap().marked.packs > 0);
+        drop(hands);
+        store.plant(&object, body);
+        Again { store, seed, snapshot, files }
+    }
+
+    fn prune(&self) -> lifeboat_vault::Result<PruneReport> {
+        let hands = reopen(&self.store, &self.seed).maintain(self.store.clone()).unwrap();
+        hands.prune(&PruneOptions::default())
+    }
+
+    #[track_caller]
+    fn reads_whole(&self) {
+        let files = contents(&reopen(&self.store, &self.seed), &self.snapshot);
+        let files: BTreeMap<PathBuf, Option<Vec<u8>>> =
+            files.into_iter().map(|(path, content)| (path, content.ok())).collect();
+        assert_eq!(files, self.files);
+    }
+}
+
 /// A marked pack may be needed: what its mark says of it is salvaged like a listed one.
 #[test]
 fn a_marked_pack_with_a_broken_header_is_salvaged() {
-    let (store, seed, source) = filled();
-    let before = readable(&store, &seed).remove(0);
-    let vault = reopen(&store, &seed);
-    let (first, document) = vault.snapshots().unwrap().remove(0);
-    let all: Vec<Id> = vault.snapshots().unwrap().iter().map(|(id, _)| *id).collect();
-    let snapshot = format!("snapshots/{first}");
-    let body = store.get(&snapshot).unwrap();
-    std::fs::remove_dir_all(source.path()).unwrap();
-    std::fs::create_dir(source.path()).unwrap();
-    std::fs::write(source.path().join("other"), noise(77, 50_000)).unwrap();
-    backup(&vault, source.path(), None);
-    let hands = vault.maintain(store.clone()).unwrap();
-    hands.forget(&all, &all).unwrap();
-    assert!(hands.prune(&PruneOptions::default()).unwrap().marked.packs > 0);
-    drop(hands);
-    // The snapshot comes back, and one of its packs has lost its header meanwhile.
-    store.plant(&snapshot, body);
-    let key = crate::support::key_of(&seed);
-    let listed = named(&store, &seed);
+    let again = Again::new();
+    let Again { store, seed, .. } = &again;
+    let listed = named(store, seed);
     let marked =
         |name: &String| !listed.contains(&name.rsplit('/').next().unwrap().parse().unwrap());
-    let packs = crate::support::packs_of(&store, &key, BlobKind::Data);
+    let packs = crate::support::packs_of(store, &crate::support::key_of(seed), BlobKind::Data);
     let pack = packs.into_iter().find(marked).unwrap();
     store.tamper(&pack, |body| Some(body[..body.len() - 9].to_vec()));
-    let report = repair(&store, &seed);
+    let report = repair(store, seed);
     assert!(report.salvaged.len() == 1 && !report.lost_something(), "{report:#?}");
-    let files = contents(&reopen(&store, &seed), &document);
-    let files: BTreeMap<PathBuf, Option<Vec<u8>>> =
-        files.into_iter().map(|(path, content)| (path, content.ok())).collect();
-    assert_eq!(files, before);
+    again.reads_whole();
+}
+
+/// A mark that lists other blobs than its packs hold: nothing goes back into the index by it.
+#[test]
+fn a_mark_is_not_believed_against_the_packs_header() {
+    let again = Again::new();
+    let Again { store, seed, .. } = &again;
+    let key = crate::support::key_of(seed);
+    for name in store.keys("index") {
+        let (id, body) = changed(store, &key, &name, |file| {
+            // Trees are read before anything is decided, and refused there.
+            let of_data = |pack: &&mut IndexPack| pack.blobs[0].kind == BlobKind::Data;
+            for pack in file.packs_to_delete.iter_mut().filter(of_data) {
+                let ids: Vec<Id> = pack.blobs.iter().map(|blob| blob.id).collect();
+                let turned = ids.iter().cycle().skip(1);
+                pack.blobs.iter_mut().zip(turned).for_each(|(blob, id)| blob.id = *id);
+            }
+        });
+        store.tamper(&name, |_| None);
+        store.plant(&format!("index/{id}"), body);
+    }
+    let before = store.keys("");
+    let refused = again.prune();
+    let Err(Error::Incomplete { gap: Gap::Index, what }) = &refused else { panic!("{refused:?}") };
+    assert!(what.contains("the mark of pack"), "{what}");
+    assert_eq!(store.keys(""), before);
+    repair(store, seed);
+    again.reads_whole();
+    again.prune().unwrap();
+    again.reads_whole();
+    passes(store, seed);
+}
+
+/// An index object changed and sealed again.
+fn changed(
+    store: &MemoryStore,
+    key: &Key,
+    name: &str,
+    change: impl FnOnce(&mut IndexFile),
+) -> (Id, Vec<u8>) {
+    let plain = key.open(&store.get(name).unwrap()).unwrap();
+    let mut file = IndexFile::parse(&zstd::decode_all(&plain[1..]).unwrap()).unwrap();
+    change(&mut file);
+    let json = serde_json::to_vec(&file).unwrap();
+    let frame = zstd::encode_all(&json[..], 3).unwrap();
+    let body = key.seal(&[&[2][..], &frame].concat()).unwrap();
+    (Id::of(&body), body)
 }
 
 /// An index object or a pack that the store cannot read at this moment may be whole. The one ends
@@ -384,24 +455,21 @@ fn parts_of_a_pack_in_two_index_objects_are_put_together() {
     let key = crate::support::key_of(&seed);
     let before = readable(&store, &seed);
     for name in store.keys("index") {
-        let plain = key.open(&store.get(&name).unwrap()).unwrap();
-        let json = zstd::decode_all(&plain[1..]).unwrap();
-        let file = IndexFile::parse(&json).unwrap();
+        let halves = [0, 1].map(|part| {
+            changed(&store, &key, &name, |file| {
+                for pack in &mut file.packs {
+                    let mut number = 0;
+                    pack.blobs.retain(|_| {
+                        number += 1;
+                        number % 2 == part
+                    });
+                }
+                file.packs.retain(|pack| !pack.blobs.is_empty());
+            })
+        });
         store.tamper(&name, |_| None);
-        for part in 0..2 {
-            let mut half = file.clone();
-            for pack in &mut half.packs {
-                let mut number = 0;
-                pack.blobs.retain(|_| {
-                    number += 1;
-                    number % 2 == part
-                });
-            }
-            half.packs.retain(|pack| !pack.blobs.is_empty());
-            let json = serde_json::to_vec(&half).unwrap();
-            let body = key.seal(&[&[2][..], &zstd::encode_all(&json[..], 3).unwrap()].concat());
-            let body = body.unwrap();
-            store.plant(&format!("index/{}", Id::of(&body)), body);
+        for (id, body) in halves {
+            store.plant(&format!("index/{id}"), body);
         }
     }
     for pack in crate::support::packs_of(&store, &key, BlobKind::Data) {
