@@ -61,9 +61,9 @@ impl Gap {
             }
             Gap::Index => "`lifeboat repair index` mends the index",
             Gap::Pack => {
-                "check that the place is mounted whole; `lifeboat verify` names the files \
-                 concerned, then `lifeboat repair index` stores again what is intact of such \
-                 packs and takes the others out of the index"
+                "`lifeboat verify` names what is damaged and the files concerned; where the place is \
+                 mounted whole, `lifeboat repair index` stores again what is intact of such packs \
+                 and takes the others out of the index"
             }
             Gap::Unread => {
                 "give this user the right to read it, or mend the disk, then run again: what \
