@@ -10,11 +10,12 @@ use lifeboat_model::plan::{Check, Plan};
 use lifeboat_model::verdict::Verdict;
 use lifeboat_vault::{Existing, Filter, Id, Rehash, RestoreOptions, Snapshot, Vault};
 
-use crate::env::MakeEngine;
+use crate::env::World;
 use crate::error::{Error, Result};
 use crate::lookup::{Found, lookup};
 use crate::ports::{Engine, EngineError};
 use crate::report::Problem;
+use crate::session::Start;
 use crate::staging::remove_tree;
 
 /// Name of the check that every entry came out of the vault whole.
@@ -66,6 +67,8 @@ pub struct Copy<'a> {
     pub complete: CheckResult,
     /// What the capture had to leave out, where it had to.
     pub partial: Option<CheckResult>,
+    /// When all of it stood in the folder.
+    pub data_back: Start,
     /// V3 and V4, where the restore asked for them itself.
     examined: Option<(Vec<CheckResult>, Vec<CheckResult>)>,
 }
@@ -164,18 +167,18 @@ impl Filter for WithoutManifest {
 
 /// Restores into `folder`, which is absent or empty.
 pub fn restore_copy<'a>(
+    world: &World,
     subject: &Subject<'a>,
-    engine: &MakeEngine,
     subpath: Option<&Path>,
     folder: &Path,
 ) -> Result<Copy<'a>> {
-    restore_over(subject, engine, subpath, folder, Existing::Refused)
+    restore_over(world, subject, subpath, folder, Existing::Refused)
 }
 
 /// Restores into `folder`, in which something may stand.
 pub fn restore_over<'a>(
+    world: &World,
     subject: &Subject<'a>,
-    engine: &MakeEngine,
     subpath: Option<&Path>,
     folder: &Path,
     existing: Existing,
@@ -191,17 +194,27 @@ pub fn restore_over<'a>(
         ..RestoreOptions::default()
     };
     let mut report = subject.vault.restore(&subject.snapshot, &options, folder)?;
-    let engine = engine(subject.component, &subject.manifest, subject.vault, &subject.snapshot)?;
+    let mut data_back = world.start();
+    let engine = (world.adapters.engine)(
+        subject.component,
+        &subject.manifest,
+        subject.vault,
+        &subject.snapshot,
+    )?;
     let mut examined = None;
     if in_target {
         let (structure, content) = engine.examine(folder, &subject.manifest);
-        if !content.is_empty() && content.iter().all(|check| check.verdict == Verdict::Pass) {
-            examined = Some((structure, content));
-        } else {
+        if world.cancel.is_cancelled() {
+            return Err(Error::Vault(lifeboat_vault::Error::Cancelled));
+        }
+        if content.iter().any(|check| check.verdict == Verdict::Fail) {
             // Something is not what it should be: each blob is asked, and what is wrong is named.
             remove_tree(folder)?;
             options.rehash = Rehash::BeforeWriting;
             report = subject.vault.restore(&subject.snapshot, &options, folder)?;
+            data_back = world.start();
+        } else {
+            examined = Some((structure, content));
         }
     }
     let entries = report.files + report.folders + report.others;
@@ -220,6 +233,7 @@ pub fn restore_over<'a>(
         problems,
         partial: subject.partial.clone(),
         complete,
+        data_back,
         examined,
     })
 }

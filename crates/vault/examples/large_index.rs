@@ -5,8 +5,10 @@
 //! `large_index open FOLDER BLOBS` opens it, loads the index, looks each blob up and prints
 //! seconds and peak memory (MiB) as JSON. Status 1 if a
 //! blob is not found where it was put.
+//! `large_index backup FOLDER BLOBS SOURCE` says of the packs that they are there, saves a folder
+//! into it and plans a pruning, which looks at everything; it prints the same of each.
 //!
-//! `scripts/bench --only index` runs both beside restic.
+//! `scripts/bench --only index` runs all beside restic.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,11 +16,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use lifeboat_testkit::{SimClock, environment};
+use lifeboat_vault::clock::Clock;
 use lifeboat_vault::crypto::Key;
 use lifeboat_vault::index::IndexFile;
+use lifeboat_vault::pack::{pack_key, pack_size};
 use lifeboat_vault::{
-    BlobKind, Entry, Id, KeyStrength, LockStore, PackedBlob, Password, Store, StoreError,
-    StoreErrorKind, Vault, compress,
+    BackupOptions, BlobKind, Entry, Id, KeepAll, KeyStrength, LockStore, PackedBlob, Password,
+    PruneOptions, Root, SnapshotMeta, Store, StoreError, StoreErrorKind, Vault, WalkSpec, compress,
 };
 
 const BLOBS_A_PACK: u64 = 16;
@@ -33,7 +37,8 @@ fn main() -> Fallible<()> {
     match words[..] {
         ["make", folder, blobs] => make(Path::new(folder), blobs.parse()?),
         ["open", folder, blobs] => open(Path::new(folder), blobs.parse()?),
-        _ => Err("usage: large_index make|open FOLDER BLOBS".into()),
+        ["backup", folder, blobs, source] => backup(Path::new(folder), blobs.parse()?, source),
+        _ => Err("usage: large_index make|open FOLDER BLOBS | backup FOLDER BLOBS SOURCE".into()),
     }
 }
 
@@ -91,6 +96,35 @@ fn open(folder: &Path, blobs: u64) -> Fallible<()> {
         (loaded - opened).as_secs_f64(),
         (looked_up - loaded).as_secs_f64(),
         peak_mib()?,
+    );
+    Ok(())
+}
+
+#[allow(clippy::disallowed_methods)] // It measures.
+fn backup(folder: &Path, blobs: u64, source: &str) -> Fallible<()> {
+    let store = Arc::new(Full { folder: Folder(folder.to_owned()), blobs });
+    let start = Instant::now();
+    let environment = environment(Arc::new(SimClock::default()));
+    let password = Password::new("large");
+    let vault = Vault::open(store.clone(), Some(store), &password, environment)?;
+    let mut session = vault.backup(BackupOptions::default())?;
+    let roots = vec![Root { source: source.into(), tree: "/source".into() }];
+    let filter = Arc::new(KeepAll);
+    session.add_paths(&WalkSpec { roots, filter, one_file_system: false })?;
+    let time = SimClock::default().wall();
+    let saved = session.finish(SnapshotMeta { time, tags: Vec::new(), paths: Vec::new() })?;
+    let (backed_up, peak) = (start.elapsed(), peak_mib()?);
+    if saved.files_new == 0 {
+        return Err("nothing was saved".into());
+    }
+    let planned = vault.plan_prune(&PruneOptions::default())?;
+    println!(
+        "{{\"backup\": {:.3}, \"peak_mib\": {peak}, \"plan\": {:.3}, \"peak_with_plan_mib\": {}, \
+         \"unneeded_packs\": {}}}",
+        backed_up.as_secs_f64(),
+        (start.elapsed() - backed_up).as_secs_f64(),
+        peak_mib()?,
+        planned.marked.packs,
     );
     Ok(())
 }
@@ -189,7 +223,7 @@ impl Store for Folder {
     fn stat(&self, key: &str) -> Result<Entry, StoreError> {
         let data = std::fs::metadata(self.0.join(key));
         let data = data.map_err(|error| self.error("stat", key, error))?;
-        let modified = jiff::Timestamp::UNIX_EPOCH;
+        let modified = SimClock::default().wall();
         Ok(Entry { key: key.to_owned(), size: data.len(), modified })
     }
 
@@ -205,5 +239,65 @@ impl LockStore for Folder {
 
     fn remove_lock(&self, key: &str) -> Result<(), StoreError> {
         std::fs::remove_file(self.0.join(key)).map_err(|error| self.error("delete", key, error))
+    }
+}
+
+/// The same, in which the packs are said to be.
+struct Full {
+    folder: Folder,
+    blobs: u64,
+}
+
+impl Full {
+    fn packs(&self) -> impl Iterator<Item = Entry> {
+        (0..self.blobs).step_by(BLOBS_A_PACK as usize).map(|first| {
+            let blobs: Vec<PackedBlob> =
+                (first..self.blobs.min(first + BLOBS_A_PACK)).map(blob).collect();
+            let modified = SimClock::default().wall();
+            Entry { key: pack_key(&pack_of(first)), size: pack_size(&blobs), modified }
+        })
+    }
+}
+
+impl Store for Full {
+    fn get(&self, key: &str) -> Result<Bytes, StoreError> {
+        self.folder.get(key)
+    }
+
+    fn get_range(&self, key: &str, offset: u64, len: u64) -> Result<Bytes, StoreError> {
+        self.folder.get_range(key, offset, len)
+    }
+
+    fn create(&self, key: &str, parts: &[Bytes]) -> Result<(), StoreError> {
+        self.folder.create(key, parts)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        if prefix != "data" {
+            return self.folder.list(prefix);
+        }
+        let mut entries: Vec<Entry> = self.packs().collect();
+        for folder in self.folder.list(prefix)? {
+            entries.extend(self.folder.list(&folder.key)?);
+        }
+        Ok(entries)
+    }
+
+    fn stat(&self, key: &str) -> Result<Entry, StoreError> {
+        self.folder.stat(key)
+    }
+
+    fn describe(&self) -> String {
+        self.folder.describe()
+    }
+}
+
+impl LockStore for Full {
+    fn create_lock(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
+        self.folder.create_lock(key, body)
+    }
+
+    fn remove_lock(&self, key: &str) -> Result<(), StoreError> {
+        self.folder.remove_lock(key)
     }
 }

@@ -69,8 +69,11 @@ impl Engine for FilesEngine {
         let prints = files(manifest).map(|_| self.vault.fingerprints(&self.snapshot, copy));
         match (files(manifest), prints) {
             (Ok(content), Ok(Ok(prints))) => {
-                let found = Counts::below(&content.roots, prints.found);
-                (found.judged(content), self.equal(copy, content, &prints))
+                let structure = match Counts::below(&content.roots, prints.found) {
+                    Some(found) => found.judged(content),
+                    None => self.structure(copy, manifest),
+                };
+                (structure, self.equal(copy, content, &prints))
             }
             _ => (self.structure(copy, manifest), self.content(copy, manifest)),
         }
@@ -132,19 +135,24 @@ struct Counts {
 }
 
 impl Counts {
-    /// What was found in a copy, without the folders that only lead to the roots.
-    fn below(roots: &[FilesRoot], found: Found) -> Counts {
+    /// What was found in a copy, without the folders that only lead to the roots. Nothing where one
+    /// root lies in another: manifests count what is in both twice.
+    fn below(roots: &[FilesRoot], found: Found) -> Option<Counts> {
         let trees: Vec<&Path> =
             roots.iter().map(|root| Path::new(root.tree.trim_start_matches('/'))).collect();
-        let leads = |folder: &&Path| {
-            !folder.as_os_str().is_empty() && !trees.iter().any(|tree| folder.starts_with(tree))
+        let lies_in_another = |(at, tree): (usize, &&Path)| {
+            trees.iter().enumerate().any(|(other, root)| other != at && tree.starts_with(root))
         };
-        let above = trees.iter().flat_map(|tree| tree.ancestors().skip(1)).filter(leads);
+        if trees.iter().enumerate().any(lies_in_another) {
+            return None;
+        }
+        let above = trees.iter().flat_map(|tree| tree.ancestors().skip(1));
+        let above = above.filter(|folder| !folder.as_os_str().is_empty());
         let above = above.collect::<BTreeSet<_>>().len() as u64;
         // A root that is the whole tree counts itself.
         let top = u64::from(trees.iter().any(|tree| tree.as_os_str().is_empty()));
         let Found { files, folders, others, bytes } = found;
-        Counts { files, folders: (folders + top).saturating_sub(above), others, bytes }
+        Some(Counts { files, folders: (folders + top).saturating_sub(above), others, bytes })
     }
 
     fn judged(&self, content: &FilesContent) -> Vec<CheckResult> {

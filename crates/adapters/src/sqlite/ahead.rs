@@ -1,17 +1,19 @@
 //! Reads a database that nothing changes a stretch at a time, where SQLite walks through it page by
 //! page: a system call a page is half of the time that its checks and a scan of all rows take.
+//! Stretches are short, so that a read that only looks like a walk costs little.
 //!
 //! A virtual file system of SQLite (<https://www.sqlite.org/vfs.html>) that is the default one but
 //! for how it reads a file: what follows what was just read comes from a stretch that was read at
-//! once. Only for files that nothing changes while they are open.
+//! once. Only for databases that nothing changes while they are open; other files that SQLite opens
+//! (its own temporary ones) are read as ever.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::OnceLock;
 
 use rusqlite::ffi;
 
-/// Bytes that are read at once.
-const STRETCH: usize = 1 << 20;
+/// Bytes that are read at once; SQLite's own files expect fewer than 128 KiB.
+const STRETCH: usize = 64 << 10;
 const NAME: &CStr = c"lifeboat-ahead";
 
 /// The name of the file system, which is registered at the first call; nothing if SQLite refuses.
@@ -58,6 +60,8 @@ struct Window {
     start: i64,
     /// Where the last read ended that it did not serve.
     missed: i64,
+    /// Up to where nothing is read ahead, because it could not be.
+    plain: i64,
 }
 
 impl Window {
@@ -73,7 +77,7 @@ impl Window {
 
     /// True if a read of what begins here goes on with an earlier one.
     fn goes_on(&self, offset: i64) -> bool {
-        offset == self.missed || offset == self.end()
+        offset >= self.plain && (offset == self.missed || offset == self.end())
     }
 }
 
@@ -93,7 +97,8 @@ unsafe extern "C" fn open(
         let Some(base_open) = (*base).xOpen else { return ffi::SQLITE_CANTOPEN };
         let code = base_open(base, name, file, flags, out);
         let real = (*file).pMethods;
-        if code != ffi::SQLITE_OK || real.is_null() {
+        let database = flags & ffi::SQLITE_OPEN_MAIN_DB != 0;
+        if code != ffi::SQLITE_OK || real.is_null() || !database {
             return code;
         }
         let mut size = 0;
@@ -137,15 +142,17 @@ unsafe extern "C" fn read(
         let Some(real) = (*(*ahead).real).xRead else { return ffi::SQLITE_IOERR_READ };
         let (window, size) = (&mut (*ahead).window, (*ahead).size);
         let length = usize::try_from(amount).unwrap_or(0);
-        if window.get(offset, length).is_none() && window.goes_on(offset) {
-            let stretch = (size - offset).clamp(0, STRETCH as i64);
+        let stretch = (size - offset).clamp(0, STRETCH as i64);
+        let fits = length as i64 <= stretch;
+        if fits && window.get(offset, length).is_none() && window.goes_on(offset) {
             window.bytes.resize(stretch as usize, 0);
             window.start = offset;
             if real(file, window.bytes.as_mut_ptr().cast(), stretch as c_int, offset)
                 != ffi::SQLITE_OK
             {
-                // Whatever it is, the read itself tells.
+                // Whatever it is, the reads of the pages themselves tell.
                 window.bytes.clear();
+                window.plain = offset + stretch;
             }
         }
         if let Some(bytes) = window.get(offset, length) {
@@ -206,7 +213,7 @@ mod tests {
             )
             .unwrap();
         drop(database);
-        assert!(std::fs::metadata(&path).unwrap().len() > 4 * STRETCH as u64);
+        assert!(std::fs::metadata(&path).unwrap().len() > 64 * STRETCH as u64);
         let (plain, ahead) = (by(c"unix", &path), by(name().unwrap(), &path));
         assert!(everything(&plain) == everything(&ahead));
         let check = |connection: &Connection| -> String {
@@ -215,7 +222,7 @@ mod tests {
         assert_eq!((check(&plain), check(&ahead)), ("ok".to_owned(), "ok".to_owned()));
         drop(ahead);
         // One that is cut off in a page, and one with bytes behind its last page.
-        for length in [2 * STRETCH as u64 + 700, 5 * STRETCH as u64 + 1] {
+        for length in [8 * STRETCH as u64 + 700, 5 * STRETCH as u64 + 1] {
             let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
             file.set_len(length).unwrap();
             let told = |vfs| {

@@ -35,12 +35,19 @@
 //! or table changes the fingerprint, as does a row added, lost or doubled. Two databases with equal
 //! hashes hold the same rows; their pages may still differ (free pages, order of allocation).
 
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
 use lifeboat_model::manifest::Manifest;
 use rusqlite::types::ValueRef;
 use sha2::{Digest, Sha256};
 
 /// Bytes gathered before they go to the hash; small updates are slow.
 const GATHER: usize = 64 * 1024;
+/// From so many bytes on, a thread of its own hashes: SQLite reads rows in one, and waits for nobody.
+const MANY: u64 = 4 * 1024 * 1024;
+/// Blocks on their way to that thread.
+const BLOCKS: usize = 4;
 const SCHEMA: &[u8] = b"lifeboat sqlite schema 1\n";
 const END: u8 = 255;
 
@@ -68,6 +75,7 @@ impl Method {
 }
 
 /// A hash on its way.
+#[derive(Clone)]
 enum Hash {
     Sha256(Sha256),
     Blake3(Box<blake3::Hasher>),
@@ -93,7 +101,7 @@ impl Hash {
 
 /// Hashes rows of cells as the module says.
 pub(super) struct RowHasher {
-    hash: Hash,
+    hash: Place,
     gathered: Vec<u8>,
     rows: u64,
     bytes: u64,
@@ -121,7 +129,7 @@ impl RowHasher {
     fn begin(hash: Hash, domain: &[u8]) -> Self {
         let mut gathered = Vec::with_capacity(2 * GATHER);
         gathered.extend_from_slice(domain);
-        RowHasher { hash, gathered, rows: 0, bytes: 0 }
+        RowHasher { hash: Place::Here(hash), gathered, rows: 0, bytes: 0 }
     }
 
     fn name(&mut self, name: &str) {
@@ -155,8 +163,7 @@ impl RowHasher {
         let rows = self.rows;
         self.put(&[END]);
         self.put(&rows.to_le_bytes());
-        self.hash.update(&self.gathered);
-        (rows, hex::encode(self.hash.finish()))
+        (rows, hex::encode(self.hash.finish(&self.gathered)))
     }
 
     fn fixed(&mut self, tag: u8, body: [u8; 8]) {
@@ -173,14 +180,83 @@ impl RowHasher {
     fn put(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         if self.gathered.len() + bytes.len() > 2 * GATHER {
-            self.hash.update(&self.gathered);
-            self.gathered.clear();
+            if self.bytes > MANY {
+                self.hash.move_away();
+            }
+            self.hash.take(&mut self.gathered);
             if bytes.len() > GATHER {
-                self.hash.update(bytes);
+                for part in bytes.chunks(2 * GATHER) {
+                    self.gathered.extend_from_slice(part);
+                    self.hash.take(&mut self.gathered);
+                }
                 return;
             }
         }
         self.gathered.extend_from_slice(bytes);
+    }
+}
+
+/// Where a hash is computed.
+enum Place {
+    Here(Hash),
+    Away(Away),
+}
+
+/// A hash in a thread of its own.
+struct Away {
+    full: SyncSender<Vec<u8>>,
+    empty: Receiver<Vec<u8>>,
+    thread: JoinHandle<Hash>,
+}
+
+impl Place {
+    /// Goes on in a thread of its own, if there can be one.
+    fn move_away(&mut self) {
+        let Place::Here(hash) = self else { return };
+        let mut hash = hash.clone();
+        let (full, blocks) = sync_channel::<Vec<u8>>(BLOCKS);
+        let (done, empty) = sync_channel(BLOCKS + 2);
+        let work = move || {
+            for mut block in blocks {
+                hash.update(&block);
+                block.clear();
+                // Nobody takes it back once the last was sent.
+                let _ = done.try_send(block);
+            }
+            hash
+        };
+        let name = "fingerprint".to_owned();
+        if let Ok(thread) = std::thread::Builder::new().name(name).spawn(work) {
+            *self = Place::Away(Away { full, empty, thread });
+        }
+    }
+
+    /// Takes the gathered bytes, and leaves an empty buffer.
+    fn take(&mut self, gathered: &mut Vec<u8>) {
+        match self {
+            Place::Here(hash) => {
+                hash.update(gathered);
+                gathered.clear();
+            }
+            Place::Away(away) => {
+                let next = away.empty.try_recv();
+                let next = next.unwrap_or_else(|_| Vec::with_capacity(2 * GATHER));
+                // It fails only if the thread panicked, which `finish` passes on.
+                let _ = away.full.send(std::mem::replace(gathered, next));
+            }
+        }
+    }
+
+    fn finish(self, rest: &[u8]) -> [u8; 32] {
+        let mut hash = match self {
+            Place::Here(hash) => hash,
+            Place::Away(Away { full, thread, .. }) => {
+                drop(full);
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }
+        };
+        hash.update(rest);
+        hash.finish()
     }
 }
 
@@ -253,14 +329,15 @@ mod tests {
         assert_ne!(of(&[]), of(&[&[ValueRef::Null, ValueRef::Null]]));
     }
 
-    /// Small cells and some that are larger than what is gathered, in their order, each byte once.
+    /// A big table is hashed by a thread of its own, small cells and some that are larger than what is
+    /// gathered, in the same order, each byte once.
     #[test]
     fn many_rows_hash_like_few() {
         let mut expected = b"lifeboat sqlite table 2\n".to_vec();
         expected.extend([1, 0, 0, 0, 0, 0, 0, 0, b't', 1, 0, 0, 0, 0]);
         let mut hasher = RowHasher::table(Method::Blake3, "t", &[], true);
         let mut rows = 0u64;
-        while expected.len() < 64 * GATHER {
+        while expected.len() < 4 * MANY as usize {
             let size = (rows as usize * 7919) % if rows % 64 == 5 { 9 * GATHER } else { 5000 };
             let cell = vec![rows as u8; size];
             expected.push(4);
@@ -270,6 +347,7 @@ mod tests {
             hasher.end_row();
             rows += 1;
         }
+        assert!(matches!(hasher.hash, Place::Away(_)));
         expected.push(255);
         expected.extend(rows.to_le_bytes());
         assert_eq!(hasher.finish(), (rows, blake3::hash(&expected).to_hex().to_string()));

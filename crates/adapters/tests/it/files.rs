@@ -421,6 +421,43 @@ fn a_sub_path_is_restored_alone() {
     assert_eq!(paths(&target), ["media/", "media/2024/", "media/2024/b"]);
 }
 
+/// Paths of a plan may lie in each other, and may be folders, files and links side by side.
+#[test]
+fn copies_of_several_roots_are_judged_whole() {
+    let kit = Kit::new();
+    kit.write("media/a", "one");
+    kit.write("media/sub/b", "two");
+    kit.write("data/deep/config/c.toml", "three");
+    std::os::unix::fs::symlink("a", kit.app("media/link")).unwrap();
+    for roots in [
+        &["media", "data/deep/config"][..],
+        &["media", "media/sub"],
+        &["media/sub", "media/a", "data/deep/config/c.toml"],
+        &["data/deep/config", "data/deep/config/c.toml"],
+        &["media", "media"],
+    ] {
+        let taken = kit.capture(kit.options(roots)).unwrap();
+        let (copy, _) = kit.restore(&taken, &format!("copy-{}", roots.join("-").replace('/', "_")));
+        let judged = kit.judge(&taken, &copy);
+        assert!(passes(&judged), "{roots:?}: {judged:#?}");
+        spoil(&copy);
+        assert!(!passes(&kit.judge(&taken, &copy)), "{roots:?}");
+    }
+}
+
+/// One more file beside the first.
+fn spoil(copy: &Path) {
+    let mut folder = copy.to_owned();
+    while let Some(below) = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .find(|entry| entry.file_type().unwrap().is_dir())
+    {
+        folder = below.path();
+    }
+    std::fs::write(folder.join("another"), "more").unwrap();
+}
+
 #[test]
 fn an_unchanged_tree_has_the_same_fingerprint_and_adds_nothing() {
     let kit = Kit::new();

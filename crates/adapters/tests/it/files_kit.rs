@@ -146,11 +146,14 @@ impl Kit {
         FilesEngine::new(self.vault.clone(), taken.snapshot.clone())
     }
 
-    /// All checks of a copy: structure, then content.
+    /// All checks of a copy: structure, then content; asked at once they say the same.
     pub fn judge(&self, taken: &Taken, copy: &Path) -> Vec<CheckResult> {
         let engine = self.engine(taken);
         let mut checks = engine.structure(copy, &taken.manifest);
         checks.extend(engine.content(copy, &taken.manifest));
+        let (mut at_once, content) = engine.examine(copy, &taken.manifest);
+        at_once.extend(content);
+        assert_eq!(at_once, checks);
         checks
     }
 }

@@ -102,7 +102,7 @@ fn gather(
     let scratch = world.state.make("scratch")?;
     super::point::preflight(world, &scratch, bytes_needed(&subject.manifest))?;
     let staging = Staging::make(&world.state, &scratch, "verify-", "verification")?;
-    let judged = restore_copy(&subject, &*world.adapters.engine, None, staging.data())
+    let judged = restore_copy(world, &subject, None, staging.data())
         .map(|copy| (copy.complete.clone(), copy.examine()));
     staging.remove()?;
     let (complete, (structure, content)) = judged?;

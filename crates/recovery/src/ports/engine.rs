@@ -40,7 +40,8 @@ pub trait Engine: Send + Sync {
     /// V3: the engine's own structural checks (`integrity_check`, `foreign_key_check`; for files:
     /// every recorded file is there with its size). Never an empty list.
     fn structure(&self, copy: &Path, manifest: &Manifest) -> Vec<CheckResult>;
-    /// V4: equality of the copy with the manifest taken at capture. Never an empty list.
+    /// V4: equality of the copy with the manifest taken at capture. Never an empty list. Of a file
+    /// tree every byte is read and hashed against the snapshot's ids: it may not have been before.
     fn content(&self, copy: &Path, manifest: &Manifest) -> Vec<CheckResult>;
     /// Both, side by side.
     fn examine(&self, copy: &Path, manifest: &Manifest) -> (Vec<CheckResult>, Vec<CheckResult>) {

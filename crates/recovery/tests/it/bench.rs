@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use lifeboat_model::check::CheckResult;
 use lifeboat_model::manifest::{self, Content, FilesContent, FilesRoot, Manifest};
 use lifeboat_model::plan::Plan;
+use lifeboat_model::verdict::Verdict;
 use lifeboat_recovery::env::{Adapters, Secret, Tier, VaultKey, World};
 use lifeboat_recovery::ports::{
     Answer, Capture, CaptureContext, Disk, Engine, EngineError, InPlace, KeyRights, Opened,
@@ -535,6 +536,8 @@ impl Engine for FakeEngine {
         }
         if live.cancel_at.as_ref() == Some(&manifest.component) {
             self.1.cancel();
+            let stopped = (Verdict::Inconclusive, "a fingerprint", "stopped");
+            return vec![CheckResult::new("fingerprint", stopped.0, stopped.1, stopped.2)];
         }
         drop(live);
         let found = tree(copy);

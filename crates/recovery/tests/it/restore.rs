@@ -419,6 +419,19 @@ fn a_stop_request_leaves_nothing_behind_exit_5() {
     assert!(tree(&b.folder.path().join("target")).is_empty());
 }
 
+/// The proof of a tree is a part of its restore: what stands there already is for the next run.
+#[test]
+fn a_stop_request_in_the_proof_keeps_what_was_restored() {
+    let (b, tier) = saved();
+    b.live().cancel_at = Some("media".into());
+    let error = refused(&b, &tier, &one("media", to(&b, "a")));
+    assert_eq!(error.exit(), Exit::Interrupted);
+    let kept = tree(&b.folder.path().join("target"));
+    let bodies: Vec<_> = kept.values().collect();
+    let media = b.live().data["media"].clone();
+    assert!(media.values().all(|body| bodies.contains(&body)), "{:?}", kept.keys());
+}
+
 #[test]
 fn a_dry_run_shows_the_steps_and_writes_nothing() {
     let (b, tier) = saved();

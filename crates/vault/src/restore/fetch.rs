@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::Rehash;
-use super::files::{OpenFiles, TargetFile};
+use super::files::{OpenFiles, Room, TargetFile};
 use super::opener::{self, Opener, Sealed};
 use crate::chunk::is_zero;
 use crate::error::{Error, Result};
@@ -19,6 +19,8 @@ use crate::vault::{Vault, into_mutable};
 
 /// Bytes between two wanted blobs that are read along.
 const GAP: u64 = 64 << 10;
+/// What was pressed to less than this part is zeros, mostly.
+const PRESSED: u32 = 256;
 /// One read is at most this long, unless one blob is longer.
 const READ: u64 = 4 << 20;
 
@@ -37,14 +39,14 @@ pub(super) fn write(
     (threads, rehash): (usize, Rehash),
     files: &[TargetFile],
 ) -> Result<()> {
-    let (wanted, lengths) = plan(vault, files)?;
+    let (wanted, rooms) = plan(vault, files)?;
     let reads: Vec<&[Wanted]> = wanted.chunk_by(joined()).collect();
     let empty: Vec<&TargetFile> =
         files.iter().filter(|file| !file.is_done() && is_empty(file)).collect();
     let fetch = Fetch {
         vault,
         files,
-        lengths: &lengths,
+        rooms: &rooms,
         rehash,
         open: OpenFiles::default(),
         next: AtomicUsize::new(0),
@@ -79,15 +81,16 @@ fn is_empty(file: &TargetFile) -> bool {
     file.node.content.as_ref().is_none_or(Vec::is_empty)
 }
 
-/// Finds every blob that is not there; a file with one that no pack holds is marked. Sorted by place, with the
-/// length of each file's content.
-fn plan(vault: &Vault, files: &[TargetFile]) -> Result<(Vec<Wanted>, Vec<u64>)> {
+/// Finds every blob that is not there; a file with one that no pack holds is marked. Sorted by place,
+/// with the room that each file's content takes.
+fn plan(vault: &Vault, files: &[TargetFile]) -> Result<(Vec<Wanted>, Vec<Room>)> {
     let index = vault.index()?;
     let mut wanted = Vec::new();
-    let mut lengths = Vec::with_capacity(files.len());
+    let mut rooms = Vec::with_capacity(files.len());
     for (number, file) in files.iter().enumerate() {
         let begun = wanted.len();
         let mut offset = 0;
+        let mut solid = true;
         for (blob, id) in file.node.content.iter().flatten().enumerate() {
             if file.is_done() {
                 break;
@@ -105,16 +108,17 @@ fn plan(vault: &Vault, files: &[TargetFile]) -> Result<(Vec<Wanted>, Vec<u64>)> 
                 wanted.push(Wanted { location, id: *id, file: number as u32, offset });
             }
             offset += u64::from(location.content_length());
+            solid &= location.length > location.content_length() / PRESSED;
         }
         if wanted.len() > begun && offset != file.node.size {
             file.note(&format!("has {offset} bytes, although its size is {}", file.node.size));
         }
-        lengths.push(offset);
+        rooms.push(Room { length: offset, solid });
     }
     wanted.sort_unstable_by_key(|wanted| {
-        (wanted.location.pack, wanted.location.offset, wanted.file, wanted.offset)
+        (wanted.location.pack, wanted.location.offset, wanted.id, wanted.file, wanted.offset)
     });
-    Ok((wanted, lengths))
+    Ok((wanted, rooms))
 }
 
 /// Whether a blob is read together with the one before it.
@@ -140,7 +144,7 @@ fn joined() -> impl FnMut(&Wanted, &Wanted) -> bool {
 struct Fetch<'a> {
     vault: &'a Vault,
     files: &'a [TargetFile],
-    lengths: &'a [u64],
+    rooms: &'a [Room],
     rehash: Rehash,
     open: OpenFiles,
     next: AtomicUsize,
@@ -183,7 +187,11 @@ impl Fetch<'_> {
                 ReadFailure::Store(error) => return Err(error),
             },
         };
-        let blobs = read.chunk_by(|left, right| left.location == right.location);
+        let same = |left: &Wanted, right: &Wanted| {
+            // What two ids share only by the word of an index is proven of one of them.
+            left.location == right.location && left.id == right.id
+        };
+        let blobs = read.chunk_by(same);
         let blobs: Vec<&[Wanted]> = blobs.collect();
         let Some(bytes) = &mut bytes else {
             return blobs.into_iter().try_for_each(|targets| self.deliver_otherwise(targets));
@@ -228,8 +236,8 @@ impl Fetch<'_> {
             if content.len() as u64 != u64::from(wanted.location.content_length()) {
                 file.fail("a blob has another length than the index says");
             }
-            let length = self.lengths[wanted.file as usize];
-            file.write(&self.open, content, zero, wanted.offset, length)?;
+            let room = self.rooms[wanted.file as usize];
+            file.write(&self.open, content, zero, wanted.offset, room)?;
             monitor.advance(Stage::Restore, content.len() as u64, u64::from(wanted.offset == 0));
         }
         Ok(())

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
 use super::existing::Aside;
 use super::plan::is_fatal;
@@ -19,6 +20,8 @@ use crate::sync::lock;
 
 /// Files that stay open between two of their blobs; beyond it they are opened again.
 const OPEN_AT_ONCE: usize = 256;
+/// Files from this size on take their room at once.
+const LARGE: u64 = 16 << 20;
 /// A hole is made of at least so many zeros, in whole pages.
 const PAGE: usize = 4 << 10;
 const HOLE: usize = 64 << 10;
@@ -35,10 +38,37 @@ pub(super) struct TargetFile {
     /// Blobs that have not come yet.
     missing: AtomicUsize,
     failed: AtomicBool,
+    /// All of its room is taken already, so that holes must be made.
+    allocated: AtomicBool,
     state: Mutex<State>,
     /// Held while bytes are written: the kernel lets one thread at a time write to a file, and the
     /// others would spin until it is done instead of decoding.
     writing: Mutex<()>,
+}
+
+/// What the content of a file needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// Bytes.
+    pub(super) length: u64,
+    /// As far as can be told before, it holds no long runs of zeros.
+    pub(super) solid: bool,
+}
+
+impl Room {
+    /// Takes the room of a file without holes at once, where the file system can: in few pieces, and
+    /// a full disk is found before anything is written. False where it could not.
+    fn take(self, file: &File) -> std::io::Result<bool> {
+        if self.solid && self.length >= LARGE {
+            match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, self.length) {
+                Ok(()) => return Ok(true),
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        file.set_len(self.length)?;
+        Ok(false)
+    }
 }
 
 /// What is known of a file that stands at the path, once it was compared.
@@ -95,6 +125,7 @@ impl TargetFile {
             right_bytes: 0,
             missing: AtomicUsize::new(blobs),
             failed: AtomicBool::new(false),
+            allocated: AtomicBool::new(false),
             state: Mutex::default(),
             writing: Mutex::default(),
         }
@@ -133,28 +164,29 @@ impl TargetFile {
 
     /// A file without blobs.
     pub(super) fn write_empty(&self, open: &OpenFiles) -> Result<()> {
-        if let Some(file) = self.attempt(|| self.open(open, 0))? {
+        if let Some(file) = self.attempt(|| self.open(open, None))? {
             self.complete(open, &file);
         }
         Ok(())
     }
 
-    /// Writes a proven blob to its place. `length` is that of the whole content.
+    /// Writes a proven blob to its place. `room` is that of the whole content.
     pub(super) fn write(
         &self,
         open: &OpenFiles,
         content: &[u8],
         zero: bool,
         offset: u64,
-        length: u64,
+        room: Room,
     ) -> Result<()> {
         let mut file = None;
         if !self.failed.load(Ordering::Relaxed) {
             file = self.attempt(|| {
                 // A file of one blob is as long as what is written, mostly.
-                let whole = content.len() as u64 == length;
-                let file = self.open(open, if whole { 0 } else { length })?;
-                let ends_in_hole = if self.standing.patch.is_some() {
+                let whole = content.len() as u64 == room.length;
+                let file = self.open(open, Some(room).filter(|_| !whole))?;
+                let full = self.standing.patch.is_some() || self.allocated.load(Ordering::Relaxed);
+                let ends_in_hole = if full {
                     let _writing = lock(&self.writing);
                     write_over(&file, content, offset)?;
                     false
@@ -165,7 +197,7 @@ impl TargetFile {
                     }
                 };
                 if whole && ends_in_hole {
-                    file.set_len(length)?;
+                    file.set_len(room.length)?;
                 }
                 Ok(file)
             })?;
@@ -197,8 +229,8 @@ impl TargetFile {
         }
     }
 
-    /// The open file; made anew, exclusively and `length` bytes long, at the first call.
-    fn open(&self, open: &OpenFiles, length: u64) -> std::io::Result<Arc<File>> {
+    /// The open file; made anew and exclusively, with its room, at the first call.
+    fn open(&self, open: &OpenFiles, room: Option<Room>) -> std::io::Result<Arc<File>> {
         let mut state = lock(&self.state);
         if let Some(file) = &state.open {
             return Ok(Arc::clone(file));
@@ -209,8 +241,8 @@ impl TargetFile {
         let file = Arc::new(options.open(&self.path)?);
         if !state.created {
             state.created = true;
-            if length > 0 {
-                file.set_len(length)?;
+            if let Some(room) = room {
+                self.allocated.store(room.take(&file)?, Ordering::Relaxed);
             }
         }
         if let Some(length) = self.standing.patch.filter(|_| !state.patched) {
@@ -324,6 +356,28 @@ fn next_run(bytes: &[u8], offset: u64) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Room is taken for what has no holes; what turns out to be one is given back.
+    #[test]
+    fn room_is_taken_at_once_and_holes_are_kept() {
+        use std::os::unix::fs::MetadataExt;
+        let length = 2 * LARGE;
+        let allocated = |file: &File| file.metadata().unwrap().blocks() * 512;
+        let file = tempfile::tempfile().unwrap();
+        assert!(!Room { length, solid: false }.take(&file).unwrap());
+        assert_eq!((file.metadata().unwrap().len(), allocated(&file)), (length, 0));
+        let file = tempfile::tempfile().unwrap();
+        assert!(Room { length, solid: true }.take(&file).unwrap(), "no fallocate here");
+        assert!(allocated(&file) >= length);
+        let mut content = vec![7; 1 << 20];
+        content[..512 << 10].fill(0);
+        write_over(&file, &content, 1 << 20).unwrap();
+        assert!(allocated(&file) <= length - (512 << 10));
+        let file = tempfile::tempfile().unwrap();
+        assert!(!Room { length: LARGE - 1, solid: true }.take(&file).unwrap());
+        let huge = Room { length: 1 << 60, solid: true };
+        assert!(huge.take(&file).is_err(), "said before anything is written");
+    }
 
     #[test]
     fn holes_are_whole_pages() {

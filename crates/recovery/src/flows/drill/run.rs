@@ -104,12 +104,11 @@ impl<'a> Run<'a> {
         one.item = Some(item.clone());
         one.t2 = Some(self.world.start());
         let folder = sandbox.join(&item.component);
-        let engine = &*self.world.adapters.engine;
         let restored = chosen(self.tier, item)
-            .and_then(|subject| restore_copy(&subject, engine, None, &folder));
+            .and_then(|subject| restore_copy(self.world, &subject, None, &folder));
         match restored {
             Ok(copy) => {
-                one.t3 = Some(self.world.start());
+                one.t3 = Some(copy.data_back);
                 one.proof = copy.proof();
                 (one.files, one.bytes) = (copy.files, copy.bytes);
                 one.complete_up_to = Some(copy.manifest.started);

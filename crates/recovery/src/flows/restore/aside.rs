@@ -146,7 +146,7 @@ fn stage<'a>(
     let restored = subject.and_then(|subject| {
         job.complete_up_to(&mut entry, &subject);
         dropped = companions(&subject.manifest).iter().map(|name| own.join(name)).collect();
-        restore_over(&subject, &*job.world.adapters.engine, subpath, &folder, existing)
+        restore_over(job.world, &subject, subpath, &folder, existing)
     });
     let mut staged = match restored {
         Ok(copy) => {

@@ -96,10 +96,9 @@ impl<'a> Run<'a> {
         let world = self.job.world;
         let stem = format!("{}{MARK}", self.item.component);
         let staging = Staging::make(&world.state, &self.parent, &stem, "restore")?;
-        let engine = &*world.adapters.engine;
         let folder = staging.data().to_owned();
         self.staging = Some(staging);
-        let copy = restore_copy(self.subject, engine, None, &folder)?;
+        let copy = restore_copy(world, self.subject, None, &folder)?;
         super::describe(entry, &copy);
         self.copy = Some(copy);
         Ok(())
