@@ -87,7 +87,7 @@ impl std::fmt::Debug for MasterSeed {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct KeyFile {
     /// When the key was made; unknown to some writers.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::node::time::optional")]
     pub created: Option<Timestamp>,
     /// Who made it.
     #[serde(default)]

@@ -47,6 +47,7 @@ const TRIES: usize = 3;
 /// A lock object's content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LockFile {
+    #[serde(with = "crate::node::time")]
     time: Timestamp,
     #[serde(default)]
     exclusive: bool,

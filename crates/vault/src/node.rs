@@ -6,7 +6,7 @@
 //! byte: they are kept as restic does, as the inside of a Go string literal.
 
 mod quote;
-mod time;
+pub(crate) mod time;
 
 use std::ffi::{OsStr, OsString};
 

@@ -9,6 +9,7 @@ use crate::id::Id;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// When the capture began.
+    #[serde(with = "crate::node::time")]
     pub time: Timestamp,
     /// The snapshot that this one was compared with.
     #[serde(default, skip_serializing_if = "Option::is_none")]

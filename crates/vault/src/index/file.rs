@@ -30,7 +30,11 @@ pub struct IndexPack {
     #[serde(default)]
     pub blobs: Vec<IndexBlob>,
     /// When it was marked for deletion, by the marker's clock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::node::time::optional"
+    )]
     pub time: Option<Timestamp>,
 }
 

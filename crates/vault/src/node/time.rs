@@ -27,10 +27,24 @@ pub fn serialize<S: Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Err
 
 pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
     let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+    parse(&text)
+}
+
+/// The same of a field that may be missing.
+pub fn optional<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
+    let text = Option::<std::borrow::Cow<'de, str>>::deserialize(from)?;
+    text.map(|text| parse(&text)).transpose()
+}
+
+fn parse<E: serde::de::Error>(text: &str) -> Result<Timestamp, E> {
+    // The time type fails an assertion of its own at the very first instant that it holds.
+    if text.starts_with('-') {
+        return Err(E::custom("a time before year 0"));
+    }
     match text.parse::<Timestamp>() {
         Ok(time) => Ok(time),
         // The last hours of year 9999 lie beyond what the time type holds.
         Err(_) if text.starts_with("9999-12-31") => Ok(Timestamp::MAX),
-        Err(error) => Err(serde::de::Error::custom(error)),
+        Err(error) => Err(E::custom(error)),
     }
 }
