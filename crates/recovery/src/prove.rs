@@ -219,7 +219,14 @@ pub fn restore_over<'a>(
     }
     let entries = report.files + report.folders + report.others;
     let (damaged, problems) = (named(report.damaged, folder), named(report.problems, folder));
-    let complete = restored_whole(&damaged, &problems, (report.files, report.bytes), entries);
+    let mut complete = restored_whole(&damaged, &problems, (report.files, report.bytes), entries);
+    if examined.as_ref().is_some_and(|(_, content)| !all_pass(content)) {
+        // Nobody hashed all of it: neither in memory nor, to the end, in the target.
+        if complete.verdict == Verdict::Pass {
+            complete.verdict = Verdict::Inconclusive;
+        }
+        complete.found = format!("{}; not all of it was read back", complete.found);
+    }
     Ok(Copy {
         component: subject.component,
         folder: folder.to_owned(),
@@ -297,6 +304,10 @@ impl Copy<'_> {
         checks.extend(content);
         checks
     }
+}
+
+fn all_pass(checks: &[CheckResult]) -> bool {
+    !checks.is_empty() && checks.iter().all(|check| check.verdict == Verdict::Pass)
 }
 
 /// A checker that finds nothing to check is not a pass.

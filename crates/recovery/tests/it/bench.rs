@@ -84,6 +84,8 @@ pub struct Live {
     pub spoil: Option<String>,
     /// The engine looks at nothing at all.
     pub blind: bool,
+    /// The engine cannot read a copy to its end.
+    pub unread: bool,
     /// The records in this folder are made such that no staging folder can be removed for good.
     pub stuck: Option<PathBuf>,
     /// A folder that somebody makes while the last component is judged.
@@ -538,6 +540,10 @@ impl Engine for FakeEngine {
             self.1.cancel();
             let stopped = (Verdict::Inconclusive, "a fingerprint", "stopped");
             return vec![CheckResult::new("fingerprint", stopped.0, stopped.1, stopped.2)];
+        }
+        if live.unread {
+            let (verdict, found) = (Verdict::Inconclusive, "the tier went away");
+            return vec![CheckResult::new("fingerprint", verdict, "a fingerprint", found)];
         }
         drop(live);
         let found = tree(copy);

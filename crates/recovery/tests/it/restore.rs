@@ -11,6 +11,7 @@ use lifeboat_recovery::flows::{
     At, BackupRequest, Destination, ListRequest, RestoreRequest, VerifyRequest, audit_log, backup,
     list, plan_backup, plan_restore, restore, status, verify,
 };
+use lifeboat_recovery::prove::WHOLE;
 use lifeboat_recovery::report::RestoreReport;
 use lifeboat_testkit::MemoryStore;
 
@@ -430,6 +431,20 @@ fn a_stop_request_in_the_proof_keeps_what_was_restored() {
     let bodies: Vec<_> = kept.values().collect();
     let media = b.live().data["media"].clone();
     assert!(media.values().all(|body| bodies.contains(&body)), "{:?}", kept.keys());
+}
+
+/// What was hashed neither in memory nor in the target is not called whole, and is not delivered.
+#[test]
+fn a_tree_that_was_not_read_back_to_its_end_is_not_called_whole() {
+    let (b, tier) = saved();
+    b.live().unread = true;
+    let report = run(&b, &tier, &one("media", to(&b, "a")));
+    let entry = &report.components[0];
+    let whole = entry.checks.iter().find(|check| check.name == WHOLE).unwrap();
+    assert_eq!(whole.verdict, Verdict::Inconclusive, "{whole:?}");
+    assert!(whole.found.contains("read back"), "{whole:?}");
+    assert_ne!(report.exit(), Exit::Done);
+    assert!(!to(&b, "a").exists());
 }
 
 #[test]
