@@ -12,7 +12,7 @@ use lifeboat_model::manifest::{Content, FilesRoot};
 use lifeboat_model::plan::{Files, Kind, Location, Many, Plan, SecretSource, Sqlite, paths};
 use lifeboat_model::span::At;
 use lifeboat_recovery::env::{Adapters, Secret, Tier, VaultKey, World};
-use lifeboat_recovery::ports::{Engine, InPlace, Source, SourceError};
+use lifeboat_recovery::ports::{Engine, EngineError, InPlace, Source, SourceError};
 use lifeboat_recovery::state::State;
 use lifeboat_vault::{Clock, Monitor};
 
@@ -174,6 +174,7 @@ fn adapters(file: &PlanFile, clock: &Arc<dyn Clock>, monitor: &Arc<dyn Monitor>)
                     Box::new(SqliteEngine::new(file, Arc::clone(&clock), QUESTION_LIMIT))
                 }
                 Content::Files(_) => Box::new(FilesEngine::new(vault.clone(), snapshot.clone())),
+                Content::Postgres(_) => return Err(not_here("postgres")),
             };
             Ok(engine)
         }),
@@ -193,9 +194,17 @@ fn adapters(file: &PlanFile, clock: &Arc<dyn Clock>, monitor: &Arc<dyn Monitor>)
                             .keep_out(for_place.not_to_be_carried_away(name)),
                     )
                 }
+                Content::Postgres(_) => return Err(not_here("postgres")),
             };
             Ok(swap)
         }),
+    }
+}
+
+fn not_here(kind: &str) -> EngineError {
+    EngineError::Refused {
+        what: format!("components of kind {kind} come in a later version"),
+        hint: "`lifeboat lint` says what this version carries out".to_owned(),
     }
 }
 

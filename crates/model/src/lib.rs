@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod measure;
 pub mod objective;
 pub mod plan;
+pub mod position;
 pub mod recipe;
 pub mod report;
 pub mod retention;

@@ -9,9 +9,11 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The format that this version writes. In format 1 the fingerprints of tables are SHA-256, in
-/// format 2 BLAKE3.
-pub const FORMAT: u32 = 2;
+use crate::position::LogPosition;
+
+/// The format that this version writes. In format 1 the fingerprints of tables are SHA-256, from
+/// format 2 on BLAKE3; since format 3 there are positions in logs, and PostgreSQL.
+pub const FORMAT: u32 = 3;
 /// Where the manifest stands in a snapshot's tree.
 pub const NAME: &str = "manifest.json";
 
@@ -30,6 +32,10 @@ pub struct Manifest {
     pub started: Timestamp,
     /// Wall time at which it ended.
     pub finished: Timestamp,
+    /// From where on its log leads further: replayed from here to any place at or after the
+    /// capture's end, the copy is the database at that place. Absent where there is no log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<LogPosition>,
     /// What kind of component, and its content.
     #[serde(flatten)]
     pub content: Content,
@@ -47,12 +53,13 @@ impl Manifest {
 /// The content by kind of component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "engine", rename_all = "lowercase")]
-#[expect(clippy::large_enum_variant, reason = "one value a snapshot; boxing buys nothing")]
 pub enum Content {
     /// A SQLite database.
     Sqlite(SqliteContent),
     /// A file tree.
     Files(FilesContent),
+    /// A PostgreSQL server.
+    Postgres(PostgresContent),
 }
 
 /// A SQLite database as the live source showed it.
@@ -173,4 +180,83 @@ pub struct FilesRoot {
     pub source: String,
     /// Where it stands in the snapshot's tree.
     pub tree: String,
+}
+
+/// A PostgreSQL server as it showed itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PostgresContent {
+    /// Where it was reached: host or socket folder, and port. Never a user's password.
+    pub source: String,
+    /// `physical` or `logical`.
+    pub mode: String,
+    /// `server_version_num`, as 150018.
+    pub server_version: u32,
+    /// `version()`.
+    pub server_version_text: String,
+    /// The cluster's system identifier, as decimal text (it exceeds what JSON numbers hold exactly).
+    pub system_identifier: String,
+    /// Timeline on which the capture was made.
+    pub timeline: u32,
+    /// Where replay has to begin, as `0/16B3748`. Empty for a logical capture.
+    pub start_lsn: String,
+    /// Where the copy is consistent at the earliest. Empty for a logical capture.
+    pub stop_lsn: String,
+    /// Bytes of a segment of the log.
+    pub wal_segment_size: u64,
+    /// Whether its pages carry checksums.
+    pub checksums: bool,
+    /// Bytes of the files in the copy.
+    pub bytes: u64,
+    /// Files in the copy.
+    pub files: u64,
+    /// Live data directory, absolute, where the server tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_directory: Option<String>,
+    /// Tablespaces outside the data directory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tablespaces: Vec<Tablespace>,
+    /// Databases, in name order.
+    pub databases: Vec<PostgresDatabase>,
+    /// Settings that a copy needs in order to start, and those that say how it was kept safe.
+    pub settings: IndexMap<String, String>,
+    /// Rows and content fingerprints by `database.schema.table`, where the plan asks for them. The
+    /// fingerprint holds at `fingerprint_lsn`.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub tables: IndexMap<String, TableContent>,
+    /// The place in the log at which `tables` was read, under a lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint_lsn: Option<String>,
+    /// Newest change, by the column that the plan names: a cross-check, never the measure of RPO.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_change: Option<String>,
+    /// How it was captured: `base-backup` (replication protocol), `local-files`, `dump`.
+    pub method: String,
+}
+
+/// A tablespace outside the data directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tablespace {
+    /// Its number.
+    pub oid: u32,
+    /// Its name.
+    pub name: String,
+    /// Where it lives, absolute.
+    pub location: String,
+    /// Where it stands in the snapshot's tree.
+    pub tree: String,
+}
+
+/// A database of a PostgreSQL server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PostgresDatabase {
+    /// Its name.
+    pub name: String,
+    /// Its size, bytes.
+    pub bytes: u64,
+    /// Its dump in the snapshot's tree; of a logical capture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dump: Option<String>,
+    /// Its extensions, `name version`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
 }

@@ -79,7 +79,7 @@ pub struct Copy<'a> {
 pub fn partial(manifest: &Manifest, recorded: bool) -> Option<CheckResult> {
     let problems: &[String] = match &manifest.content {
         Content::Files(content) => &content.problems,
-        Content::Sqlite(_) => &[],
+        Content::Sqlite(_) | Content::Postgres(_) => &[],
     };
     let found = match problems.len() {
         0 if !recorded => return None,
@@ -136,6 +136,8 @@ pub fn bytes_needed(manifest: &Manifest) -> u64 {
         Content::Files(c) => {
             (c.allocated.unwrap_or(c.bytes).min(c.bytes), c.files + c.folders + c.others)
         }
+        // Recovery writes: as much log again as the server keeps at once.
+        Content::Postgres(c) => (c.bytes.saturating_add(64 * c.wal_segment_size), c.files),
     };
     bytes.saturating_add(entries.saturating_mul(ENTRY)).saturating_add(SPARE)
 }
@@ -145,6 +147,7 @@ pub fn bytes_described(manifest: &Manifest) -> u64 {
     match &manifest.content {
         Content::Sqlite(c) => u64::from(c.page_size) * u64::from(c.page_count),
         Content::Files(c) => c.bytes,
+        Content::Postgres(c) => c.bytes,
     }
 }
 
@@ -153,6 +156,7 @@ pub fn files_described(manifest: &Manifest) -> u64 {
     match &manifest.content {
         Content::Sqlite(_) => 1,
         Content::Files(c) => c.files,
+        Content::Postgres(c) => c.files,
     }
 }
 

@@ -185,6 +185,7 @@ fn files(manifest: &Manifest) -> Result<&FilesContent, CheckResult> {
     match &manifest.content {
         Content::Files(content) => Ok(content),
         Content::Sqlite(_) => Err(CheckResult::compare("engine", "files", "sqlite")),
+        Content::Postgres(_) => Err(CheckResult::compare("engine", "files", "postgres")),
     }
 }
 

@@ -133,6 +133,7 @@ impl Source for FilesSource {
             host: context.host.to_owned(),
             started,
             finished: context.clock.wall(),
+            position: None,
             content: Content::Files(FilesContent {
                 roots: roots.iter().map(recorded).collect(),
                 files: walked.files,

@@ -114,6 +114,9 @@ pub(super) fn sqlite(manifest: &Manifest) -> Result<&SqliteContent, CheckResult>
         Content::Files(_) => {
             Err(CheckResult::compare("manifest", "a SQLite database", "a file tree"))
         }
+        Content::Postgres(_) => {
+            Err(CheckResult::compare("manifest", "a SQLite database", "a PostgreSQL server"))
+        }
     }
 }
 

@@ -121,6 +121,7 @@ impl SqliteSource {
             host: context.host.to_owned(),
             started,
             finished,
+            position: None,
             content: Content::Sqlite(content),
         };
         Capture { manifest, complete_up_to: started, blocked }

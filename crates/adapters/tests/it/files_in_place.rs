@@ -68,6 +68,7 @@ impl Scene {
             host: "testhost".into(),
             started: Timestamp::UNIX_EPOCH,
             finished: Timestamp::UNIX_EPOCH,
+            position: None,
             content: Content::Files(FilesContent {
                 roots: self.roots.clone(),
                 files: 4,

@@ -54,7 +54,7 @@ impl Taken {
     pub fn content(&self) -> &FilesContent {
         match &self.manifest.content {
             Content::Files(content) => content,
-            Content::Sqlite(_) => panic!("not files"),
+            _ => panic!("not files"),
         }
     }
 }

@@ -102,6 +102,7 @@ pub fn manifest(content: &SqliteContent) -> Manifest {
         host: "test".to_owned(),
         started: jiff::Timestamp::UNIX_EPOCH,
         finished: jiff::Timestamp::UNIX_EPOCH,
+        position: None,
         content: Content::Sqlite(content.clone()),
     }
 }

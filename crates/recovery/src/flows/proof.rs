@@ -268,6 +268,9 @@ fn described(manifest: Option<&Manifest>) -> (String, String) {
             format!("{} folders, {} others", content.folders, content.others),
             format!("{} files", content.files),
         ),
+        Some(Content::Postgres(content)) => {
+            (format!("{} databases", content.databases.len()), format!("{} files", content.files))
+        }
         None => (String::new(), String::new()),
     }
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use lifeboat_model::check::CheckResult;
 use lifeboat_model::manifest::Manifest;
 
+use super::log::{LogReader, RecoverContext, RecoverTo, Recovered};
+
 /// Failure of an engine call.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -37,6 +39,39 @@ pub struct Answer {
 
 /// A restored copy in a folder. Its two examinations only read, and may run side by side.
 pub trait Engine: Send + Sync {
+    /// Brings a restored base to a point, before anything is asked of it: by its own log where
+    /// `log` is nothing, else along the journal. `None` where a copy needs no recovery and none is
+    /// asked for; [`Engine::content`] is then asked as ever. Whatever goes wrong, the copy must not
+    /// look finished: a server refuses to start it.
+    ///
+    /// # Errors
+    /// If the point cannot be reached: never a shorter copy instead.
+    fn recover(
+        &self,
+        copy: &Path,
+        manifest: &Manifest,
+        log: Option<&dyn LogReader>,
+        to: &RecoverTo,
+        context: &RecoverContext<'_>,
+    ) -> Result<Option<Recovered>, EngineError> {
+        let _ = (copy, manifest, context);
+        match (log, to) {
+            (None, RecoverTo::Newest | RecoverTo::Base) => Ok(None),
+            _ => Err(EngineError::Refused {
+                what: "this kind of component has no log to replay".to_owned(),
+                hint: "name a snapshot".to_owned(),
+            }),
+        }
+    }
+    /// After the last question: stops what was started on the copy, cleanly, and leaves it so that
+    /// its plain server starts it, wherever it is moved.
+    ///
+    /// # Errors
+    /// If it did not stop cleanly.
+    fn settle(&self, copy: &Path) -> Result<(), EngineError> {
+        let _ = copy;
+        Ok(())
+    }
     /// V3: the engine's own structural checks (`integrity_check`, `foreign_key_check`; for files:
     /// every recorded file is there with its size). Never an empty list.
     fn structure(&self, copy: &Path, manifest: &Manifest) -> Vec<CheckResult>;

@@ -486,6 +486,7 @@ impl Source for FakeSource {
                 host: context.host.to_owned(),
                 started,
                 finished: context.clock.wall(),
+                position: None,
                 content: Content::Files(content),
             },
             complete_up_to: started,
@@ -499,7 +500,7 @@ struct FakeEngine(Arc<Mutex<Live>>, Cancel);
 fn described(manifest: &Manifest) -> &FilesContent {
     match &manifest.content {
         Content::Files(content) => content,
-        Content::Sqlite(_) => panic!("the fake engine knows files only"),
+        _ => panic!("the fake engine knows files only"),
     }
 }
 

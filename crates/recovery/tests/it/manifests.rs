@@ -38,4 +38,15 @@ fn frozen_manifests_are_read() {
     let Content::Files(content) = &files.content else { panic!("{files:?}") };
     assert_eq!((files.format, content.files), (2, 1));
     assert_eq!(serde_json::to_value(&files).unwrap(), stored);
+
+    let (sqlite, stored) = read(3, "sqlite.json");
+    assert_eq!(sqlite.position.as_ref().map(|at| at.position.offset), Some(42));
+    assert_eq!(serde_json::to_value(&sqlite).unwrap(), stored);
+    let (postgres, stored) = read(3, "postgres.json");
+    let Content::Postgres(content) = &postgres.content else { panic!("{postgres:?}") };
+    assert_eq!(
+        (content.server_version, content.timeline, content.tablespaces.len()),
+        (150_018, 1, 1)
+    );
+    assert_eq!(serde_json::to_value(&postgres).unwrap(), stored);
 }
