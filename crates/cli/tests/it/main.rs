@@ -17,6 +17,7 @@ mod kit;
 mod ledgers;
 mod machine_readable;
 mod output;
+mod pitfalls;
 mod prune;
 mod readme;
 mod repair;
