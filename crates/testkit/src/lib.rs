@@ -6,6 +6,7 @@
 //! - [`ReadOnlyStore`]: what a drill receives.
 //! - [`SimClock`]: time that moves only when told.
 //! - [`parse`]: what a fuzzer does with its bytes.
+//! - [`postgres`]: real PostgreSQL servers.
 //! - [`contract`]: the duties of `Store`, `DeleteStore` and `LockStore` as a test suite.
 
 mod clock;
@@ -14,6 +15,8 @@ mod crash;
 mod faulty;
 mod memory;
 pub mod parse;
+#[allow(clippy::unwrap_used)] // Equipment of tests: a panic is the report.
+pub mod postgres;
 mod read_only;
 
 pub use clock::SimClock;
