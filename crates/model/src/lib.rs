@@ -8,6 +8,7 @@ pub mod chain;
 pub mod check;
 pub mod duration;
 pub mod exit;
+pub mod journal;
 pub mod lint;
 pub mod manifest;
 pub mod measure;

@@ -178,7 +178,7 @@ pub fn seal(head: Option<&Head>, draft: Draft, signer: &dyn Signer) -> Result<En
 }
 
 /// Fractions have no single written form across languages; as text they have.
-fn without_fractions(value: Value) -> Value {
+pub(crate) fn without_fractions(value: Value) -> Value {
     match value {
         Value::Number(number) if number.is_f64() => Value::String(number.to_string()),
         Value::Array(items) => Value::Array(items.into_iter().map(without_fractions).collect()),

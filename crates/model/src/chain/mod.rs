@@ -16,6 +16,7 @@ mod key;
 mod verify;
 
 pub use document::{Checkpoint, Document, DocumentError, Signed};
+pub(crate) use entry::without_fractions;
 pub use entry::{ChainError, Draft, Entry, Head, Phase, PlanRef, open_actions, seal};
 pub use evidence::{ComponentEvidence, Evidence, Stage};
 pub use key::{Hash, HexError, MemorySigner, PublicKey, SignError, Signature, Signer};
