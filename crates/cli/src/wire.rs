@@ -12,7 +12,9 @@ use lifeboat_model::manifest::{Content, FilesRoot};
 use lifeboat_model::plan::{Files, Kind, Location, Many, Plan, SecretSource, Sqlite, paths};
 use lifeboat_model::span::At;
 use lifeboat_recovery::env::{Adapters, Secret, Tier, VaultKey, World};
-use lifeboat_recovery::ports::{Engine, EngineError, InPlace, Source, SourceError};
+use lifeboat_recovery::ports::{
+    Engine, EngineError, InPlace, LogError, LogSource, Source, SourceError,
+};
 use lifeboat_recovery::state::State;
 use lifeboat_vault::{Clock, Monitor};
 
@@ -166,6 +168,10 @@ fn adapters(file: &PlanFile, clock: &Arc<dyn Clock>, monitor: &Arc<dyn Monitor>)
             let live = Arc::clone(&live);
             Arc::new(move |name| live.unsettled(name))
         },
+        log: {
+            let live = Arc::clone(&live);
+            Arc::new(move |name| live.log(name))
+        },
         source: Arc::new(move |name| live.source(name)),
         engine: Arc::new(move |_, manifest, vault, snapshot| {
             let engine: Box<dyn Engine> = match &manifest.content {
@@ -254,6 +260,17 @@ impl Live {
             other => {
                 Err(unfit(format!("components of kind {} come in a later version", other.key())))
             }
+        }
+    }
+
+    fn log(&self, name: &str) -> Result<Box<dyn LogSource>, LogError> {
+        let unfit = |what: String, hint: &str| LogError::Unfit { what, hint: hint.to_owned() };
+        match self.plan.component.get(name).map(|component| &component.kind) {
+            None => Err(unfit(format!("the plan has no component {name}"), "`lifeboat lint`")),
+            Some(kind) => Err(unfit(
+                format!("components of kind {} have no log that this version streams", kind.key()),
+                "`lifeboat backup` takes snapshots of it",
+            )),
         }
     }
 

@@ -9,7 +9,9 @@ use lifeboat_vault::{Cancel, Clock, Environment, KeyStrength, Monitor, Password,
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
-use crate::ports::{Disk, Engine, EngineError, InPlace, Place, Runner, Source, SourceError};
+use crate::ports::{
+    Disk, Engine, EngineError, InPlace, LogError, LogSource, Place, Runner, Source, SourceError,
+};
 use crate::state::State;
 
 /// A secret text: wiped when dropped, never shown.
@@ -68,6 +70,8 @@ pub struct Tier {
 
 /// Makes the reader of a component's live data.
 pub type MakeSource = dyn Fn(&str) -> Result<Box<dyn Source>, SourceError> + Send + Sync;
+/// Makes the reader of a component's log.
+pub type MakeLog = dyn Fn(&str) -> Result<Box<dyn LogSource>, LogError> + Send + Sync;
 /// Makes the judge of a component's restored copy. The manifest says what kind it is; the vault
 /// and the snapshot are where it came from, for kinds that compare entry by entry.
 pub type MakeEngine = dyn Fn(&str, &Manifest, &Vault, &Snapshot) -> Result<Box<dyn Engine>, EngineError>
@@ -85,6 +89,8 @@ pub type Unsettled = dyn Fn(&str) -> Option<String> + Send + Sync;
 pub struct Adapters {
     /// Reads production. A drill never sees it.
     pub source: Arc<MakeSource>,
+    /// Reads the log of production. A drill never sees it.
+    pub log: Arc<MakeLog>,
     /// Judges restored copies.
     pub engine: Arc<MakeEngine>,
     /// Swaps live data; used by `restore --in-place` alone.

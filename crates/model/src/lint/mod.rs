@@ -7,6 +7,7 @@ mod objectives;
 mod places;
 mod references;
 mod steps;
+mod streams;
 
 use std::path::{Path, PathBuf};
 
@@ -83,6 +84,9 @@ pub static RULES: &[Rule] = &[
     places::NESTED_TIERS,
     steps::NO_STEPS,
     places::SANDBOX_PLACE,
+    streams::LOGICAL_STREAM,
+    streams::NO_BASE,
+    streams::RPO_LEFT,
 ];
 
 /// The rule of a code, in any letter case.

@@ -94,14 +94,12 @@ fn not_scheduled(context: &Context<'_>, found: &mut Found) {
     }
 }
 
-/// True if every change is shipped as it happens, so that the interval does not matter.
+/// True if every change is shipped as it happens, so that the interval does not matter. A dump has
+/// no log.
 fn streams(kind: &Kind) -> bool {
     match kind {
-        Kind::Sqlite(sqlite) => *sqlite.stream,
-        Kind::Postgres(postgres) => *postgres.stream,
-        Kind::Mysql(mysql) => *mysql.stream,
         Kind::Files(files) => *files.follow,
-        _ => false,
+        kind => kind.streams() && !super::streams::is_logical(kind),
     }
 }
 

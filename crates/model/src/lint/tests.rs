@@ -216,6 +216,36 @@ const CASES: &[(&str, &str, &str)] = &[
         "[drill.e]\ncomponents=['*']\nsandbox='.lifeboat/ledger'\n",
         "[drill.e]\ncomponents=['*']\n",
     ),
+    (
+        "LB026",
+        "[component.pg]\npostgres={dsn_env='D',mode='logical',stream=true}\n",
+        "[component.pg]\npostgres={dsn_env='D',stream=true}\n",
+    ),
+    (
+        "LB026",
+        "[component.pg]\npostgres={dsn_env='D',databases=['a']}\n",
+        "[component.pg]\npostgres={dsn_env='D',mode='logical',databases=['a']}\n",
+    ),
+    (
+        "LB027",
+        "[component.o]\nsqlite={path='o.db',stream=true,window='12h'}\n",
+        "[component.o]\nsqlite={path='o.db',stream=true,window='7d'}\n",
+    ),
+    (
+        "LB027",
+        "[component.o]\nsqlite={path='o.db',stream=true,window='40d'}\n",
+        "[component.o]\nsqlite={path='o.db',stream=true,window='30d'}\n",
+    ),
+    (
+        "LB028",
+        "[component.pg]\npostgres={dsn_env='D',mode='logical'}\n",
+        "[component.pg]\npostgres={dsn_env='D'}\n",
+    ),
+    (
+        "LB028",
+        "[component.o]\nrpo='1s'\nsqlite={path='o.db',stream=true}\n",
+        "[component.o]\nrpo='2s'\nsqlite={path='o.db',stream=true}\n",
+    ),
 ];
 
 #[test]

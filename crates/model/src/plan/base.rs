@@ -143,7 +143,8 @@ impl Key {
     }
 }
 
-fn source<'a>(
+/// The one of three sources that is given.
+pub(crate) fn source<'a>(
     env: &'a Option<At<String>>,
     file: &'a Option<At<String>>,
     command: &'a Option<At<String>>,
@@ -401,6 +402,9 @@ table! {
         role: Option<At<String>>,
         /// Folder in which restored copies are made; in the local state if not given.
         sandbox: Option<At<String>>,
+        /// Of a component with a journal: to how many older points of its window, chosen at random,
+        /// it is restored besides the newest; 1 if not given.
+        points: Option<At<u32>>,
         /// Judged instead of the components' RTO.
         rto: Option<At<Duration>>,
         /// Judged instead of the components' RPO.
@@ -412,6 +416,14 @@ table! {
 }
 
 impl Drill {
+    /// Older points of a component's window that are rehearsed, if the plan does not say.
+    pub const POINTS: u32 = 1;
+
+    /// How many older points of a component's window are rehearsed.
+    pub fn points(&self) -> u32 {
+        self.points.as_deref().copied().unwrap_or(Self::POINTS)
+    }
+
     fn validate(&self, span: Span, reader: &mut Reader) {
         match (self.components.first(), &self.scenario) {
             (None, None) => reader.error_with(

@@ -7,7 +7,7 @@ use crate::span::Span;
 /// Something that is read but not yet carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotCarriedOut {
-    /// What, in words: `component `orders`: streaming`.
+    /// What, in words: component `logs`: `files.follow`.
     pub what: String,
     /// What happens instead.
     pub instead: String,
@@ -80,22 +80,7 @@ impl Plan {
         for (name, component) in &self.component {
             let at = component.span();
             match &component.kind {
-                Kind::Sqlite(sqlite) => {
-                    if *sqlite.stream {
-                        list.add(
-                            sqlite.stream.span(),
-                            format!("component `{name}`: `sqlite.stream`"),
-                            "each backup takes a snapshot; restores go to snapshots",
-                        );
-                    }
-                    if let Some(window) = &sqlite.window {
-                        list.add(
-                            window.span(),
-                            format!("component `{name}`: `sqlite.window`"),
-                            "restores go to snapshots, not to any second",
-                        );
-                    }
-                }
+                Kind::Sqlite(_) | Kind::Postgres(_) => {}
                 Kind::Files(files) => {
                     if *files.follow {
                         list.add(

@@ -1,6 +1,7 @@
 //! `[component.NAME]`: one thing that must survive.
 
 use crate::duration::Duration;
+use crate::plan::base::{SecretSource, source};
 use crate::plan::check::Check;
 use crate::plan::paths;
 use crate::plan::read::{Many, Reader, one_of, table, words};
@@ -72,6 +73,30 @@ table! {
         newest: Option<At<String>>,
     }
     validate Sqlite::validate;
+}
+
+impl Kind {
+    /// True if the plan wants every change shipped as it happens.
+    pub fn streams(&self) -> bool {
+        match self {
+            Kind::Sqlite(sqlite) => *sqlite.stream,
+            Kind::Postgres(postgres) => *postgres.stream,
+            Kind::Mysql(mysql) => *mysql.stream,
+            _ => false,
+        }
+    }
+
+    /// How far back any second can be restored; nothing without a stream, or where all of the
+    /// journal is kept as long as its bases.
+    pub fn window(&self) -> Option<Duration> {
+        let window = match self {
+            Kind::Sqlite(sqlite) => &sqlite.window,
+            Kind::Postgres(postgres) => &postgres.window,
+            Kind::Mysql(mysql) => &mysql.window,
+            _ => return None,
+        };
+        window.as_deref().copied().filter(|_| self.streams())
+    }
 }
 
 impl Sqlite {
@@ -147,21 +172,67 @@ table! {
         window: Option<At<Duration>>,
         /// Data directory, where it can be read from here.
         data_dir: Option<At<String>>,
-        /// Databases to dump; all if not given.
+        /// Databases to dump; all if not given. Of `mode = "logical"` only.
         #[serde(default)]
         databases: Vec<At<String>>,
-        /// Tables whose contents are fingerprinted; all if not given.
-        #[serde(default)]
-        fingerprint: Vec<At<String>>,
-        /// `table.column` that holds the time of the newest change.
+        /// `locked`: fingerprints of the contents are taken under a short lock that keeps writers out,
+        /// and compared after each restore.
+        fingerprint: Option<At<Fingerprint>>,
+        /// Longest time for which that lock may keep writers out; 5 seconds if not given.
+        max_block: Option<At<Duration>>,
+        /// `table.column` that holds the time of the newest change: a cross-check of the RPO.
         newest: Option<At<String>>,
     }
     validate Postgres::validate;
 }
 
+words! {
+    /// How the contents of a server are fingerprinted.
+    "way to fingerprint" pub enum Fingerprint {
+        /// Under a short lock that keeps writers out.
+        Locked = "locked",
+    }
+}
+
 impl Postgres {
+    /// Longest time for which a lock may keep writers out, if the plan does not say.
+    pub const MAX_BLOCK: Duration = Duration::from_secs(5);
+
+    /// How it is captured.
+    pub fn mode(&self) -> Mode {
+        self.mode.as_deref().copied().unwrap_or(Mode::Physical)
+    }
+
+    /// Longest time for which a lock may keep writers out.
+    pub fn max_block(&self) -> Duration {
+        self.max_block.as_deref().copied().unwrap_or(Self::MAX_BLOCK)
+    }
+
+    /// Where the connection string comes from.
+    pub fn dsn(&self) -> Option<SecretSource<'_>> {
+        source(&self.dsn_env, &self.dsn_file, &self.dsn_command)
+    }
+
+    /// Table and column of the newest change.
+    pub fn newest(&self) -> Option<(&str, &str)> {
+        self.newest.as_ref()?.rsplit_once('.')
+    }
+
     fn validate(&self, span: Span, reader: &mut Reader) {
         one_secret("dsn", [&self.dsn_env, &self.dsn_file, &self.dsn_command], span, reader);
+        if let (Some(window), false) = (&self.window, *self.stream) {
+            reader.error_with(window.span(), "`window` without `stream`", "add `stream = true`");
+        }
+        if let (Some(block), None) = (&self.max_block, &self.fingerprint) {
+            let help = "add `fingerprint = \"locked\"`, or leave it out";
+            reader.error_with(block.span(), "`max_block` without `fingerprint`", help);
+        }
+        if let Some(newest) = &self.newest
+            && !self.newest().is_some_and(|(table, column)| !table.is_empty() && !column.is_empty())
+        {
+            let message = format!("`{newest}` does not name a column");
+            reader.error_with(newest.span(), message, "write `table.column`");
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::{RecipeError, TierChoice, choose_components, choose_tier, near};
 use crate::chain::PlanRef;
 use crate::duration::Duration;
 use crate::manifest;
-use crate::plan::{Compression, Files, Kind, Plan, Sqlite, paths};
+use crate::plan::{Compression, Files, Kind, Plan, Postgres, Sqlite, paths};
 
 /// What a backup is asked to do.
 #[derive(Debug, Clone, Default)]
@@ -47,7 +47,7 @@ pub struct BackupRecipe {
 pub struct BackupItem {
     /// Its name.
     pub component: String,
-    /// `sqlite` or `files`.
+    /// `sqlite`, `files` or `postgres`.
     pub kind: String,
     /// What is captured, and where it stands in the snapshot's tree.
     pub roots: Vec<CaptureRoot>,
@@ -114,6 +114,7 @@ pub fn backup_recipe(
         let item = match &component.kind {
             Kind::Sqlite(sqlite) => sqlite_item(name, sqlite, &base),
             Kind::Files(files) => files_item(name, files, &base)?,
+            Kind::Postgres(postgres) => postgres_item(name, postgres),
             other => {
                 let why = format!("this version does not back up `{}`", other.key());
                 left_out.push(LeftOut { component: name.to_owned(), why });
@@ -159,6 +160,13 @@ fn sqlite_item(name: &str, sqlite: &Sqlite, base: &Path) -> BackupItem {
         newest,
         ..item(name, "sqlite", vec![CaptureRoot { source, tree }])
     }
+}
+
+/// A server has no path of its own here: its snapshot's tree is told by the capture.
+fn postgres_item(name: &str, postgres: &Postgres) -> BackupItem {
+    let newest = postgres.newest.as_ref().map(|newest| newest.to_string());
+    let max_block = postgres.fingerprint.as_ref().map(|_| postgres.max_block());
+    BackupItem { max_block, newest, ..item(name, "postgres", Vec::new()) }
 }
 
 fn files_item(name: &str, files: &Files, base: &Path) -> Result<BackupItem, RecipeError> {

@@ -90,7 +90,7 @@ impl RecipeError {
                 Some("add `[tier.local]` with `url = \"/path\"` to the plan".to_owned())
             }
             RecipeError::NothingToDo => {
-                Some("add a component with `sqlite` or `files` to the plan".to_owned())
+                Some("add a component with `sqlite`, `postgres` or `files` to the plan".to_owned())
             }
             RecipeError::Tree { .. } => Some("run `lifeboat lint`".to_owned()),
         }

@@ -59,7 +59,7 @@ pub struct RestoreRecipe {
 pub struct RestoreItem {
     /// Its name.
     pub component: String,
-    /// `sqlite` or `files`.
+    /// `sqlite`, `files` or `postgres`.
     pub kind: String,
     /// The snapshot and why it was chosen.
     pub choice: Choice,

@@ -11,7 +11,7 @@ const PLAN: &str = "[plan]\nname='p'\n[class.first]\norder=1\n\
     [component.z]\nclass='first'\nsqlite={path='data/z.db', newest='t.at'}\nstop='halt'\n\
     start='go'\nprobe='ask'\nchecks=[{name='n', query='select 1', equals=1}]\n\
     [component.media]\nfiles={paths=['media','./media/in','/etc/app'], exclude=['*.tmp']}\n\
-    [component.pg]\npostgres={dsn_env='X'}\n\
+    [component.my]\nmysql={dsn_env='X'}\n\
     [tier.far]\nurl='s3://b/p'\n[tier.near]\nurl='vault'\n\
     [schedule.s]\ncomponents=['media']\ncron='0 2 * * *'\n";
 
@@ -106,7 +106,7 @@ fn unknown_names_have_neighbours() {
         backup(&request(&[], None, Some("far"))),
         Err(RecipeError::TierNotCarriedOut(_))
     ));
-    assert_eq!(backup(&request(&["pg"], None, None)), Err(RecipeError::NothingToDo));
+    assert_eq!(backup(&request(&["my"], None, None)), Err(RecipeError::NothingToDo));
 }
 
 #[test]

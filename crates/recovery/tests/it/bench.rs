@@ -18,8 +18,8 @@ use lifeboat_model::plan::Plan;
 use lifeboat_model::verdict::Verdict;
 use lifeboat_recovery::env::{Adapters, Secret, Tier, VaultKey, World};
 use lifeboat_recovery::ports::{
-    Answer, Capture, CaptureContext, Disk, Engine, EngineError, InPlace, KeyRights, Opened,
-    Outcome, Place, Presence, Request, Runner, Source, SourceError, WriterProof,
+    Answer, Capture, CaptureContext, Disk, Engine, EngineError, InPlace, KeyRights, LogError,
+    Opened, Outcome, Place, Presence, Request, Runner, Source, SourceError, WriterProof,
 };
 use lifeboat_recovery::state::State;
 use lifeboat_testkit::{MemoryStore, SimClock};
@@ -244,6 +244,9 @@ impl Bench {
         let app = self.app();
         Adapters {
             source: Arc::new(source),
+            log: Arc::new(|name| {
+                Err(LogError::Unfit { what: format!("{name} has no log"), hint: String::new() })
+            }),
             unsettled: Arc::new(|_| None),
             engine: Arc::new(move |_, _, _, _| {
                 Ok(Box::new(FakeEngine(live.clone(), cancel.clone())))

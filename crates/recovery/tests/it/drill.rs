@@ -263,17 +263,17 @@ fn a_sandbox_of_the_plan_is_used() {
 #[test]
 fn a_named_component_that_is_not_carried_out_is_inconclusive_exit_11() {
     let (mut b, tier) = saved();
-    b.plan = format!("{}\n[component.pg]\npostgres = {{ dsn_env = \"PG\" }}\n", b.plan)
-        + "[drill.both]\ncomponents = [\"media\", \"pg\"]\n";
+    b.plan = format!("{}\n[component.my]\nmysql = {{ dsn_env = \"PG\" }}\n", b.plan)
+        + "[drill.both]\ncomponents = [\"media\", \"my\"]\n";
     let run = |names: &[&str]| {
         let names = names.iter().map(ToString::to_string).collect();
         drill(&b.world(&tier), &DrillRequest { names, ..DrillRequest::default() }).unwrap()
     };
-    for names in [&["pg"][..], &["media", "pg"], &["both"]] {
+    for names in [&["my"][..], &["media", "my"], &["both"]] {
         let report = run(names);
         assert_eq!(report.verdict, Verdict::Inconclusive, "{names:?}: {report:#?}");
         assert_eq!(report.exit(), Exit::DrillFailed);
-        let pg = report.components.iter().find(|c| c.component == "pg").unwrap();
+        let pg = report.components.iter().find(|c| c.component == "my").unwrap();
         assert_eq!((pg.verdict, pg.rto_seconds), (Verdict::Inconclusive, None));
         assert!(pg.checks[0].found.contains("not carried out"), "{pg:#?}");
     }
@@ -281,8 +281,8 @@ fn a_named_component_that_is_not_carried_out_is_inconclusive_exit_11() {
     for names in [&[][..], &["weekly"]] {
         let report = run(names);
         assert_eq!((report.verdict, report.exit()), (Verdict::Pass, Exit::Problems), "{names:?}");
-        assert!(report.left_out[0].contains("pg") && report.components.len() == 2);
-        assert!(report.findings.iter().any(|f| f.contains("pg")), "{:?}", report.findings);
+        assert!(report.left_out[0].contains("my") && report.components.len() == 2);
+        assert!(report.findings.iter().any(|f| f.contains("my")), "{:?}", report.findings);
     }
     assert_eq!(run(&["media"]).exit(), Exit::Done, "not asked for");
 }
