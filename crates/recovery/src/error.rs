@@ -10,6 +10,7 @@ use lifeboat_model::recipe::{PointError, RecipeError};
 use lifeboat_vault::StoreError;
 
 use crate::catalog;
+use crate::journal::JournalError;
 use crate::ports::{EngineError, SourceError};
 use crate::seal::SealError;
 use crate::state::StateError;
@@ -328,6 +329,9 @@ pub enum Error {
     /// Sealing failed.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// A journal failed, or leads not where it is wanted.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The catalog failed.
     #[error("the catalog cannot be used")]
     Catalog(#[from] rusqlite::Error),
@@ -427,7 +431,12 @@ impl Error {
             Error::Store(error) => return store_hint(error),
             Error::State(error) => return state_hint(error),
             Error::Io { source, path, .. } => return io_hint(source, path),
-            Error::Seal(error) => return seal_hint(error),
+            Error::Seal(error) | Error::Journal(JournalError::Seal(error)) => {
+                return seal_hint(error);
+            }
+            Error::Journal(JournalError::Store(error)) => return store_hint(error),
+            Error::Journal(JournalError::State(error)) => return state_hint(error),
+            Error::Journal(error) => return error.hint(),
             Error::Source(error) => return source_hint(error),
             Error::Engine(EngineError::Refused { hint, .. }) => hint.clone(),
             other => return other.flow_hint(),

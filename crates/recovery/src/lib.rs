@@ -5,6 +5,7 @@ pub mod env;
 mod error;
 pub mod facts;
 pub mod flows;
+pub mod journal;
 pub mod ledger;
 pub mod lookup;
 pub mod ports;

@@ -151,16 +151,17 @@ fn in_folder(key: &str, folder: &str) -> bool {
 }
 
 fn check_key(verb: &'static str, key: &str) -> Result<(), StoreError> {
-    let good_char = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+    let good_char = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.+".contains(c);
     let good_part = |part: &str| {
         !part.is_empty()
             && part.len() <= 255
             && !part.starts_with('.')
             && part.chars().all(good_char)
     };
-    // Capitals are legal in restic's world nowhere but in host names of ledger folders.
+    // Capitals are legal nowhere but in the names of hosts and components.
     let lower = key.to_ascii_lowercase();
-    if lower.split('/').all(good_part) && (key == lower || key.starts_with("ledger/")) {
+    let named = key.starts_with("ledger/") || key.starts_with("journal/");
+    if lower.split('/').all(good_part) && (key == lower || named) {
         Ok(())
     } else {
         Err(error(StoreErrorKind::Other, verb, key, PLACE))

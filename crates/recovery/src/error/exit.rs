@@ -47,6 +47,7 @@ impl Error {
             Error::Seal(SealError::BadIdentity | SealError::NoIdentity) => Exit::Usage,
             Error::Source(SourceError::Vault(error)) => vault_exit(error),
             Error::Engine(EngineError::Refused { .. }) => Exit::Refused,
+            Error::Journal(error) => error.exit(),
             Error::Catalog(error) if catalog::is_busy(error) => Exit::Locked,
             Error::Cancelled => Exit::Interrupted,
             _ => Exit::Failed,

@@ -1,0 +1,253 @@
+//! Bringing the other tiers what one tier has: sealed objects, copied unchanged.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lifeboat_model::journal::Name;
+use lifeboat_vault::{Clock, StoreErrorKind};
+
+use super::object::chained;
+use super::place::{Listing, Objects, chain_of, list, pack_key, range_key};
+use super::standing::{Lag, Reached, Shared, Standing};
+use super::tiers::{JournalTier, Offer, offer};
+use super::{JournalError, Result};
+
+/// A tier that failed is left alone for so long, where another one is there.
+const REST: Duration = Duration::from_secs(5);
+
+/// What a round of catching up did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CaughtUp {
+    /// Objects copied.
+    pub copied: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Objects that some tier still lacks, as far as known.
+    pub left: usize,
+    /// Why tiers could not be served: name and reason.
+    pub problems: Vec<(String, String)>,
+}
+
+/// Copies; a clone may do so in a thread of its own while the stream goes on.
+#[derive(Clone)]
+pub struct Copier {
+    pub(super) component: String,
+    pub(super) tiers: Arc<Vec<JournalTier>>,
+    pub(super) shared: Arc<Mutex<Shared>>,
+    pub(super) copying: Arc<Mutex<()>>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Copier {
+    pub(super) fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Copies at most `most` objects to tiers that lack them.
+    ///
+    /// # Errors
+    /// [`JournalError::Taken`] if a tier has another object under a name of this journal. A tier
+    /// that fails is a problem in the answer, no error.
+    pub fn catch_up(&self, most: usize) -> Result<CaughtUp> {
+        let _one = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = CaughtUp::default();
+        for index in 0..self.tiers.len() {
+            if !self.rested(index) {
+                continue;
+            }
+            if let Err(error) = self.learn(index).and_then(|()| self.serve(index, most, &mut done))
+            {
+                if matches!(error, JournalError::Taken { .. }) {
+                    return Err(error);
+                }
+                self.rest(index, &error);
+                done.problems.push((self.tiers[index].name.clone(), chained(&error)));
+            }
+        }
+        done.left = self.shared().tiers.iter().map(|tier| tier.lag.len()).sum();
+        Ok(done)
+    }
+
+    fn serve(&self, index: usize, most: usize, done: &mut CaughtUp) -> Result<()> {
+        loop {
+            let next = self.shared().tiers[index].lag.front().cloned();
+            let Some(lag) = next else { return Ok(()) };
+            if !lag.there {
+                if done.copied >= most {
+                    return Ok(());
+                }
+                let Some(bytes) = self.fetch(&lag)? else {
+                    // It was packed meanwhile: what is lacking is looked up anew.
+                    self.shared().forget(index);
+                    return self.learn(index);
+                };
+                let tier = &self.tiers[index];
+                match offer(&*tier.store, &lag.key, &bytes) {
+                    Offer::There => {}
+                    Offer::Failed(error) => return Err(error.into()),
+                    Offer::Other => {
+                        return Err(JournalError::Taken {
+                            object: lag.key.clone(),
+                            tier: tier.name.clone(),
+                        });
+                    }
+                }
+                done.copied += 1;
+                done.bytes += bytes.len() as u64;
+                self.served(index);
+            }
+            self.shared().caught_up(index, lag.order);
+        }
+    }
+
+    fn fetch(&self, lag: &Lag) -> Result<Option<Bytes>> {
+        if let Some(bytes) = &lag.bytes {
+            return Ok(Some(bytes.clone()));
+        }
+        match self.tiers[lag.from].store.get(&lag.key) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Lists what a tier lacks of what the others have, if that is not known.
+    pub(super) fn learn(&self, index: usize) -> Result<()> {
+        if self.shared().tiers[index].known {
+            return Ok(());
+        }
+        // What is stored while this looks is put behind what it finds.
+        {
+            let mut shared = self.shared();
+            shared.forget(index);
+            shared.tiers[index].known = true;
+        }
+        let looked = self.look(index);
+        let mut shared = self.shared();
+        match looked {
+            Ok((missing, reached)) => {
+                let tier = &mut shared.tiers[index];
+                for lag in missing.into_iter().rev() {
+                    tier.lag.push_front(lag);
+                }
+                // What was stored meanwhile came after all this.
+                if tier.lag.iter().all(|lag| lag.there) {
+                    tier.reached = tier.reached.take().or(reached);
+                } else {
+                    tier.reached = reached;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                shared.forget(index);
+                Err(error)
+            }
+        }
+    }
+
+    fn look(&self, index: usize) -> Result<(Vec<Lag>, Option<Reached>)> {
+        let own = list(&*self.tiers[index].store, &self.component)?;
+        let mut missing = Vec::new();
+        for (from, tier) in self.tiers.iter().enumerate().filter(|(from, _)| *from != index) {
+            // One that does not answer is compared when it does: its own turn tells.
+            if let Ok(other) = list(&*tier.store, &self.component) {
+                self.lacking(&own, &other, from, &mut missing);
+            }
+        }
+        missing.sort_by(|a, b| a.0.cmp(&b.0));
+        missing.dedup_by(|a, b| a.1.key == b.1.key);
+        let reached = match missing.first() {
+            Some((_, lag)) => lag.reached.clone(),
+            None => newest(&own, self.shared().end.as_ref()),
+        };
+        let mut shared = self.shared();
+        let missing = missing.into_iter().map(|(_, mut lag)| {
+            shared.order += 1;
+            lag.order = shared.order;
+            lag.reached = None;
+            lag
+        });
+        Ok((missing.collect(), reached))
+    }
+
+    /// What `other` has and `own` has not; each with where the chain stands before it.
+    fn lacking(
+        &self,
+        own: &Listing,
+        other: &Listing,
+        from: usize,
+        missing: &mut Vec<((String, u32, bool), Lag)>,
+    ) {
+        let nothing = Objects::default();
+        for (lineage, objects) in &other.lineages {
+            let chain = chain_of(&self.component, lineage);
+            let there = own.lineages.get(lineage).unwrap_or(&nothing);
+            let mut add = |first: &Name, key: String, pack: bool| {
+                let reached =
+                    Reached { lineage: lineage.clone(), position: first.from, proven: None };
+                let lag =
+                    Lag { order: 0, key, reached: Some(reached), bytes: None, from, there: false };
+                missing.push(((lineage.clone(), first.seq, pack), lag));
+            };
+            for pack in objects.packs.keys().filter(|pack| !there.packs.contains_key(pack)) {
+                add(&pack.first, pack_key(&chain, pack), true);
+            }
+            for name in objects.ranges.keys() {
+                let held = objects.packs_hold(name.seq) || there.packs_hold(name.seq);
+                if !held && !there.ranges.contains_key(name) {
+                    add(name, range_key(&chain, name), false);
+                }
+            }
+        }
+    }
+
+    pub(super) fn rested(&self, index: usize) -> bool {
+        self.shared().tiers[index].rest_until <= self.clock.monotonic()
+    }
+
+    pub(super) fn rest(&self, index: usize, why: &JournalError) {
+        let until = self.clock.monotonic() + REST;
+        let tier = &mut self.shared().tiers[index];
+        tier.problem = Some(chained(why));
+        tier.rest_until = until;
+    }
+
+    pub(super) fn served(&self, index: usize) {
+        let tier = &mut self.shared().tiers[index];
+        tier.problem = None;
+        tier.rest_until = Duration::ZERO;
+    }
+
+    /// How each tier stands.
+    pub fn standing(&self) -> Vec<Standing> {
+        let shared = self.shared();
+        let tiers = self.tiers.iter().zip(&shared.tiers);
+        tiers
+            .map(|(tier, progress)| Standing {
+                tier: tier.name.clone(),
+                elsewhere: tier.elsewhere,
+                lineage: progress.reached.as_ref().map(|reached| reached.lineage.clone()),
+                position: progress.reached.as_ref().map(|reached| reached.position),
+                proven: progress.reached.as_ref().and_then(|reached| reached.proven),
+                lacks: progress.known.then(|| progress.lag.iter().filter(|l| !l.there).count()),
+                problem: progress.problem.clone(),
+            })
+            .collect()
+    }
+}
+
+/// Up to where a tier has the stream's lineage that lacks nothing of what the others have.
+fn newest(own: &Listing, end: Option<&(u32, Reached)>) -> Option<Reached> {
+    let (seq, reached) = end?;
+    let objects = own.lineages.get(&reached.lineage)?;
+    if objects.newest() >= *seq {
+        return Some(reached.clone());
+    }
+    // It lacks what no tier that answers has: all before its newest object is there.
+    let loose = objects.ranges.keys().max_by_key(|name| name.seq).copied();
+    let packed = objects.packs.keys().map(|pack| pack.first).max_by_key(|name| name.seq);
+    let name = loose.into_iter().chain(packed).max_by_key(|name| name.seq)?;
+    let (lineage, position) = (reached.lineage.clone(), name.from);
+    Some(Reached { lineage, position, proven: None })
+}

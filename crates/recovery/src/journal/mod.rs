@@ -1,0 +1,32 @@
+//! The journal of a database in the tiers: written by a stream, read by a restore.
+//!
+//! Objects are sealed, signed, chained, created once and never changed. A [`Writer`] records what it
+//! is about to store before it stores it, so that it knows its own object again after a kill or a
+//! lost answer, and stops where somebody else's is in its place. A [`Journal`] reads: every object
+//! that it gives out was proven by its signature, its place in the chain and the hash of its payload.
+//! What is missing, damaged, foreign or beside the way is named, and nothing leads across a gap.
+
+mod catch_up;
+mod error;
+mod head;
+mod keys;
+mod local;
+mod object;
+mod pack;
+mod place;
+mod queue;
+mod standing;
+mod tiers;
+mod writer;
+
+pub use catch_up::{CaughtUp, Copier};
+pub use error::JournalError;
+pub use keys::{stream_signer, trusted_keys};
+pub use local::local_folder;
+pub use place::{Listing, folder_of, list};
+pub use standing::{Standing, standing};
+pub use tiers::JournalTier;
+pub use writer::{Appended, Pending, Settings, Writer};
+
+/// Result of the journal.
+pub type Result<T, E = JournalError> = std::result::Result<T, E>;

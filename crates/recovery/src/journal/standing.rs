@@ -1,0 +1,146 @@
+//! How far each tier has the journal: kept while a stream runs, and written down for `status`.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use lifeboat_model::position::Position;
+use serde::{Deserialize, Serialize};
+
+use super::Result;
+use super::local::local_folder;
+use crate::state::{FileLock, State, read_optional};
+
+/// Bytes of objects that are held in memory until every tier has them.
+const IN_MEMORY: usize = 32 << 20;
+
+/// How one tier stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The tier.
+    pub tier: String,
+    /// It does not lie on this machine.
+    pub elsewhere: bool,
+    /// The lineage that it has.
+    pub lineage: Option<String>,
+    /// Up to where it has all.
+    pub position: Option<Position>,
+    /// The instant up to which what it has proves a copy complete, if known.
+    pub proven: Option<Timestamp>,
+    /// Objects that it lacks; nothing if that is not known.
+    pub lacks: Option<usize>,
+    /// Why it does not take objects now.
+    pub problem: Option<String>,
+}
+
+/// What the stream of a component wrote down last of its tiers, and whether it runs on this host.
+///
+/// # Errors
+/// If the local state cannot be read.
+pub fn standing(state: &State, component: &str) -> Result<(Vec<Standing>, bool)> {
+    let folder = local_folder(state, component);
+    let body = read_optional(&folder.join("standing.json"))?;
+    let standing = body.and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default();
+    let lock = folder.join("lock");
+    let runs = lock.exists() && FileLock::try_folder(&lock)?.is_none();
+    Ok((standing, runs))
+}
+
+/// The end of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reached {
+    pub lineage: String,
+    pub position: Position,
+    /// The instant that it proves, or that one before it proved.
+    pub proven: Option<Timestamp>,
+}
+
+/// An object that a tier does not have yet, or has out of order.
+#[derive(Debug, Clone)]
+pub(super) struct Lag {
+    pub order: u64,
+    pub key: String,
+    /// What the tier has once it has this one.
+    pub reached: Option<Reached>,
+    pub bytes: Option<Bytes>,
+    /// The tier that has it.
+    pub from: usize,
+    /// It is there, one before it is not.
+    pub there: bool,
+}
+
+/// One tier.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// What it lacks is known.
+    pub known: bool,
+    pub lag: VecDeque<Lag>,
+    pub reached: Option<Reached>,
+    pub problem: Option<String>,
+    /// Not asked again before this, monotonic.
+    pub rest_until: Duration,
+}
+
+/// All tiers.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub tiers: Vec<Progress>,
+    pub order: u64,
+    /// The newest object that some tier has: its number and its end.
+    pub end: Option<(u32, Reached)>,
+    in_memory: usize,
+}
+
+impl Shared {
+    /// An object is in tier `at` now, and in no other.
+    pub fn stored(&mut self, at: usize, key: &str, reached: Option<&Reached>, bytes: &Bytes) {
+        self.order += 1;
+        for index in 0..self.tiers.len() {
+            let there = index == at;
+            let tier = &mut self.tiers[index];
+            if there && tier.lag.is_empty() && tier.known {
+                tier.reached = reached.cloned().or(tier.reached.take());
+                continue;
+            }
+            // What it lacks will be listed.
+            if !tier.known {
+                continue;
+            }
+            let keep = !there && self.in_memory + bytes.len() <= IN_MEMORY;
+            if keep {
+                self.in_memory += bytes.len();
+            }
+            tier.lag.push_back(Lag {
+                order: self.order,
+                key: key.to_owned(),
+                reached: reached.cloned(),
+                bytes: keep.then(|| bytes.clone()),
+                from: at,
+                there,
+            });
+        }
+    }
+
+    /// A tier got the first object that it lacked, if that is still `order`.
+    pub fn caught_up(&mut self, tier: usize, order: u64) {
+        let tier = &mut self.tiers[tier];
+        if tier.lag.front().is_none_or(|lag| lag.order != order) {
+            return;
+        }
+        let Some(lag) = tier.lag.pop_front() else { return };
+        self.in_memory -= lag.bytes.map_or(0, |bytes| bytes.len());
+        if lag.reached.is_some() {
+            tier.reached = lag.reached;
+        }
+    }
+
+    /// What a tier lacks is to be listed anew.
+    pub fn forget(&mut self, tier: usize) {
+        let tier = &mut self.tiers[tier];
+        tier.known = false;
+        for lag in tier.lag.drain(..) {
+            self.in_memory -= lag.bytes.map_or(0, |bytes| bytes.len());
+        }
+    }
+}
