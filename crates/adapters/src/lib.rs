@@ -5,6 +5,7 @@ pub mod clock;
 pub mod disk;
 pub mod files;
 mod lease;
+pub mod postgres;
 pub mod runner;
 pub mod sqlite;
 pub mod store;

@@ -9,6 +9,7 @@ mod files_kit;
 mod interleave;
 mod mounted;
 mod nobody;
+mod postgres_wire;
 mod runner;
 mod sqlite_capture;
 mod sqlite_engine;

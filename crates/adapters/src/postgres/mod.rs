@@ -1,0 +1,26 @@
+//! PostgreSQL, 13 and later: the wire, a base of the whole cluster, dumps, and its log as it is
+//! written.
+//!
+//! - [`PostgresSource`]: captures a cluster, physically or logically.
+//! - [`PostgresLog`]: streams its log from a slot of Lifeboat's own.
+//! - Nothing here writes to the server but the slot, which `stream --detach` removes.
+
+#![allow(dead_code)] // The parts that use the wire come next.
+
+mod auth;
+mod dsn;
+mod error;
+mod facts;
+pub mod lsn;
+mod passfile;
+mod replication;
+mod secret;
+mod socket;
+mod wire;
+
+pub use dsn::{Address, Dsn, TlsMode};
+pub use error::{PgError, ServerError};
+pub use facts::Facts;
+pub use replication::System;
+pub use secret::Secret;
+pub use wire::{Connection, Login, Purpose, Rows};
