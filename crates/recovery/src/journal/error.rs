@@ -85,7 +85,7 @@ pub enum JournalError {
         object: String,
     },
     /// There is no journal of the component in this tier.
-    #[error("tier has no journal of component `{component}`")]
+    #[error("the tier has no journal of component `{component}`")]
     None {
         /// The component.
         component: String,
@@ -126,6 +126,9 @@ pub enum JournalError {
         /// The first point after it; it needs a base that was taken after the break.
         after: Option<(Position, Timestamp)>,
     },
+    /// Somebody asked to stop.
+    #[error("stopped on request")]
+    Cancelled,
     /// The tier failed; this says nothing about what is there.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -173,6 +176,7 @@ impl JournalError {
             | JournalError::Beyond { .. }
             | JournalError::Broken { .. } => Exit::Refused,
             JournalError::None { .. } => Exit::NotFound,
+            JournalError::Cancelled => Exit::Interrupted,
             JournalError::Store(error) => match error.kind {
                 StoreErrorKind::Unreachable | StoreErrorKind::Denied => Exit::Unreachable,
                 _ => Exit::Failed,

@@ -8,6 +8,7 @@
 
 mod catch_up;
 mod error;
+mod fault;
 mod head;
 mod keys;
 mod local;
@@ -15,17 +16,24 @@ mod object;
 mod pack;
 mod place;
 mod queue;
+mod reader;
+mod records;
 mod standing;
 mod tiers;
+mod walk;
+mod way;
 mod writer;
 
 pub use catch_up::{CaughtUp, Copier};
 pub use error::JournalError;
+pub use fault::{Fault, FaultKind, Gap, Window};
 pub use keys::{stream_signer, trusted_keys};
 pub use local::local_folder;
 pub use place::{Listing, folder_of, list};
+pub use reader::{Journal, ReadFrom, Survey};
 pub use standing::{Standing, standing};
 pub use tiers::JournalTier;
+pub use way::{Reach, Way};
 pub use writer::{Appended, Pending, Settings, Writer};
 
 /// Result of the journal.

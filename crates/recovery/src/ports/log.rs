@@ -231,8 +231,8 @@ pub trait LogReader: Send + Sync {
     fn start(&self) -> LogPosition;
     /// The facts of the stream's start.
     fn facts(&self) -> &LogFacts;
-    /// The pieces, in order: contiguous, from the one that holds the base's position to the end of
-    /// the journal (or to the first gap after the target).
+    /// The pieces, in order: contiguous but for branches, from the one that leads on from the base's
+    /// position to the end of the journal, the first gap, or an hour after a wanted instant.
     fn pieces(&self) -> &[Piece];
     /// The content of a piece, verified. An error is never "there is none".
     fn read(&self, piece: &Piece) -> Result<Bytes, EngineError>;

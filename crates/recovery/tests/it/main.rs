@@ -12,6 +12,8 @@ mod crash;
 mod drill;
 mod heal;
 mod in_place;
+mod journal_kit;
+mod journal_read;
 mod keys;
 mod ledger;
 mod manifests;

@@ -1,0 +1,189 @@
+//! The reading end of a component's journal in one tier.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use lifeboat_model::chain::PublicKey;
+use lifeboat_model::journal::{native, turn};
+use lifeboat_model::position::{LogPosition, Position};
+use lifeboat_vault::{Cancel, Store};
+use serde::Serialize;
+
+use super::fault::{Fault, FaultKind, Gap, Window};
+use super::place::list;
+use super::records::{Inner, Records};
+use super::walk::{Ended, Gather, Path, walk};
+use super::way::{Way, lay};
+use super::{JournalError, Result};
+use crate::ports::RecoverTo;
+use crate::seal::Sealer;
+
+/// What a journal is read from.
+pub struct ReadFrom {
+    /// The tier's objects.
+    pub store: Arc<dyn Store>,
+    /// Opens them.
+    pub sealer: Arc<Sealer>,
+    /// The component.
+    pub component: String,
+    /// Whose objects are believed ([`super::trusted_keys`]).
+    pub trusted: Vec<PublicKey>,
+    /// The folder of the component's local state ([`super::local_folder`]), where there is one: it
+    /// saves opening what was written here.
+    pub local: Option<PathBuf>,
+    /// Stop request.
+    pub cancel: Cancel,
+}
+
+/// See the module.
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+/// What a journal holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Survey {
+    /// Parts without a break, oldest lineage first, each in order.
+    pub windows: Vec<Window>,
+    /// Breaks that the streams recorded.
+    pub gaps: Vec<Gap>,
+    /// What is wrong.
+    pub faults: Vec<Fault>,
+    /// What should be said.
+    pub notes: Vec<String>,
+}
+
+impl Journal {
+    /// Lists the component's journal, whole; opens nothing.
+    ///
+    /// # Errors
+    /// If the store cannot list all of it.
+    pub fn open(from: ReadFrom) -> Result<Journal> {
+        let listing = list(&*from.store, &from.component)?;
+        Ok(Journal {
+            inner: Arc::new(Inner {
+                store: from.store,
+                sealer: from.sealer,
+                component: from.component,
+                trusted: from.trusted,
+                listing,
+                local: from.local,
+                cancel: from.cancel,
+            }),
+        })
+    }
+
+    /// The lineages that there are.
+    pub fn lineages(&self) -> impl Iterator<Item = &str> {
+        self.inner.listing.lineages.keys().map(String::as_str)
+    }
+
+    /// How many records lie by themselves.
+    pub fn loose(&self) -> usize {
+        self.inner.listing.lineages.values().map(|objects| objects.ranges.len()).sum()
+    }
+
+    /// Windows, gaps and faults of all lineages. Reads the indexes of packs, and the headers of
+    /// records in none that were not written on this host.
+    ///
+    /// # Errors
+    /// If the store fails: that says nothing about what is there.
+    pub fn survey(&self) -> Result<Survey> {
+        let mut survey = Survey::default();
+        for key in &self.inner.listing.strange {
+            survey.faults.push(Fault {
+                lineage: String::new(),
+                seq: (0, 0),
+                object: key.clone(),
+                kind: FaultKind::Strange,
+                why: format!("{key} is no object of a journal"),
+            });
+        }
+        for lineage in self.lineages() {
+            let mut records = Records::of(&self.inner, lineage)?;
+            let walked = walk(&mut records, lineage, Gather::default())?;
+            let mut paths = walked.paths;
+            paths.sort_by_key(|path| path.bottom.seq);
+            for path in paths {
+                survey.windows.extend(path.windows.into_iter().rev());
+                survey.gaps.extend(path.gaps.into_iter().rev());
+                survey.notes.extend(path.notes.into_iter().rev());
+            }
+            survey.faults.extend(walked.faults);
+        }
+        survey.windows.sort_by_key(|window| window.since);
+        Ok(survey)
+    }
+
+    /// The way from a base to a point: verified, without a gap.
+    ///
+    /// # Errors
+    /// If no journal reaches the base, if the point lies before it, beyond the end or behind a gap
+    /// (with what can be had instead), or if the store fails.
+    pub fn way(&self, base: &LogPosition, to: &RecoverTo) -> Result<Way> {
+        let wanted = native(&base.lineage);
+        let mut lineages: Vec<&str> =
+            self.lineages().filter(|lineage| native(lineage) == wanted).collect();
+        if lineages.is_empty() {
+            return Err(match self.lineages().next() {
+                None => JournalError::None { component: self.inner.component.clone() },
+                Some(_) => {
+                    let there: Vec<&str> = self.lineages().collect();
+                    let instead = format!("it has the lineages {}", there.join(", "));
+                    JournalError::NotCovered { base: base.clone(), instead }
+                }
+            });
+        }
+        // The newest chain that reaches the base.
+        lineages.sort_by_key(|lineage| turn(lineage));
+        let mut refused = None;
+        let mut reach = Vec::new();
+        while let Some(lineage) = lineages.pop() {
+            let paths = self.paths(lineage, base, to)?;
+            match lay(&self.inner, lineage, base, to, paths, &mut reach) {
+                Ok(way) => return Ok(way),
+                Err(error @ JournalError::NotCovered { .. }) => {
+                    refused = refused.or(Some(error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refused.unwrap_or_else(|| JournalError::NotCovered {
+            base: base.clone(),
+            instead: "take a newer snapshot".to_owned(),
+        }))
+    }
+
+    fn paths(&self, lineage: &str, base: &LogPosition, to: &RecoverTo) -> Result<Vec<Path>> {
+        let gather = Gather {
+            from: Some(base.position),
+            until: match to {
+                RecoverTo::Time(time) => Some(*time),
+                _ => None,
+            },
+            through: match to {
+                RecoverTo::Position(place) => Some(*place),
+                _ => None,
+            },
+        };
+        let mut records = Records::of(&self.inner, lineage)?;
+        Ok(walk(&mut records, lineage, gather)?.paths)
+    }
+}
+
+/// The newest end of some paths: place and proven instant.
+pub(super) fn end_of(path: &Path) -> Option<(Position, Timestamp)> {
+    let window = path.windows.first()?;
+    Some((window.to, window.until.unwrap_or(window.since)))
+}
+
+/// Why a path leads no further down, in words.
+pub(super) fn below(path: &Path) -> String {
+    let from = path.bottom.from;
+    match &path.ended {
+        Some(Ended::Broken(fault)) => format!("before {from} it is broken: {}", fault.why),
+        Some(Ended::Pruned) => format!("it was pruned up to {from}: take a newer snapshot"),
+        _ => format!("it begins at {from}: take a newer snapshot"),
+    }
+}

@@ -1,0 +1,372 @@
+//! The way from a base to a point.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use lifeboat_model::chain::Hash;
+use lifeboat_model::journal::{Kind, Name};
+use lifeboat_model::position::{LogPosition, Position};
+use lifeboat_vault::StoreErrorKind;
+
+use super::place::chain_of;
+use super::reader::{below, end_of};
+use super::records::{Found, Inner, Spot};
+use super::walk::{Ended, Path, proves};
+use super::{JournalError, Result, object};
+use crate::ports::{EngineError, LogFacts, LogReader, Piece, RecoverTo};
+
+/// Where a wanted point lies on the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reach {
+    /// The end of the last record that belongs to it; the base itself if none does.
+    pub position: Position,
+    /// The instant up to which replaying so far proves the copy complete.
+    pub proven: Option<Timestamp>,
+    /// Number of that record.
+    pub seq: Option<u64>,
+}
+
+/// See the module.
+pub struct Way {
+    inner: Arc<Inner>,
+    chain: String,
+    start: LogPosition,
+    facts: LogFacts,
+    pieces: Vec<Piece>,
+    sources: Vec<Record>,
+    branches: Vec<(u32, Record)>,
+    target: Reach,
+    notes: Vec<String>,
+}
+
+/// Where a record is, and what it has to be.
+#[derive(Debug, Clone)]
+struct Record {
+    name: Name,
+    hash: Hash,
+    spots: Vec<Spot>,
+}
+
+impl Record {
+    fn of(found: &Found) -> Record {
+        Record { name: found.header.name(), hash: found.hash, spots: found.spots.clone() }
+    }
+}
+
+impl Way {
+    /// The lineage as the tier names it.
+    pub fn lineage(&self) -> &str {
+        self.chain.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Where the wanted point lies; for a name or a transaction, the end of the way.
+    pub fn target(&self) -> &Reach {
+        &self.target
+    }
+
+    /// What must be said.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The content of a record, verified. Of several places the first good one is taken.
+    fn content(&self, record: &Record) -> Result<Bytes> {
+        let mut first = None;
+        for spot in &record.spots {
+            match self.content_at(record, spot) {
+                Ok(bytes) => return Ok(bytes),
+                // That one place does not answer is not what another one's damage says.
+                Err(error) => first = Some(worse(first, error)),
+            }
+        }
+        let missing = || JournalError::Missing { object: record.name.to_string() };
+        Err(first.unwrap_or_else(missing))
+    }
+
+    fn content_at(&self, record: &Record, spot: &Spot) -> Result<Bytes> {
+        let store = &self.inner.store;
+        let (key, read) = match spot {
+            Spot::Loose(key) => (key, store.get(key)),
+            Spot::Slice { key, offset, length } => (key, store.get_range(key, *offset, *length)),
+        };
+        let sealed = read.map_err(|error| match error.kind {
+            StoreErrorKind::NotFound => JournalError::Missing { object: key.clone() },
+            StoreErrorKind::Short => {
+                JournalError::Damaged { object: key.clone(), why: "it is cut off".to_owned() }
+            }
+            _ => error.into(),
+        })?;
+        let name = (self.chain.as_str(), &record.name);
+        let opened = object::open(&self.inner.sealer, &sealed, name, &self.inner.trusted, key)?;
+        if opened.hash != record.hash {
+            let why = "it is another record than the chain has there".to_owned();
+            return Err(JournalError::Damaged { object: key.clone(), why });
+        }
+        Ok(opened.payload)
+    }
+}
+
+/// Of two failures the one that another try may mend.
+fn worse(first: Option<JournalError>, second: JournalError) -> JournalError {
+    match first {
+        Some(first) if first.is_transient() || !second.is_transient() => first,
+        _ => second,
+    }
+}
+
+impl LogReader for Way {
+    fn start(&self) -> LogPosition {
+        self.start.clone()
+    }
+
+    fn facts(&self) -> &LogFacts {
+        &self.facts
+    }
+
+    fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    fn read(&self, piece: &Piece) -> Result<Bytes, EngineError> {
+        let found = self.pieces.binary_search_by_key(&piece.seq, |piece| piece.seq).ok();
+        let record = found.and_then(|index| self.sources.get(index));
+        let Some(record) = record else {
+            let what = format!("record {} is not on the way", piece.seq);
+            return Err(EngineError::Failed { what, source: None });
+        };
+        self.content(record).map_err(|error| EngineError::Failed {
+            what: format!("record {} of the journal cannot be read", record.name),
+            source: Some(Box::new(error)),
+        })
+    }
+
+    fn histories(&self) -> Result<Vec<(u32, Bytes)>, EngineError> {
+        let read = |(line, record): &(u32, Record)| {
+            let content = self.content(record).map_err(|error| EngineError::Failed {
+                what: format!("the history of line {line} cannot be read"),
+                source: Some(Box::new(error)),
+            })?;
+            Ok((*line, content))
+        };
+        self.branches.iter().map(read).collect()
+    }
+}
+
+/// Lays the way over the path that leads from the base to the point.
+pub(super) fn lay(
+    inner: &Arc<Inner>,
+    lineage: &str,
+    base: &LogPosition,
+    to: &RecoverTo,
+    mut paths: Vec<Path>,
+    instead: &mut Vec<String>,
+) -> Result<Way> {
+    // Newest line first, then the longest.
+    paths.sort_by_key(|path| (path.top.to.line, path.top.seq));
+    let mut chosen = None;
+    for index in (0..paths.len()).rev() {
+        paths[index].taken.reverse();
+        match first(&paths[index].taken, base.position) {
+            Ok(first) => {
+                chosen = Some((index, first));
+                break;
+            }
+            Err(Some(why)) => instead.push(why),
+            Err(None) => instead.push(below(&paths[index])),
+        }
+    }
+    let Some((index, first)) = chosen else {
+        instead.dedup();
+        let instead = instead.join("; ");
+        return Err(JournalError::NotCovered { base: base.clone(), instead });
+    };
+    let path = &paths[index];
+    // Records above a break that is no gap are another path.
+    let above = paths.iter().enumerate().filter(|(other, _)| *other != index).find_map(|(_, p)| {
+        let fault = match &p.ended {
+            Some(Ended::Broken(fault)) if p.bottom.seq > path.top.seq => fault,
+            _ => return None,
+        };
+        Some((fault.why.clone(), p.windows.last().map(|window| (window.from, window.since))))
+    });
+    let leg = Leg { taken: &path.taken[first..], path, base: base.position, above };
+    let (length, target) = leg.reach(to)?;
+    let facts = path.taken[..first].iter().rev().chain(path.taken[first..].iter());
+    let facts = facts.map(|found| &found.header).find(|header| header.kind == Kind::Start);
+    let on_way = &path.taken[first..first + length];
+    let pieces: Vec<&Found> = on_way.iter().filter(|found| proves(found.header.kind)).collect();
+    let branches = path.taken[..first + length].iter();
+    let branches = branches.filter(|found| found.header.kind == Kind::Branch);
+    let mut notes: Vec<String> = path.notes.iter().rev().cloned().collect();
+    notes.extend(leg.note(to, length));
+    Ok(Way {
+        inner: inner.clone(),
+        chain: chain_of(&inner.component, lineage),
+        start: base.clone(),
+        facts: facts.map(|header| header.facts.clone()).unwrap_or_default(),
+        sources: pieces.iter().map(|found| Record::of(found)).collect(),
+        branches: branches.map(|f| (f.header.to.line, Record::of(f))).collect(),
+        pieces: pieces.into_iter().map(piece).collect(),
+        target,
+        notes,
+    })
+}
+
+fn piece(found: &Found) -> Piece {
+    let header = &found.header;
+    Piece {
+        seq: u64::from(header.seq),
+        from: header.from,
+        to: header.to,
+        time: header.time,
+        bytes: if header.kind == Kind::Range { header.bytes } else { 0 },
+        facts: header.facts.clone(),
+    }
+}
+
+/// The index of the first record that leads on from the base; why not, if something is there.
+fn first(taken: &[Found], base: Position) -> Result<usize, Option<String>> {
+    let leads_on = |found: &Found| {
+        let header = &found.header;
+        let here = header.from <= base && base.line == header.from.line;
+        let empty = header.from == header.to && header.from == base;
+        here && (header.to > base || empty)
+    };
+    let index = match taken.iter().position(leads_on) {
+        Some(index) => index,
+        // The base is the very end.
+        None if taken.last().is_some_and(|found| found.header.to == base) => taken.len(),
+        None => return Err(None),
+    };
+    let rest = &taken[index..];
+    if let Some(gap) = rest.first().map(|found| &found.header)
+        && gap.kind == Kind::Gap
+        && gap.from < base
+    {
+        return Err(Some(format!("it has a gap from {} to {}", gap.from, gap.to)));
+    }
+    let left = rest.iter().map(|found| &found.header).find(|header| {
+        header.kind == Kind::Branch && header.from.line == base.line && header.from < base
+    });
+    match left {
+        Some(branch) => Err(Some(format!(
+            "line {} left line {} at {}, before the base",
+            branch.to.line, branch.from.line, branch.from
+        ))),
+        None => Ok(index),
+    }
+}
+
+/// The records from the base on, to the end of their path.
+struct Leg<'a> {
+    taken: &'a [Found],
+    path: &'a Path,
+    base: Position,
+    /// A fault above the path: why, and the first point after it.
+    above: Option<(String, Option<(Position, Timestamp)>)>,
+}
+
+impl Leg<'_> {
+    /// How many records lie before the first gap.
+    fn unbroken(&self) -> usize {
+        let gap = self.taken.iter().position(|found| found.header.kind == Kind::Gap);
+        gap.unwrap_or(self.taken.len())
+    }
+
+    /// What the first `count` records reach.
+    fn reached(&self, count: usize) -> Reach {
+        let all = &self.taken[..count];
+        let proven = all.iter().rev().find(|found| proves(found.header.kind));
+        let last = all.last();
+        Reach {
+            position: last.map_or(self.base, |found| found.header.to),
+            proven: proven.map(|found| found.header.time),
+            seq: last.map(|found| u64::from(found.header.seq)),
+        }
+    }
+
+    /// How many records the way has, and where the point lies on it.
+    fn reach(&self, to: &RecoverTo) -> Result<(usize, Reach)> {
+        let length = self.unbroken();
+        match to {
+            RecoverTo::Base => Ok((length, self.reached(0))),
+            RecoverTo::Newest | RecoverTo::Name(_) | RecoverTo::Transaction(_) => {
+                Ok((length, self.reached(length)))
+            }
+            RecoverTo::Time(time) => {
+                let before =
+                    |found: &Found| proves(found.header.kind) && found.header.time <= *time;
+                let last = self.taken[..length].iter().rposition(before);
+                let shown = self.taken[..length].iter();
+                let mut shown = shown.filter(|found| proves(found.header.kind));
+                if shown.any(|found| found.header.time >= *time) {
+                    return Ok((length, self.reached(last.map_or(0, |index| index + 1))));
+                }
+                Err(self.refuse(time.to_string(), length))
+            }
+            RecoverTo::Position(place) => {
+                if *place < self.base {
+                    let (wanted, base) = (place.to_string(), self.base);
+                    return Err(JournalError::BeforeBase { wanted, base });
+                }
+                if *place == self.base {
+                    return Ok((length, self.reached(0)));
+                }
+                let holds = |found: &Found| {
+                    let header = &found.header;
+                    let line = header.to.line == place.line && header.from.line == place.line;
+                    line && header.from <= *place && *place <= header.to
+                };
+                match self.taken[..length].iter().position(holds) {
+                    Some(index) => Ok((length, self.reached(index + 1))),
+                    None => Err(self.refuse(place.to_string(), length)),
+                }
+            }
+        }
+    }
+
+    /// The refusal of a point after the first `length` records, with what can be had instead.
+    fn refuse(&self, wanted: String, length: usize) -> JournalError {
+        let reached = self.reached(length);
+        let before = reached.proven.map(|proven| (reached.position, proven));
+        if let Some(gap) = self.taken.get(length).map(|found| &found.header) {
+            let next = self.taken[length + 1..].iter().find(|f| f.header.kind != Kind::Gap);
+            return JournalError::Broken {
+                wanted,
+                why: format!(
+                    "from {} to {} it is lost ({})",
+                    gap.from,
+                    gap.to,
+                    gap.why().unwrap_or("no reason is recorded")
+                ),
+                before,
+                after: next.map(|found| (found.header.from, found.header.time)),
+            };
+        }
+        if let Some((why, after)) = &self.above {
+            return JournalError::Broken { wanted, why: why.clone(), before, after: *after };
+        }
+        let end = before.or_else(|| end_of(self.path));
+        let end = end.unwrap_or((self.base, Timestamp::UNIX_EPOCH));
+        JournalError::Beyond { wanted, end }
+    }
+
+    /// What must be said of a way to the newest point that ends before the journal does.
+    fn note(&self, to: &RecoverTo, length: usize) -> Option<String> {
+        if !matches!(to, RecoverTo::Newest | RecoverTo::Name(_) | RecoverTo::Transaction(_)) {
+            return None;
+        }
+        let end = self.reached(length).position;
+        if let Some(gap) = self.taken.get(length).map(|found| &found.header) {
+            let why = gap.why().unwrap_or("no reason is recorded");
+            return Some(format!(
+                "the journal has a gap from {end} to {} ({why}): what came after it needs a \
+                 snapshot that was taken after it",
+                gap.to
+            ));
+        }
+        let (why, _) = self.above.as_ref()?;
+        Some(format!("the journal is broken at {end}, and the way ends there: {why}"))
+    }
+}
