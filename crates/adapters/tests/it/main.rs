@@ -9,6 +9,8 @@ mod files_kit;
 mod interleave;
 mod mounted;
 mod nobody;
+mod postgres_kit;
+mod postgres_stream;
 mod postgres_wire;
 mod runner;
 mod sqlite_capture;
