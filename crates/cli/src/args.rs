@@ -1,9 +1,13 @@
 //! The arguments of the command line, as types. Only what they mean to a reader stands here; what
 //! they do stands in `commands`.
 
+mod log;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use log::Stream;
 
 /// Protects applications by one plan file: backs up, proves every backup by restoring it, and
 /// measures how fast it is back and how much is lost.
@@ -59,7 +63,9 @@ pub enum Command {
     Lint(Lint),
     /// Take one consistent snapshot of each component
     Backup(Backup),
-    /// Show snapshots
+    /// Ship each component's log as it is written, so that any second can be restored
+    Stream(Stream),
+    /// Show snapshots and the windows of journals
     List(List),
     /// Read stored snapshots back and prove them
     Verify(Verify),
@@ -198,16 +204,25 @@ pub struct Restore {
     /// With `--verify-existing`: remove what the snapshot does not hold (else it stays, and is named)
     #[arg(long, requires = "verify_existing")]
     pub delete: bool,
-    /// The newest snapshot with nothing later than this time (`2026-11-21 02:00Z`, `2 hours ago`,
-    /// `yesterday 02:00`), or a snapshot's id [default: the newest that has not failed]
-    #[arg(long, value_name = "TIME|SNAPSHOT")]
+    /// Everything committed by this time and nothing later (`2026-11-21 02:00Z`, `2 hours ago`,
+    /// `yesterday 02:00Z`): any second of a streamed component's window, else the newest snapshot
+    /// before it. Or a place in its log (`lsn:0/16B3748`, `position:…`), a restore point (`name:…`),
+    /// a transaction (`xid:…`), a snapshot's id, `newest` [default: the newest]
+    #[arg(long, value_name = "POINT")]
     pub at: Option<String>,
+    /// With a point in a log: the snapshot to begin from [default: chosen]
+    #[arg(long, value_name = "SNAPSHOT")]
+    pub base: Option<String>,
     /// Only this file or folder of the component
     #[arg(long, value_name = "SUBPATH", conflicts_with = "in_place")]
     pub path: Option<PathBuf>,
-    /// Only snapshots that a verify has proven
+    /// Only what was proven: snapshots that a verify restored, a log as far as a restore went
     #[arg(long)]
     pub verified_only: bool,
+    /// Stage the copy and all that its server needs to recover by itself, and start nothing: where
+    /// the server's version is missing
+    #[arg(long, conflicts_with_all = ["in_place", "path"])]
+    pub prepare_only: bool,
     /// Put the restored data in place of the live data, which is kept aside
     #[arg(long)]
     pub in_place: bool,
@@ -243,6 +258,9 @@ pub struct DrillRun {
     /// Drills of the plan or components; every component if none is named
     #[arg(value_name = "NAME|COMPONENT")]
     pub names: Vec<String>,
+    /// Choose the older points of streamed components by this number [default: the clock]
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
     /// From where.
     #[command(flatten)]
     pub place: InTier,
@@ -438,7 +456,6 @@ pub struct Man {
 pub const LATER: &[&str] = &[
     "simulate",
     "plan",
-    "stream",
     "recover-rows",
     "import-csv",
     "export",

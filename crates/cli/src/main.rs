@@ -61,11 +61,14 @@ fn run() -> Exit {
 }
 
 fn dispatch(command: &Command, hands: &Hands<'_>) -> Outcome<Reply> {
-    use commands::{doctor, keys, lint, maintain, manuals, protect, prove, restore, status};
+    use commands::{
+        doctor, keys, lint, maintain, manuals, protect, prove, restore, status, stream,
+    };
     match command {
         Command::Init(args) => init::init(args, &hands.global.plan, hands.screen),
         Command::Lint(args) => lint::lint(args, hands),
         Command::Backup(args) => protect::backup(args, hands),
+        Command::Stream(args) => stream::stream(args, hands),
         Command::List(args) => protect::list(args, hands),
         Command::Verify(args) => protect::verify(args, hands),
         Command::Restore(args) => restore::restore(args, hands),

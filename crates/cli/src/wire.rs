@@ -1,9 +1,12 @@
 //! Wiring: the one place that builds adapters and hands them to the flows.
 
+mod server;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lifeboat_adapters::files::{FilesEngine, FilesInPlace, FilesOptions, FilesSource};
+use lifeboat_adapters::postgres::PostgresLog;
 use lifeboat_adapters::sqlite::{
     NewestChange, QUESTION_LIMIT, SqliteEngine, SqliteInPlace, SqliteOptions, SqliteSource,
 };
@@ -24,6 +27,7 @@ use crate::hands::{Hands, Wired};
 use crate::key;
 use crate::plan_file::PlanFile;
 use crate::progress::Progress;
+use crate::wire::server::Secrets;
 
 /// Builds the world of a plan. A missing key is not an error yet: some commands go without it.
 ///
@@ -71,7 +75,7 @@ pub fn build_with(
         other_tiers,
         key,
         identity: identity(&file, hands)?,
-        adapters: adapters(&file, &clock, &monitor),
+        adapters: adapters(&file, hands.environment, &clock, &monitor),
         runner: Arc::new(ShellRunner::new(Arc::clone(&clock), hands.environment.text("PATH"))),
         disk: Arc::new(SystemDisk),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -160,8 +164,14 @@ fn operator(environment: Environment, user: &str) -> String {
 }
 
 /// The adapters of each component, by its kind.
-fn adapters(file: &PlanFile, clock: &Arc<dyn Clock>, monitor: &Arc<dyn Monitor>) -> Adapters {
-    let live = Arc::new(Live::of(file));
+fn adapters(
+    file: &PlanFile,
+    environment: Environment,
+    clock: &Arc<dyn Clock>,
+    monitor: &Arc<dyn Monitor>,
+) -> Adapters {
+    let secrets = Secrets { base: file.base(), environment, clock: Arc::clone(clock) };
+    let live = Arc::new(Live::of(file, secrets));
     let (for_place, clock, monitor) = (Arc::clone(&live), Arc::clone(clock), Arc::clone(monitor));
     Adapters {
         unsettled: {
@@ -222,10 +232,11 @@ struct Live {
     keep_out: Vec<PathBuf>,
     /// The plan and the files that hold its keys.
     own_files: Vec<PathBuf>,
+    secrets: Secrets,
 }
 
 impl Live {
-    fn of(file: &PlanFile) -> Live {
+    fn of(file: &PlanFile, secrets: Secrets) -> Live {
         let base = file.base();
         let tiers = file.plan.tier.values().filter_map(|tier| match tier.location() {
             Location::Local(path) => Some(paths::resolve(&base, path)),
@@ -243,7 +254,8 @@ impl Live {
             })
             .collect();
         own_files.push(file.folder.join(file.path.file_name().unwrap_or_default()));
-        Live { plan: file.plan.clone(), folder: file.folder.clone(), base, keep_out, own_files }
+        let (plan, folder) = (file.plan.clone(), file.folder.clone());
+        Live { plan, folder, base, keep_out, own_files, secrets }
     }
 
     fn source(&self, name: &str) -> Result<Box<dyn Source>, SourceError> {
@@ -267,6 +279,12 @@ impl Live {
         let unfit = |what: String, hint: &str| LogError::Unfit { what, hint: hint.to_owned() };
         match self.plan.component.get(name).map(|component| &component.kind) {
             None => Err(unfit(format!("the plan has no component {name}"), "`lifeboat lint`")),
+            Some(Kind::Postgres(postgres)) => {
+                let plan = self.plan.header.name.as_str();
+                let options = server::postgres(name, plan, postgres, &self.secrets)
+                    .map_err(|why| LogError::Unfit { what: why.what, hint: why.hint })?;
+                Ok(Box::new(PostgresLog::new(name, options)))
+            }
             Some(kind) => Err(unfit(
                 format!("components of kind {} have no log that this version streams", kind.key()),
                 "`lifeboat backup` takes snapshots of it",

@@ -11,7 +11,7 @@ use lifeboat_vault::StoreError;
 
 use crate::catalog;
 use crate::journal::JournalError;
-use crate::ports::{EngineError, SourceError};
+use crate::ports::{EngineError, LogError, SourceError};
 use crate::seal::SealError;
 use crate::state::StateError;
 use hint::{
@@ -338,6 +338,9 @@ pub enum Error {
     /// A source failed.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The log of a source cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// An engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -438,7 +441,8 @@ impl Error {
             Error::Journal(JournalError::State(error)) => return state_hint(error),
             Error::Journal(error) => return error.hint(),
             Error::Source(error) => return source_hint(error),
-            Error::Engine(EngineError::Refused { hint, .. }) => hint.clone(),
+            Error::Engine(EngineError::Refused { hint, .. })
+            | Error::Log(LogError::Taken { hint, .. } | LogError::Unfit { hint, .. }) => hint.clone(),
             other => return other.flow_hint(),
         })
     }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use lifeboat_model::position::Position;
 use lifeboat_model::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -51,6 +52,8 @@ pub enum Fact {
     Drill(DrillFact),
     /// A snapshot was removed on purpose: its absence is no loss.
     Removed(RemovedFact),
+    /// A base was brought along its journal, and the copy passed its checks.
+    Recovered(RecoveredFact),
 }
 
 /// A snapshot was taken.
@@ -126,6 +129,27 @@ pub struct RemovedFact {
     pub time: Timestamp,
     /// Why.
     pub why: String,
+}
+
+/// A base was brought along its journal, and the copy passed its checks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveredFact {
+    /// Component name.
+    pub component: String,
+    /// Full id of the base.
+    pub snapshot: String,
+    /// The log, as the tier names it.
+    pub lineage: String,
+    /// The place that was reached.
+    pub position: Position,
+    /// The instant up to which the copy is proven complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete_up_to: Option<Timestamp>,
+    /// Numbers of the first and the last piece of the journal that were replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<(u64, u64)>,
+    /// When.
+    pub time: Timestamp,
 }
 
 /// A component was drilled.

@@ -12,6 +12,7 @@ pub mod ports;
 pub mod prove;
 mod random;
 pub mod read_only;
+pub mod recover;
 pub mod report;
 pub mod seal;
 pub mod session;

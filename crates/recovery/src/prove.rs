@@ -1,22 +1,25 @@
 //! Restores one snapshot into a folder and asks whether it is what it should be. Verification,
 //! restore and drill all come through here: what is rehearsed is what is done in anger.
 
+mod declared;
+
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use lifeboat_model::check::CheckResult;
 use lifeboat_model::manifest::{self, Content, Manifest};
-use lifeboat_model::plan::check::Question;
-use lifeboat_model::plan::{Check, Plan};
 use lifeboat_model::verdict::Verdict;
 use lifeboat_vault::{Existing, Filter, Id, Rehash, RestoreOptions, Snapshot, Vault};
 
 use crate::env::World;
 use crate::error::{Error, Result};
-use crate::lookup::{Found, lookup};
-use crate::ports::{Engine, EngineError};
+use crate::ports::{Engine, Recovered};
+use crate::recover::{self, Scratch, Way};
 use crate::report::Problem;
 use crate::session::Start;
 use crate::staging::remove_tree;
+
+pub use declared::{Declared, declared};
 
 /// Name of the check that every entry came out of the vault whole.
 pub const WHOLE: &str = "restored whole";
@@ -39,6 +42,8 @@ pub struct Subject<'a> {
     pub manifest: Manifest,
     /// What the capture had to leave out, where it had to: a copy of it is not all that there was.
     pub partial: Option<CheckResult>,
+    /// To which point it is brought, and by what.
+    pub way: Way,
 }
 
 /// A restored copy and what it is judged by.
@@ -49,8 +54,13 @@ pub struct Copy<'a> {
     pub folder: PathBuf,
     /// What it should contain.
     pub manifest: Manifest,
-    /// Its judge.
+    /// Its judge. Dropped before the folder that it works in.
     pub engine: Box<dyn Engine>,
+    _scratch: Option<Scratch>,
+    /// How far it was brought beyond its capture, where its kind has a log.
+    pub recovered: Option<Recovered>,
+    /// Staged, and not started.
+    pub prepared: bool,
     /// Regular files restored.
     pub files: u64,
     /// Bytes of them, those included that stood there already.
@@ -169,24 +179,34 @@ impl Filter for WithoutManifest {
     }
 }
 
-/// Restores into `folder`, which is absent or empty.
+/// Where a copy is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    /// The copy's folder, absent or empty but for what may stand there.
+    pub folder: &'a Path,
+    /// A folder that a recovery may use, on the same file system.
+    pub scratch: &'a Path,
+}
+
+/// Restores into a folder which is absent or empty.
 pub fn restore_copy<'a>(
     world: &World,
     subject: &Subject<'a>,
     subpath: Option<&Path>,
-    folder: &Path,
+    places: Places<'_>,
 ) -> Result<Copy<'a>> {
-    restore_over(world, subject, subpath, folder, Existing::Refused)
+    restore_over(world, subject, subpath, places, Existing::Refused)
 }
 
-/// Restores into `folder`, in which something may stand.
+/// Restores into a folder in which something may stand, and brings the copy to its point.
 pub fn restore_over<'a>(
     world: &World,
     subject: &Subject<'a>,
     subpath: Option<&Path>,
-    folder: &Path,
+    places: Places<'_>,
     existing: Existing,
 ) -> Result<Copy<'a>> {
+    let folder = places.folder;
     // Whole trees are hashed once, as they stand on disk.
     let whole = existing == Existing::Refused && subpath.is_none();
     let in_target = whole && matches!(subject.manifest.content, Content::Files(_));
@@ -231,11 +251,25 @@ pub fn restore_over<'a>(
         }
         complete.found = format!("{}; not all of it was read back", complete.found);
     }
+    let (mut recovered, mut scratch) = (None, None);
+    // A part is looked at as it is stored; what is damaged is not started.
+    if subpath.is_none() && damaged.is_empty() {
+        let done = recover::recover(world, subject, &*engine, folder, places.scratch)?;
+        recovered = done.0;
+        scratch = Some(done.1);
+        if recovered.is_some() {
+            data_back = world.start();
+            examined = None;
+        }
+    }
     Ok(Copy {
         component: subject.component,
         folder: folder.to_owned(),
         manifest: subject.manifest.clone(),
         engine,
+        _scratch: scratch,
+        recovered,
+        prepared: subject.way.prepare_only,
         files: report.files,
         bytes: report.bytes,
         unchanged: report.unchanged,
@@ -290,9 +324,29 @@ impl Copy<'_> {
     pub fn examine(&self) -> (Vec<CheckResult>, Vec<CheckResult>) {
         let (structure, content) = match &self.examined {
             Some(examined) => examined.clone(),
-            None => self.engine.examine(&self.folder, &self.manifest),
+            None => match &self.recovered {
+                // It is newer than the manifest: what the recovery proved stands in its place.
+                Some(recovered) => {
+                    let structure = match self.prepared {
+                        true => vec![not_started("structure")],
+                        false => self.engine.structure(&self.folder, &self.manifest),
+                    };
+                    (structure, recover::checks(recovered))
+                }
+                None => self.engine.examine(&self.folder, &self.manifest),
+            },
         };
         (nothing_is_no_pass("structure", structure), nothing_is_no_pass("content", content))
+    }
+
+    /// The instant up to which it is proven complete.
+    pub fn complete_up_to(&self) -> Timestamp {
+        recover::complete_up_to(self.manifest.started, self.recovered.as_ref())
+    }
+
+    /// After the last question: stops what was started on it, and leaves it so that it can be moved.
+    pub fn settle(&self) -> Result<()> {
+        Ok(self.engine.settle(&self.folder)?)
     }
 
     /// Restored whole, and captured whole.
@@ -310,6 +364,12 @@ impl Copy<'_> {
     }
 }
 
+/// The check of a copy that was staged and not started.
+fn not_started(name: &str) -> CheckResult {
+    let verdict = Verdict::Inconclusive;
+    CheckResult::new(name, verdict, "a started copy", "it was staged, and not started")
+}
+
 fn all_pass(checks: &[CheckResult]) -> bool {
     !checks.is_empty() && checks.iter().all(|check| check.verdict == Verdict::Pass)
 }
@@ -320,149 +380,4 @@ fn nothing_is_no_pass(name: &str, checks: Vec<CheckResult>) -> Vec<CheckResult> 
         return checks;
     }
     vec![CheckResult::new(name, Verdict::Inconclusive, "at least one check", "no check looked")]
-}
-
-/// What became of the plan's checks on a set of restored copies; each with its component's name.
-#[derive(Debug, Default)]
-pub struct Declared {
-    /// Checks that look at one component.
-    pub own: Vec<(String, CheckResult)>,
-    /// Checks that look at two.
-    pub together: Vec<(String, CheckResult)>,
-    /// Checks that ask a running service, which a restored copy is not.
-    pub for_services: Vec<String>,
-    /// Checks that look at two components of which only one is at hand.
-    pub apart: Vec<String>,
-}
-
-/// Asks the plan's checks of the copies that stand side by side.
-pub fn declared(plan: &Plan, copies: &[Copy<'_>]) -> Declared {
-    let mut declared = Declared::default();
-    for copy in copies {
-        declared.ask_one(plan, copy);
-    }
-    declared.ask_together(plan, copies);
-    declared
-}
-
-impl Declared {
-    /// Asks the checks that look at this copy alone.
-    pub fn ask_one(&mut self, plan: &Plan, copy: &Copy<'_>) {
-        for (name, check) in checks_of(plan, copy) {
-            match check.question() {
-                Some(Question::Query(sql)) => self.own.push((name, ask(copy, check, sql))),
-                Some(Question::File(path)) => {
-                    self.own.push((name, file_exists(copy, check, path)));
-                }
-                Some(Question::RowsExistIn { .. }) => {}
-                Some(Question::Http(_) | Question::Command(_)) => {
-                    self.for_services.push(format!("{name}: {}", check.name));
-                }
-                None => self.own.push((name, could_not(check, "it asks nothing"))),
-            }
-        }
-    }
-
-    /// Asks the checks that look at two copies.
-    pub fn ask_together(&mut self, plan: &Plan, copies: &[Copy<'_>]) {
-        for copy in copies {
-            for (name, check) in checks_of(plan, copy) {
-                if let Some(Question::RowsExistIn { query, component, under }) = check.question() {
-                    let Some(other) = copies.iter().find(|c| c.component == component) else {
-                        self.apart.push(format!("{name}: {} needs {component}", check.name));
-                        continue;
-                    };
-                    let result = rows_exist(copy, check, query, other, under);
-                    self.together.push((name, result));
-                }
-            }
-        }
-    }
-
-    /// The results that concern a component.
-    pub fn of(&self, component: &str) -> Vec<CheckResult> {
-        let all = self.own.iter().chain(&self.together);
-        all.filter(|(name, _)| name == component).map(|(_, check)| check.clone()).collect()
-    }
-
-    /// Said of checks that the copies at hand cannot answer. They count neither way: what is
-    /// judged is what was restored.
-    pub fn not_asked(&self) -> Vec<String> {
-        let service =
-            |name: &String| format!("check {name} asks a running service: not asked here");
-        let apart = |name: &String| format!("check {name} beside it: not asked here");
-        self.for_services.iter().map(service).chain(self.apart.iter().map(apart)).collect()
-    }
-}
-
-fn checks_of<'a>(plan: &'a Plan, copy: &Copy<'_>) -> Vec<(String, &'a Check)> {
-    let component = plan.component.get(copy.component);
-    let checks = component.into_iter().flat_map(|component| component.checks.iter());
-    checks.map(|check| (copy.component.to_owned(), &**check)).collect()
-}
-
-fn could_not(check: &Check, why: impl ToString) -> CheckResult {
-    CheckResult::new(check.name.as_str(), Verdict::Inconclusive, check.expectation(), why)
-}
-
-/// A question that the copy cannot answer: refused is inconclusive, failed is a failure, because
-/// the data is not as the plan expects it.
-fn unanswered(check: &Check, error: &EngineError) -> CheckResult {
-    let mut why = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        why = format!("{why}: {cause}");
-        source = cause.source();
-    }
-    let verdict = match error {
-        EngineError::Refused { .. } => Verdict::Inconclusive,
-        EngineError::Failed { .. } => Verdict::Fail,
-    };
-    CheckResult::new(check.name.as_str(), verdict, check.expectation(), why)
-}
-
-fn ask(copy: &Copy<'_>, check: &Check, sql: &str) -> CheckResult {
-    match copy.engine.query(&copy.folder, sql) {
-        Ok(answer) => {
-            let cell = answer.rows.first().map(|row| row.first().and_then(|c| c.as_deref()));
-            check.judge(cell)
-        }
-        Err(error) => unanswered(check, &error),
-    }
-}
-
-fn file_exists(copy: &Copy<'_>, check: &Check, path: &str) -> CheckResult {
-    let (verdict, found) = match lookup(&copy.folder, path) {
-        Ok(Found::Nothing) => (Verdict::Fail, format!("{path} is missing")),
-        Ok(_) => (Verdict::Pass, format!("{path} exists")),
-        Err(e) => (Verdict::Inconclusive, format!("{path}: {e}")),
-    };
-    CheckResult::new(check.name.as_str(), verdict, check.expectation(), found)
-}
-
-fn rows_exist(
-    copy: &Copy<'_>,
-    check: &Check,
-    sql: &str,
-    other: &Copy<'_>,
-    under: &str,
-) -> CheckResult {
-    let answer = match copy.engine.query(&copy.folder, sql) {
-        Ok(answer) => answer,
-        Err(error) => return unanswered(check, &error),
-    };
-    let mut missing = Vec::new();
-    for row in &answer.rows {
-        let path = row.first().and_then(|cell| cell.as_deref()).unwrap_or("NULL");
-        // A row that names a folder, or a path that leads out, has no file there.
-        let there = match lookup(&other.folder.join(under.trim_matches('/')), path) {
-            Ok(found) => found == Found::File,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-            Err(error) => return could_not(check, format!("{path}: {error}")),
-        };
-        if !there {
-            missing.push(path.to_owned());
-        }
-    }
-    check.judge_paths(answer.rows.len() as u64, &missing)
 }

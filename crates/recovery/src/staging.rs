@@ -135,6 +135,11 @@ impl Staging {
         &self.data
     }
 
+    /// A folder beside the data, for what works on it.
+    pub fn scratch(&self) -> PathBuf {
+        self.outer.join("scratch")
+    }
+
     /// The staging folder itself.
     pub fn folder(&self) -> &Path {
         &self.outer

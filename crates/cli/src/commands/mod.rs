@@ -10,3 +10,4 @@ pub mod protect;
 pub mod prove;
 pub mod restore;
 pub mod status;
+pub mod stream;

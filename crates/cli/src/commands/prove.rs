@@ -12,7 +12,7 @@ use crate::screen::Reply;
 /// `lifeboat drill run [NAME|COMPONENT…]`
 pub fn drill_run(args: &DrillRun, hands: &Hands<'_>) -> Outcome<Reply> {
     let wired = hands.open()?.in_tier(args.place.tier.as_deref())?;
-    let request = DrillRequest { names: args.names.clone(), at: At::Newest };
+    let request = DrillRequest { names: args.names.clone(), at: At::Newest, seed: args.seed };
     if args.dry_run {
         let planned = flows::plan_drill(&wired.world, &request)?;
         let words = render::planned_drill(&planned, hands.screen);

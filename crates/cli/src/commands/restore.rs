@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Component, Path, PathBuf};
 
 use lifeboat_model::exit::Exit;
+use lifeboat_model::position::Position;
 use lifeboat_recovery::flows::{self, At, Destination, RestoreRequest};
 
 use crate::args::Restore;
@@ -11,7 +12,7 @@ use crate::fault::{Fault, Outcome};
 use crate::hands::{Hands, Wired};
 use crate::render;
 use crate::screen::{Reply, log_line};
-use crate::{text, when};
+use crate::when;
 
 /// `lifeboat restore COMPONENT|--all`
 pub fn restore(args: &Restore, hands: &Hands<'_>) -> Outcome<Reply> {
@@ -63,7 +64,9 @@ fn request(args: &Restore, hands: &Hands<'_>) -> Outcome<RestoreRequest> {
         components: args.component.iter().cloned().collect(),
         all: args.all,
         at: point(args.at.as_deref(), hands)?,
+        base: args.base.as_deref().map(base).transpose()?,
         verified_only: args.verified_only,
+        prepare_only: args.prepare_only,
         to: match &args.to {
             Some(to) if to.as_os_str() == "-" => match args.verify_existing {
                 true => {
@@ -97,12 +100,32 @@ fn inside(path: &Path) -> Outcome<PathBuf> {
     Ok(path.to_owned())
 }
 
-/// A time, or a snapshot's id: hexadecimal digits and nothing else.
+/// A snapshot's id, or the beginning of one.
+fn is_id(typed: &str) -> bool {
+    (1..=64).contains(&typed.len()) && typed.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn base(typed: &str) -> Outcome<String> {
+    match is_id(typed) {
+        true => Ok(typed.to_ascii_lowercase()),
+        false => Err(Fault::usage(format!("`{typed}` is no snapshot's id"))
+            .hint("`lifeboat list` shows them")),
+    }
+}
+
+/// A time, a place in a log, or a snapshot's id: hexadecimal digits and nothing else.
 fn point(at: Option<&str>, hands: &Hands<'_>) -> Outcome<At> {
     let Some(typed) = at else { return Ok(At::Newest) };
-    let digits = (1..=64).contains(&typed.len()) && typed.bytes().all(|b| b.is_ascii_hexdigit());
-    if digits {
+    if typed.eq_ignore_ascii_case("newest") {
+        return Ok(At::Newest);
+    }
+    if is_id(typed) {
         return Ok(At::Snapshot(typed.to_ascii_lowercase()));
+    }
+    if let Some((kind, rest)) = typed.split_once(':')
+        && let Some(found) = in_log(kind, rest)
+    {
+        return found;
     }
     let found = when::parse(typed, hands.now()).map_err(|sentence| {
         let hint = if typed.eq_ignore_ascii_case("latest") {
@@ -113,9 +136,54 @@ fn point(at: Option<&str>, hands: &Hands<'_>) -> Outcome<At> {
         Fault::usage(sentence).hint(hint)
     })?;
     if found.assumed_utc {
-        hands.screen.note(format!("note: no zone given, taken as UTC: {}", text::time(found.at)));
+        return Err(without_zone(typed, found.at));
     }
     Ok(At::Time(found.at))
+}
+
+/// A time without a zone is two times: which one is not guessed when data depends on it.
+fn without_zone(typed: &str, utc: jiff::Timestamp) -> Fault {
+    let here = jiff::tz::TimeZone::system();
+    let civil = utc.to_zoned(jiff::tz::TimeZone::UTC).datetime();
+    let local = match civil.to_zoned(here.clone()) {
+        Ok(local) if here != jiff::tz::TimeZone::UTC => {
+            let offset = local.strftime("%:z");
+            format!("`{}{offset}` is that time here", civil.strftime("%Y-%m-%dT%H:%M:%S"))
+        }
+        _ => "an offset such as `+02:00` names another zone".to_owned(),
+    };
+    Fault::usage(format!("\"{typed}\" has no time zone"))
+        .hint(format!("`{}Z` is that time in UTC; {local}", civil.strftime("%Y-%m-%dT%H:%M:%S")))
+}
+
+/// `lsn:0/16B3748`, `position:00000001-00000000016b3748`, `name:before-import`, `xid:4711`.
+fn in_log(kind: &str, rest: &str) -> Option<Outcome<At>> {
+    let bad = |hint: &str| {
+        Err(Fault::usage(format!("`{kind}:{rest}` names no place in a log")).hint(hint.to_owned()))
+    };
+    Some(match kind {
+        "lsn" => match lsn(rest) {
+            Some(offset) => Ok(At::Position(None, offset)),
+            None => bad("as `select pg_current_wal_lsn()` shows it: `lsn:0/16B3748`"),
+        },
+        "position" => match rest.parse::<Position>() {
+            Ok(at) => Ok(At::Position(Some(at.line), at.offset)),
+            Err(_) => bad("as `lifeboat list` shows it: `position:00000001-00000000016b3748`"),
+        },
+        "name" if !rest.is_empty() => Ok(At::Name(rest.to_owned())),
+        "name" => bad("as it was given to `pg_create_restore_point`: `name:before-import`"),
+        "xid" => match rest.parse() {
+            Ok(number) => Ok(At::Transaction(number)),
+            Err(_) => bad("as `select pg_current_xact_id()` shows it: `xid:4711`"),
+        },
+        _ => return None,
+    })
+}
+
+fn lsn(text: &str) -> Option<u64> {
+    let (high, low) = text.split_once('/')?;
+    let part = |text: &str| u32::from_str_radix(text, 16).ok().filter(|_| text.len() <= 8);
+    Some(u64::from(part(high)?) << 32 | u64::from(part(low)?))
 }
 
 /// What stands in a folder is changed only by somebody who says so.

@@ -271,6 +271,8 @@ impl<'a> Scenes<'a> {
             all: true,
             at: At::Newest,
             verified_only: true,
+            base: None,
+            prepare_only: false,
             to: Destination::InPlace,
             path: None,
             keep_failed: false,
@@ -358,7 +360,7 @@ impl<'a> Scenes<'a> {
     /// A drill while the shop sells again.
     pub fn rehearse(&mut self) -> Outcome<()> {
         let from = self.begin("rehearsing");
-        let request = DrillRequest { names: vec!["rehearsal".into()], at: At::Newest };
+        let request = DrillRequest { names: vec!["rehearsal".into()], at: At::Newest, seed: None };
         let report = flows::drill(&self.wired.world, &request)?;
         let checks: Vec<_> =
             report.components.iter().flat_map(|c| &c.checks).chain(&report.together).collect();

@@ -36,6 +36,19 @@ pub fn drill(report: &DrillReport, screen: &Screen) -> String {
     }
     let mut out = grid.text();
     for component in &report.components {
+        if let Some(way) = &component.way {
+            out.push_str(&format!("{}: {}\n", component.component, super::stream::way(way)));
+        }
+        for point in &component.points {
+            let name = format!("{} at {}", component.component, point.at);
+            let way = point.way.as_ref().map(super::stream::way).unwrap_or_default();
+            let took = text::seconds(point.seconds);
+            out.push_str(&format!("{name}: {} in {took}; {way}\n", screen.verdict(point.verdict)));
+            out.push_str(&failed_checks(screen, &name, &point.checks));
+            if let Some(error) = &point.error {
+                out.push_str(&format!("{} {name}: {}\n", screen.red("✗"), error.message));
+            }
+        }
         out.push_str(&failed_checks(screen, &component.component, &component.checks));
         if let Some(error) = &component.error {
             out.push_str(&format!(
@@ -53,6 +66,9 @@ pub fn drill(report: &DrillReport, screen: &Screen) -> String {
     out.push_str(&warnings(screen, &report.findings));
     if !report.sandbox_removed {
         out.push_str(&format!("{} the sandbox could not be removed\n", screen.red("✗")));
+    }
+    if let Some(seed) = report.seed {
+        out.push_str(&format!("older points by --seed {seed}\n"));
     }
     if let Some(evidence) = &report.evidence {
         out.push_str(&format!("evidence {} in {}\n", evidence.id, evidence.path));

@@ -12,6 +12,7 @@ pub fn list(report: &ListReport, screen: &Screen) -> String {
     let mut out = String::new();
     if report.snapshots.is_empty() {
         out.push_str(&format!("no snapshots in {}\n", tier(&report.tier)));
+        out.push_str(&journals(report, screen));
         return out + &warnings(screen, &report.warnings);
     }
     let mut grid = screen.table(&["snapshot", "component", "taken", "size", "host", "level", ""]);
@@ -28,6 +29,7 @@ pub fn list(report: &ListReport, screen: &Screen) -> String {
         ]);
     }
     out.push_str(&grid.text());
+    out.push_str(&journals(report, screen));
     out.push_str(&warnings(screen, &report.warnings));
     out.push_str(&screen.dim(&format!(
         "{} in {}\n",
@@ -35,6 +37,44 @@ pub fn list(report: &ListReport, screen: &Screen) -> String {
         tier(&report.tier)
     )));
     out
+}
+
+/// The windows of the journals, and what is lost between them.
+fn journals(report: &ListReport, screen: &Screen) -> String {
+    if report.journals.iter().all(|journal| journal.survey.windows.is_empty()) {
+        return String::new();
+    }
+    let mut grid =
+        screen.table(&["journal", "any point from", "to", "place", "records", "size", ""]);
+    let mut gaps = String::new();
+    for journal in &report.journals {
+        for window in &journal.survey.windows {
+            let until = window.until.map_or_else(|| "-".into(), |until| when(until, &report.head));
+            let place = format!("{} {}", window.lineage, window.to);
+            let remark = if window.main { "" } else { "beside the way" };
+            grid.row(&[
+                (journal.component.as_str(), Look::Name),
+                (&when(window.since, &report.head), Look::Plain),
+                (&until, Look::Plain),
+                (&place, Look::Plain),
+                (&text::count(window.records), Look::Number),
+                (&text::size(window.bytes), Look::Number),
+                (remark, Look::Doubt),
+            ]);
+        }
+        for gap in &journal.survey.gaps {
+            gaps.push_str(&format!(
+                "{} {}: lost for ever from {} to {} (found {}): {}\n",
+                screen.red("✗"),
+                journal.component,
+                gap.from,
+                gap.to,
+                text::time(gap.time),
+                gap.why
+            ));
+        }
+    }
+    format!("\n{}{gaps}", grid.text())
 }
 
 /// What sets a snapshot apart.

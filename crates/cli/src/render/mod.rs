@@ -9,6 +9,7 @@ mod list;
 mod prune;
 mod restore;
 mod status;
+mod stream;
 mod verify;
 
 pub use audit::{audit_log, audit_verify};
@@ -20,6 +21,7 @@ pub use list::list;
 pub use prune::{prune, repair};
 pub use restore::{planned_restore, restore};
 pub use status::status;
+pub use stream::{detach, planned_stream, stream};
 pub use verify::verify;
 
 use jiff::Timestamp;

@@ -37,6 +37,12 @@ pub fn restore(report: &RestoreReport, screen: &Screen) -> String {
     }
     let mut out = grid.text();
     for component in &report.components {
+        if let Some(way) = &component.way {
+            out.push_str(&format!("{}: {}\n", component.component, super::stream::way(way)));
+        }
+        for note in &component.notes {
+            out.push_str(&format!("{}: {note}\n", component.component));
+        }
         out.push_str(&caveats(component, screen));
         out.push_str(&failed_checks(screen, &component.component, &component.checks));
         out.push_str(&entries(component, screen));
@@ -135,6 +141,9 @@ pub fn planned_restore(report: &PlannedRestore, screen: &Screen) -> String {
             component.chosen,
             component.target
         ));
+        if let Some(way) = &component.way {
+            out.push_str(&format!("  {}\n", super::stream::way(way)));
+        }
         for skipped in &component.passed_over {
             let id = short(&skipped.snapshot);
             out.push_str(&format!("  passed over: {id} of {}: {}\n", skipped.time, skipped.why));

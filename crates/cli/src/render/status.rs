@@ -25,6 +25,9 @@ pub fn status(report: &StatusReport, screen: &Screen) -> String {
             out.push_str(&format!("{} {}: {reason}\n", screen.yellow("!"), component.component));
         }
     }
+    for component in &report.components {
+        out.push_str(&stream(component, screen));
+    }
     if let Some(error) = &report.tier_error {
         out.push_str(&super::failure(screen, &format!("tier {}", report.tier.name), error));
         out.push_str("    what stands above comes from the local catalog\n");
@@ -92,6 +95,36 @@ fn components(report: &StatusReport, screen: &Screen) -> String {
         ]);
     }
     grid.text()
+}
+
+/// The stream of a component: what each tier alone would lose, and how long there is room.
+fn stream(component: &ComponentStatus, screen: &Screen) -> String {
+    let Some(stream) = &component.stream else { return String::new() };
+    let name = &component.component;
+    let tiers = stream.tiers.iter().map(|tier| {
+        let lacks = match tier.lacks {
+            Some(0) => String::new(),
+            Some(count) => format!(" ({} behind)", text::plural(count as u64, "object", "objects")),
+            None => " (it is not known what it lacks)".to_owned(),
+        };
+        format!("{} could lose {}{lacks}", tier.tier, span(tier.live_rpo_seconds))
+    });
+    let tiers: Vec<String> = tiers.collect();
+    let runs = if stream.running { "streaming" } else { "not streaming" };
+    let mut out = format!("{name}: {runs}; {}\n", tiers.join(", "));
+    if stream.waiting > 0 {
+        out.push_str(&format!(
+            "{} {name}: {} wait for a tier ({}), room for {}\n",
+            screen.yellow("!"),
+            text::plural(stream.waiting, "object", "objects"),
+            text::size(stream.waiting_bytes),
+            span(stream.room_seconds)
+        ));
+    }
+    for warning in &stream.warnings {
+        out.push_str(&format!("{} {name}: {warning}\n", screen.yellow("!")));
+    }
+    out
 }
 
 /// What would be lost and how long it would take, each against its objective.

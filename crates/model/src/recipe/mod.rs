@@ -8,7 +8,7 @@ mod restore;
 pub use backup::{BackupItem, BackupRecipe, BackupRequest, CaptureRoot, LeftOut, backup_recipe};
 pub use point::{Candidate, Choice, PointError, Skipped, Wanted, choose_restore_point};
 pub use restore::{
-    Binding, RestoreItem, RestoreRecipe, RestoreRequest, RestoreStep, restore_recipe,
+    Binding, LogStep, RestoreItem, RestoreRecipe, RestoreRequest, RestoreStep, restore_recipe,
 };
 
 use schemars::JsonSchema;

@@ -9,6 +9,7 @@ use super::point::Choice;
 use super::{RecipeError, TierChoice, near};
 use crate::canonical;
 use crate::plan::{Component, Plan};
+use crate::position::Position;
 
 /// Where restored data goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +42,26 @@ pub struct RestoreRequest {
     pub choice: Choice,
     /// Only this part of a files component.
     pub subpath: Option<PathBuf>,
+    /// The way from the snapshot through the component's journal.
+    pub log: Option<LogStep>,
+}
+
+/// What is replayed onto a restored base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogStep {
+    /// To which point, in words: `newest`, an instant, `name:…`.
+    pub to: String,
+    /// The log.
+    pub lineage: String,
+    /// Where the base stands in it.
+    pub from: Position,
+    /// The place that the wanted point was resolved to, where the journal tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Position>,
+    /// Pieces of the journal.
+    pub pieces: u64,
+    /// Bytes of log in them.
+    pub bytes: u64,
 }
 
 /// What a restore will do, whatever it is bound to.
@@ -66,6 +87,9 @@ pub struct RestoreItem {
     /// Only this part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subpath: Option<PathBuf>,
+    /// What is replayed onto the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogStep>,
     /// Names of the plan's checks that are asked of the copy.
     pub checks: Vec<String>,
     /// Command that stops the writers.
@@ -89,6 +113,8 @@ pub enum RestoreStep {
     ProveStopped,
     /// Write the snapshot's content to a folder that is not valid yet.
     Extract,
+    /// Replay the journal onto it.
+    Replay(LogStep),
     /// The engine's own checks and equality with the manifest.
     Verify,
     /// The plan's checks.
@@ -115,6 +141,14 @@ impl RestoreStep {
             }
             RestoreStep::ProveStopped => "prove that nobody has the live data open".into(),
             RestoreStep::Extract => "restore beside the live data".into(),
+            RestoreStep::Replay(step) => {
+                let target = step.target.map(|at| format!(" at {at}")).unwrap_or_default();
+                let LogStep { to, lineage, from, pieces, bytes, .. } = step;
+                format!(
+                    "replay the journal from {from} of {lineage} to {to}{target}: {pieces} pieces, \
+                     {bytes} bytes"
+                )
+            }
             RestoreStep::Verify => "verify the copy against its manifest".into(),
             RestoreStep::Check(names) if names.is_empty() => "(the plan has no checks)".into(),
             RestoreStep::Check(names) => format!("run the checks: {}", names.join(", ")),
@@ -161,6 +195,7 @@ fn item(component: &Component, request: RestoreRequest) -> RestoreItem {
         kind: component.kind.key().to_owned(),
         choice: request.choice,
         subpath: request.subpath,
+        log: request.log,
         checks: component.checks.iter().map(|check| check.name.to_string()).collect(),
         stop: text(&component.stop),
         start: text(&component.start),
@@ -178,6 +213,7 @@ impl RestoreItem {
             steps.push(RestoreStep::ProveStopped);
         }
         steps.push(RestoreStep::Extract);
+        steps.extend(self.log.clone().map(RestoreStep::Replay));
         steps.push(RestoreStep::Verify);
         steps.push(RestoreStep::Check(self.checks.clone()));
         match binding {

@@ -223,6 +223,7 @@ fn a_partial_one_is_taken_with_a_warning() {
 fn restore() -> RestoreRecipe {
     let tier = choose_tier(&plan(), Path::new("/srv/app"), None).expect("tier");
     let ask = |component: &str, candidates: &[Candidate]| RestoreRequest {
+        log: None,
         component: component.into(),
         choice: newest(candidates),
         subpath: None,

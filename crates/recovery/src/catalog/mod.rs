@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lifeboat_model::position::Position;
 use lifeboat_model::verdict::Verdict;
 use rusqlite::{Connection, ErrorCode, params};
 
@@ -52,6 +53,10 @@ const STEPS: &[&str] = &["
 ",
     "
     alter table snapshots add column copy_of text;
+",
+    "
+    create table recovered(component text not null, lineage text not null, position text not null,
+        time text not null, primary key (component, lineage, position)) strict;
 "];
 
 /// How long another process may keep the catalog busy.
@@ -300,6 +305,18 @@ impl Catalog {
                 Fact::Snapshot(fact) => apply_snapshot(&transaction, host, seq, fact)?,
                 Fact::Verified(fact) => apply_verified(&transaction, fact)?,
                 Fact::Drill(fact) => apply_drill(&transaction, fact)?,
+                Fact::Recovered(fact) => {
+                    transaction.execute(
+                        "insert or replace into recovered(component, lineage, position, time)
+                         values (?1, ?2, ?3, ?4)",
+                        params![
+                            fact.component,
+                            fact.lineage,
+                            fact.position.to_string(),
+                            fact.time.to_string()
+                        ],
+                    )?;
+                }
                 Fact::Removed(fact) => {
                     transaction.execute(
                         "insert or replace into removed(id, vault, time) values (?1, ?2, ?3)",
@@ -321,7 +338,7 @@ impl Catalog {
     pub fn clear(&mut self) -> Result<()> {
         self.db.execute_batch(
             "delete from snapshots; delete from drills; delete from applied;
-             delete from removed",
+             delete from removed; delete from recovered",
         )?;
         Ok(())
     }
@@ -334,6 +351,18 @@ impl Catalog {
     /// The same, and those that a ledger records in this vault and that cannot be read.
     pub fn points(&self) -> Result<Vec<SnapshotRow>> {
         rows::points(&self.db)
+    }
+
+    /// The furthest place of a component's log that a restore has proven. A chain that goes on
+    /// under another name (`LINEAGE+2`) is the same log.
+    pub fn proven(&self, component: &str, lineage: &str) -> Result<Option<Position>> {
+        let mut statement = self.db.prepare(
+            "select position from recovered
+             where component = ?1 and (lineage = ?2 or lineage like ?2 || '+%')
+             order by position desc limit 1",
+        )?;
+        let mut found = statement.query_map([component, lineage], |row| row.get::<_, String>(0))?;
+        Ok(found.next().transpose()?.and_then(|text| text.parse().ok()))
     }
 
     /// Notes when reading the source of a snapshot ended, where no fact says so.

@@ -6,7 +6,7 @@ use lifeboat_vault::{StoreError, StoreErrorKind};
 
 use super::Error;
 use crate::catalog;
-use crate::ports::{EngineError, SourceError};
+use crate::ports::{EngineError, LogError, SourceError};
 use crate::seal::SealError;
 
 impl Error {
@@ -47,6 +47,9 @@ impl Error {
             Error::Seal(SealError::BadIdentity | SealError::NoIdentity) => Exit::Usage,
             Error::Source(SourceError::Vault(error)) => vault_exit(error),
             Error::Engine(EngineError::Refused { .. }) => Exit::Refused,
+            Error::Log(LogError::Lost { .. }) => Exit::Unreachable,
+            Error::Log(LogError::Taken { .. }) => Exit::Locked,
+            Error::Log(LogError::Unfit { .. }) => Exit::Refused,
             Error::Journal(error) => error.exit(),
             Error::Catalog(error) if catalog::is_busy(error) => Exit::Locked,
             Error::Cancelled => Exit::Interrupted,

@@ -6,17 +6,19 @@ use lifeboat_model::objective::{Circumstances, resolve};
 use lifeboat_model::recipe::{Candidate, RecipeError};
 use lifeboat_model::verdict::Verdict;
 
+use super::exposure::{along_the_log, judge_stream};
 use super::point::{candidates, choose, newest_whole};
 use super::restore::unsettled;
-use super::{At, ListRequest};
+use super::{At, ListRequest, way};
 use crate::catalog::{self, Catalog, DrillRow, SnapshotRow};
 use crate::env::World;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ends_run};
 use crate::ledger::{Local, log};
 use crate::report::{
     ComponentState, ComponentStatus, DrillListReport, DrillOfPlan, Failure, LastDrill, ListReport,
-    ListedDrill, ListedSnapshot, NewestPoint, NextRun, StatusReport, seconds,
+    ListedDrill, ListedJournal, ListedSnapshot, NewestPoint, NextRun, StatusReport, seconds,
 };
+use crate::tier::OpenTier;
 
 /// How many coming runs are shown.
 const RUNS: usize = 5;
@@ -26,23 +28,29 @@ struct Seen {
     catalog: Catalog,
     notes: Vec<String>,
     tier_error: Option<Failure>,
+    tier: Option<OpenTier>,
 }
 
 /// The catalog, up to date if the tier answers. Without a state folder it leaves no trace.
 fn see(world: &World) -> Result<Seen> {
     let keep = world.state.folder().is_dir();
-    match world.read_tier().and_then(|tier| catalog::up_to_date(world, &tier, keep)) {
-        Ok((catalog, notes)) => Ok(Seen { catalog, notes, tier_error: None }),
+    let opened = world.read_tier();
+    let opened = opened.and_then(|tier| Ok((catalog::up_to_date(world, &tier, keep)?, tier)));
+    match opened {
+        Ok(((catalog, notes), tier)) => {
+            Ok(Seen { catalog, notes, tier_error: None, tier: Some(tier) })
+        }
         Err(error) => Ok(Seen {
             catalog: catalog::as_it_is(world)?,
             notes: Vec::new(),
             tier_error: Some(Failure::of(&error)),
+            tier: None,
         }),
     }
 }
 
 /// Seconds from then to now; nothing if a clock was set back.
-fn age(now: Timestamp, then: Timestamp) -> Option<f64> {
+pub(super) fn age(now: Timestamp, then: Timestamp) -> Option<f64> {
     let span = now.duration_since(then);
     (!span.is_negative()).then(|| seconds(span.unsigned_abs()))
 }
@@ -64,12 +72,43 @@ pub fn list(world: &World, request: &ListRequest) -> Result<ListReport> {
             }));
         }
     }
+    let mut warnings = warnings;
+    let journals = journals(world, &tier, request.component.as_deref(), &mut warnings)?;
     Ok(ListReport {
         tier: world.tier_ref(),
+        journals,
         snapshots: rows.into_iter().map(|row| listed(row, start.wall)).collect(),
         warnings,
         head: world.head("lifeboat/list", start),
     })
+}
+
+/// The journals in the tier; one that cannot be read is said.
+fn journals(
+    world: &World,
+    tier: &OpenTier,
+    only: Option<&str>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<ListedJournal>> {
+    let mut listed = Vec::new();
+    for name in world.plan.component.keys() {
+        if only.is_some_and(|only| only != name) {
+            continue;
+        }
+        let surveyed = way::open_journal(world, tier, name, warnings)
+            .and_then(|journal| Ok(journal.map(|journal| journal.survey()).transpose()?));
+        match surveyed {
+            Ok(Some(survey)) => {
+                warnings.extend(survey.faults.iter().map(|fault| format!("{name}: {}", fault.why)));
+                warnings.extend(survey.notes.iter().map(|note| format!("{name}: {note}")));
+                listed.push(ListedJournal { component: name.clone(), survey });
+            }
+            Ok(None) => {}
+            Err(error) if ends_run(&error) => return Err(error),
+            Err(error) => warnings.push(format!("{name}: {}", Failure::of(&error).line())),
+        }
+    }
+    Ok(listed)
 }
 
 fn listed(row: SnapshotRow, now: Timestamp) -> ListedSnapshot {
@@ -135,6 +174,16 @@ pub fn status(world: &World) -> Result<StatusReport> {
     }));
     let mut components: Vec<ComponentStatus> =
         names.iter().map(|name| component(world, name, &rows, &drills, start.wall)).collect();
+    for one in &mut components {
+        findings.extend(along_the_log(
+            world,
+            seen.tier.as_ref(),
+            &seen.catalog,
+            &rows,
+            one,
+            start.wall,
+        ));
+    }
     findings.extend(cut_off(world, &mut components));
     Ok(StatusReport {
         tier: world.tier_ref(),
@@ -252,6 +301,8 @@ fn component(
         kind: component.map(|c| c.kind.key().to_owned()).unwrap_or_default(),
         state: ComponentState::Ok,
         reasons: Vec::new(),
+        way: None,
+        stream: None,
         live_rpo_seconds: complete_up_to.and_then(|complete| age(now, complete)),
         newest_verified: point(true),
         newest,
@@ -277,7 +328,11 @@ fn span(seconds: f64) -> String {
 }
 
 /// The state, and every reason for it; the worst decides.
-fn judge(status: &mut ComponentStatus, last: Option<&Candidate>, whole: Option<&Candidate>) {
+pub(super) fn judge(
+    status: &mut ComponentStatus,
+    last: Option<&Candidate>,
+    whole: Option<&Candidate>,
+) {
     let mut found: Vec<(ComponentState, String)> = Vec::new();
     let mut add = |state, why: String| found.push((state, why));
     match &status.newest {
@@ -332,6 +387,7 @@ fn judge(status: &mut ComponentStatus, last: Option<&Candidate>, whole: Option<&
     if status.newest.is_some() && status.newest_verified.is_none() && !drilled {
         add(ComponentState::Unproven, "no snapshot was ever restored and compared".to_owned());
     }
+    found.extend(status.stream.iter().flat_map(judge_stream));
     status.state = found.iter().map(|(state, _)| *state).max().unwrap_or(ComponentState::Ok);
     status.reasons = found.into_iter().map(|(_, why)| why).collect();
 }

@@ -3,6 +3,7 @@
 mod backup;
 mod copy;
 mod drill;
+mod exposure;
 mod key;
 mod look;
 mod point;
@@ -11,7 +12,9 @@ mod prune;
 mod repair;
 mod request;
 mod restore;
+mod stream;
 mod verify;
+mod way;
 
 pub use backup::{backup, plan_backup, run_id};
 pub use copy::{copy, plan_copy};
@@ -24,9 +27,10 @@ pub use prune::{plan_prune, prune};
 pub use repair::{plan_repair, repair_index};
 pub use request::{
     At, AuditRequest, BackupRequest, CopyRequest, Destination, DrillRequest, KeyRequest,
-    ListRequest, PruneRequest, RestoreRequest, VerifyRequest,
+    ListRequest, PruneRequest, RestoreRequest, StreamRequest, VerifyRequest,
 };
 pub use restore::{check_target, plan_restore, restore, restore_stream};
+pub use stream::{Live, detach, plan_stream, stream, wanted_base};
 pub use verify::verify;
 
 pub use crate::ledger::audit::audit_verify;

@@ -9,12 +9,13 @@ use lifeboat_model::recipe::{
 };
 use lifeboat_vault::Id;
 
-use super::At;
+use super::{At, way};
 use crate::catalog::{self, Catalog, SnapshotRow};
 use crate::env::World;
 use crate::error::{Error, Result};
 use crate::facts::Level;
 use crate::prove::{Subject, partial, read_manifest};
+use crate::recover::Way;
 use crate::tier::OpenTier;
 
 /// The snapshots of a component as the choice sees them on host `own`. Where one ledger records all,
@@ -97,7 +98,7 @@ pub fn choose(
 
 fn wanted(rows: &[SnapshotRow], at: &At) -> Wanted {
     match at {
-        At::Newest => Wanted::Newest,
+        At::Newest | At::Position(..) | At::Name(_) | At::Transaction(_) => Wanted::Newest,
         At::Time(time) => Wanted::At(*time),
         At::Snapshot(id) => Wanted::Snapshot(copy_of(rows, id).unwrap_or_else(|| id.clone())),
     }
@@ -171,27 +172,62 @@ fn foreign(world: &World, rows: &[SnapshotRow], at: &At) -> Option<Error> {
 /// Components for which there is no restore point, and why.
 pub type Pointless = Vec<(String, Error)>;
 
+/// Which way each component takes from its base, by name.
+pub type Ways = BTreeMap<String, Way>;
+
+/// Which point is wanted of every component.
+pub struct WantedPoint<'a> {
+    /// The point.
+    pub at: &'a At,
+    /// The base to begin from, by an id or a prefix.
+    pub base: Option<&'a str>,
+    /// Only what was proven.
+    pub verified_only: bool,
+    /// Staged, and not started.
+    pub prepare_only: bool,
+    /// Taken out of the snapshot as it is stored: nothing is replayed.
+    pub as_stored: bool,
+    /// Only this part.
+    pub subpath: Option<PathBuf>,
+}
+
+impl<'a> WantedPoint<'a> {
+    /// This point, whole.
+    pub fn of(at: &'a At) -> WantedPoint<'a> {
+        WantedPoint {
+            at,
+            base: None,
+            verified_only: false,
+            prepare_only: false,
+            as_stored: false,
+            subpath: None,
+        }
+    }
+}
+
 /// Computes the recipe for these components. One that has no fitting point does not keep the others
 /// back; if none has, that is the error.
 pub fn recipe_for(
     world: &World,
+    tier: &OpenTier,
     catalog: &Catalog,
     components: &[String],
-    at: &At,
-    verified_only: bool,
-    subpath: Option<PathBuf>,
-) -> Result<(RestoreRecipe, Pointless)> {
+    wanted: &WantedPoint<'_>,
+) -> Result<(RestoreRecipe, Ways, Pointless)> {
     let rows = catalog.points()?;
-    let (mut requests, mut pointless) = (Vec::new(), Pointless::new());
+    let (mut requests, mut ways, mut pointless) = (Vec::new(), Ways::new(), Pointless::new());
     for component in components {
-        match choose(&rows, component, &world.host, at, verified_only) {
-            Ok(choice) => requests.push(recipe::RestoreRequest {
-                component: component.clone(),
-                choice,
-                subpath: subpath.clone(),
-            }),
+        match way::choose(world, tier, catalog, &rows, component, wanted) {
+            Ok((choice, way)) => {
+                let log = way.shown.as_ref().map(way::step);
+                let subpath = wanted.subpath.clone();
+                let component = component.clone();
+                ways.insert(component.clone(), way);
+                requests.push(recipe::RestoreRequest { component, choice, subpath, log });
+            }
+            Err(error) if crate::error::ends_run(&error) => return Err(error),
             Err(error) => {
-                let error = foreign(world, &rows, at).unwrap_or(error);
+                let error = foreign(world, &rows, wanted.at).unwrap_or(error);
                 pointless.push((component.clone(), error));
             }
         }
@@ -200,7 +236,7 @@ pub fn recipe_for(
         return Err(pointless.into_iter().next().map_or(Error::NothingChosen, |(_, error)| error));
     }
     let tier = TierChoice { name: world.tier.name.clone(), path: world.tier.url.clone() };
-    Ok((recipe::restore_recipe(&world.plan, tier, requests)?, pointless))
+    Ok((recipe::restore_recipe(&world.plan, tier, requests)?, ways, pointless))
 }
 
 /// Components of the plan, or among those that are named, that this version does not carry out.
@@ -238,13 +274,18 @@ pub fn subject<'a>(
     let snapshot = tier.vault.snapshot(&id)?;
     let manifest = read_manifest(&tier.vault, &id, &snapshot)?;
     let partial = partial(&manifest, recorded_partial);
-    Ok(Subject { vault: &tier.vault, component, id, snapshot, manifest, partial })
+    let way = Way::base();
+    Ok(Subject { vault: &tier.vault, component, id, snapshot, manifest, partial, way })
 }
 
-/// Loads the snapshot that was chosen for a component.
-pub fn chosen<'a>(tier: &'a OpenTier, item: &'a RestoreItem) -> Result<Subject<'a>> {
+/// Loads the snapshot that was chosen for a component, and its way from there.
+pub fn chosen<'a>(tier: &'a OpenTier, item: &'a RestoreItem, ways: &Ways) -> Result<Subject<'a>> {
     let chosen = &item.choice.chosen;
-    subject(tier, &item.component, &chosen.snapshot, chosen.partial)
+    let mut subject = subject(tier, &item.component, &chosen.snapshot, chosen.partial)?;
+    if let Some(way) = ways.get(&item.component) {
+        subject.way = way.clone();
+    }
+    Ok(subject)
 }
 
 /// Names that exist in the plan and that this version can restore, in recovery order; all without

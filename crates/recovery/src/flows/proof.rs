@@ -10,7 +10,7 @@ use crate::catalog::SnapshotRow;
 use crate::env::World;
 use crate::error::{Error, Result, ends_run};
 use crate::facts::{Level, VerifiedFact};
-use crate::prove::{bytes_described, bytes_needed, restore_copy};
+use crate::prove::{Places, bytes_described, bytes_needed, restore_copy};
 use crate::report::{Failure, SnapshotVerification, seconds};
 use crate::session::Start;
 use crate::staging::Staging;
@@ -102,8 +102,12 @@ fn gather(
     let scratch = world.state.make("scratch")?;
     super::point::preflight(world, &scratch, bytes_needed(&subject.manifest))?;
     let staging = Staging::make(&world.state, &scratch, "verify-", "verification")?;
-    let judged = restore_copy(world, &subject, None, staging.data())
-        .map(|copy| (copy.complete.clone(), copy.examine()));
+    let places = Places { folder: staging.data(), scratch: &staging.scratch() };
+    let judged = restore_copy(world, &subject, None, places).and_then(|copy| {
+        let judged = (copy.complete.clone(), copy.examine());
+        copy.settle()?;
+        Ok(judged)
+    });
     staging.remove()?;
     let (complete, (structure, content)) = judged?;
     known.restored = Some(complete);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use lifeboat_model::position::Position;
 use lifeboat_vault::MaxUnused;
 use lifeboat_vault::check::Subset;
 
@@ -50,6 +51,12 @@ pub enum At {
     Time(Timestamp),
     /// This one: an id or a prefix.
     Snapshot(String),
+    /// This place in a component's log, on this line of its history, or on the one that leads there.
+    Position(Option<u32>, u64),
+    /// The restore point of this name.
+    Name(String),
+    /// Up to and with this transaction.
+    Transaction(u64),
 }
 
 impl std::fmt::Display for At {
@@ -58,6 +65,14 @@ impl std::fmt::Display for At {
             At::Newest => f.write_str("newest"),
             At::Time(time) => write!(f, "{time}"),
             At::Snapshot(id) => f.write_str(id),
+            At::Position(Some(line), offset) => {
+                write!(f, "position:{}", Position::new(*line, *offset))
+            }
+            At::Position(None, offset) => {
+                write!(f, "lsn:{:X}/{:X}", offset >> 32, offset & 0xffff_ffff)
+            }
+            At::Name(name) => write!(f, "name:{name}"),
+            At::Transaction(number) => write!(f, "xid:{number}"),
         }
     }
 }
@@ -89,14 +104,37 @@ pub struct RestoreRequest {
     pub all: bool,
     /// Which point.
     pub at: At,
-    /// Only snapshots that passed V4.
+    /// The base to begin from: an id or a prefix; else it is chosen.
+    pub base: Option<String>,
+    /// Only snapshots that passed V4, and of the journal no more than was proven by a restore.
     pub verified_only: bool,
+    /// Stage the copy and all that its recovery needs, and start nothing.
+    pub prepare_only: bool,
     /// Where to.
     pub to: Destination,
     /// Only this file or folder of the component's tree.
     pub path: Option<PathBuf>,
     /// Leave a copy that failed its checks where it was staged.
     pub keep_failed: bool,
+}
+
+/// Asks for a stream.
+#[derive(Debug, Clone)]
+pub struct StreamRequest {
+    /// Component names; empty for all that the plan streams.
+    pub components: Vec<String>,
+    /// End once everything that is there is stored.
+    pub once: bool,
+    /// End after so long.
+    pub span: Option<std::time::Duration>,
+    /// Take a base where the log begins anew or had a gap.
+    pub base: bool,
+}
+
+impl Default for StreamRequest {
+    fn default() -> StreamRequest {
+        StreamRequest { components: Vec::new(), once: false, span: None, base: true }
+    }
 }
 
 /// Asks for a drill.
@@ -106,6 +144,8 @@ pub struct DrillRequest {
     pub names: Vec<String>,
     /// Which point.
     pub at: At,
+    /// Chooses the older points that are rehearsed; by the clock if left out.
+    pub seed: Option<u64>,
 }
 
 /// Asks for a pruning.

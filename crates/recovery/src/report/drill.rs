@@ -6,7 +6,7 @@ use lifeboat_model::exit::Exit;
 use lifeboat_model::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Head, TierRef};
+use super::{Failure, Head, TierRef, WayReport};
 
 /// A measure held against its objective.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +79,31 @@ pub struct ComponentDrill {
     pub bytes: u64,
     /// Files restored.
     pub files: u64,
+    /// The way through the journal, where there was one.
+    pub way: Option<WayReport>,
+    /// Older points of its window that were rehearsed too.
+    pub points: Vec<DrilledPoint>,
+    /// Why it failed.
+    pub error: Option<DrillFailure>,
+}
+
+/// An older point of a component's window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DrilledPoint {
+    /// The wanted instant.
+    pub at: Timestamp,
+    /// When its rehearsal began.
+    pub started: Timestamp,
+    /// The base.
+    pub snapshot: Option<String>,
+    /// The way from there.
+    pub way: Option<WayReport>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What was asked of the copy. The plan's questions are those of today, and are not asked.
+    pub checks: Vec<CheckResult>,
+    /// How long it took, seconds.
+    pub seconds: f64,
     /// Why it failed.
     pub error: Option<DrillFailure>,
 }
@@ -133,6 +158,8 @@ pub struct DrillReport {
     pub components: Vec<ComponentDrill>,
     /// Checks that look at two components.
     pub together: Vec<CheckResult>,
+    /// What chose the older points; nothing where there were none to choose.
+    pub seed: Option<u64>,
     /// True if the sandbox is gone. If it is not, the verdict is not pass.
     pub sandbox_removed: bool,
     /// Components that this version does not carry out, where everything was asked for. One that

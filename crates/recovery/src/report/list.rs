@@ -5,6 +5,7 @@ use lifeboat_model::verdict::Verdict;
 use serde::Serialize;
 
 use super::{Head, TierRef};
+use crate::journal::Survey;
 
 /// One snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -41,7 +42,17 @@ pub struct ListedSnapshot {
     pub foreign: bool,
 }
 
-/// Snapshots, newest first. Schema `lifeboat/list`.
+/// The journal of one component in the tier.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ListedJournal {
+    /// Component name.
+    pub component: String,
+    /// Its windows, gaps and faults.
+    #[serde(flatten)]
+    pub survey: Survey,
+}
+
+/// Snapshots, newest first, and journals. Schema `lifeboat/list`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ListReport {
     /// Who, what, when.
@@ -51,6 +62,8 @@ pub struct ListReport {
     pub tier: TierRef,
     /// The snapshots.
     pub snapshots: Vec<ListedSnapshot>,
+    /// The journals: any point of a window can be restored from a base in it.
+    pub journals: Vec<ListedJournal>,
     /// What should be looked at.
     pub warnings: Vec<String>,
 }

@@ -12,6 +12,7 @@ mod list;
 mod prune;
 mod restore;
 mod status;
+mod stream;
 mod verify;
 
 pub use audit::{
@@ -22,18 +23,22 @@ pub use backup::{
 };
 pub use copy::{CopiedSnapshot, CopyReport, DamagedPack, LeftOut};
 pub use drill::{
-    ComponentDrill, DrillFailure, DrillListReport, DrillOfPlan, DrillReport, EvidenceRef,
-    ListedDrill, Measured, Met, PlannedDrill, Times,
+    ComponentDrill, DrillFailure, DrillListReport, DrillOfPlan, DrillReport, DrilledPoint,
+    EvidenceRef, ListedDrill, Measured, Met, PlannedDrill, Times,
 };
 pub use key::{KeyReport, KeyTier, ListedKey, Successor};
-pub use list::{ListReport, ListedSnapshot};
+pub use list::{ListReport, ListedJournal, ListedSnapshot};
 pub use prune::{DataFate, Packs, PruneReport, RepairReport, Salvaged, SnapshotFate};
 pub use restore::{
-    ComponentRestore, PlannedComponentRestore, PlannedRestore, RestoreReport, SkewEntry,
+    ComponentRestore, PlannedComponentRestore, PlannedRestore, RestoreReport, SkewEntry, WayReport,
 };
 pub use status::{
     ComponentState, ComponentStatus, InterruptedAction, LastDrill, NewestPoint, NextRun,
-    StatusReport,
+    StatusReport, StreamState, TierExposure,
+};
+pub use stream::{
+    DetachReport, LostPart, PlannedStream, PlannedStreamOf, StreamBase, StreamReport,
+    StreamedComponent,
 };
 pub use verify::{Damage, SnapshotVerification, VaultCheck, VerifyReport};
 

@@ -3,11 +3,69 @@
 use jiff::Timestamp;
 use lifeboat_model::check::CheckResult;
 use lifeboat_model::exit::Exit;
+use lifeboat_model::position::{LogPosition, Position};
 use lifeboat_model::recipe::Skipped;
 use lifeboat_model::verdict::Verdict;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Failure, Head, Problem, TierRef};
+use crate::facts::RecoveredFact;
+
+/// The way from a base through a journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WayReport {
+    /// The wanted point as it was asked for: `newest`, an instant, `name:…`.
+    pub to: String,
+    /// The log that is replayed.
+    pub lineage: String,
+    /// Where the base stands in it.
+    pub from: Position,
+    /// The place that the wanted point was resolved to, where the journal tells it.
+    pub target: Option<Position>,
+    /// The instant up to which the last piece of the way proves a copy complete.
+    pub complete_up_to: Option<Timestamp>,
+    /// Pieces of the journal on the way.
+    pub pieces: u64,
+    /// Bytes of log in them.
+    pub bytes: u64,
+    /// Numbers of the first and the last piece.
+    pub range: Option<(u64, u64)>,
+    /// The place that was reached; nothing before the recovery.
+    pub reached: Option<LogPosition>,
+}
+
+impl WayReport {
+    /// One line, for evidence.
+    pub fn line(&self) -> String {
+        let mut line = format!("{} from {} of {}", self.to, self.from, self.lineage);
+        if let Some((first, last)) = self.range {
+            line += &format!(", pieces {first} to {last}, {} bytes", self.bytes);
+        }
+        if let Some(reached) = &self.reached {
+            line += &format!(", reached {}", reached.position);
+        }
+        line
+    }
+
+    /// The fact of a recovery whose copy passed its checks.
+    pub(crate) fn fact(
+        &self,
+        component: &str,
+        snapshot: &str,
+        now: Timestamp,
+    ) -> Option<RecoveredFact> {
+        let reached = self.reached.as_ref()?;
+        Some(RecoveredFact {
+            component: component.to_owned(),
+            snapshot: snapshot.to_owned(),
+            lineage: self.lineage.clone(),
+            position: reached.position,
+            complete_up_to: self.complete_up_to,
+            range: self.range,
+            time: now,
+        })
+    }
+}
 
 /// One restored component.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -31,6 +89,8 @@ pub struct ComponentRestore {
     pub level_before: Option<String>,
     /// Why this point was chosen.
     pub chosen: String,
+    /// The way through the journal, where there was one.
+    pub way: Option<WayReport>,
     /// Newer ones that were passed over, and why.
     pub passed_over: Vec<Skipped>,
     /// Pass if the data is in place and every check passed.
@@ -43,6 +103,8 @@ pub struct ComponentRestore {
     pub kept: Vec<String>,
     /// Where a failed restore was left (`--keep-failed`).
     pub failed_copy: Option<String>,
+    /// What the recovery said: the line that was chosen, a target that became a position.
+    pub notes: Vec<String>,
     /// Files restored.
     pub files: u64,
     /// Their bytes.
@@ -174,6 +236,8 @@ pub struct PlannedComponentRestore {
     pub level: Option<String>,
     /// Why it was chosen.
     pub chosen: String,
+    /// The way through the journal, where there is one.
+    pub way: Option<WayReport>,
     /// Newer ones that were passed over, and why.
     pub passed_over: Vec<Skipped>,
     /// What must be said of the choice.

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use lifeboat_model::exit::Exit;
+use lifeboat_model::position::Position;
 use lifeboat_model::verdict::Verdict;
 use serde::Serialize;
 
-use super::{Failure, Head, TierRef};
+use super::{Failure, Head, TierRef, WayReport};
 
 /// The state of a component, in one word, worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -71,6 +72,48 @@ pub struct LastDrill {
     pub rpo_seconds: Option<f64>,
 }
 
+/// What one tier has of a component's log, as the stream on this host wrote it down last.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TierExposure {
+    /// The tier.
+    pub tier: String,
+    /// It does not lie on this machine.
+    pub elsewhere: bool,
+    /// Up to where it has all.
+    pub position: Option<Position>,
+    /// What would be lost if this tier alone survived, seconds; `null` if not known.
+    pub live_rpo_seconds: Option<f64>,
+    /// Objects that it lacks; `null` if that is not known.
+    pub lacks: Option<usize>,
+    /// Why it does not take objects now.
+    pub problem: Option<String>,
+}
+
+/// The stream of a component.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StreamState {
+    /// One runs on this host.
+    pub running: bool,
+    /// Since when, or when the last one began.
+    pub since: Option<Timestamp>,
+    /// Bytes that the source has written and not yet delivered.
+    pub behind: Option<u64>,
+    /// Objects that wait on this host for a tier.
+    pub waiting: u64,
+    /// Their bytes.
+    pub waiting_bytes: u64,
+    /// How long the source keeps what no tier takes, seconds.
+    pub room_seconds: Option<f64>,
+    /// Why only a new base makes what is streamed restorable, where one is wanted.
+    pub base_wanted: Option<String>,
+    /// What must be said aloud.
+    pub warnings: Vec<String>,
+    /// Why it does not get on.
+    pub problem: Option<String>,
+    /// The tiers.
+    pub tiers: Vec<TierExposure>,
+}
+
 /// One component.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ComponentStatus {
@@ -88,6 +131,10 @@ pub struct ComponentStatus {
     pub newest: Option<NewestPoint>,
     /// The newest point that passed V4.
     pub newest_verified: Option<NewestPoint>,
+    /// The way from there through the component's journal, where it leads further.
+    pub way: Option<WayReport>,
+    /// Its stream, where the plan says that it streams.
+    pub stream: Option<StreamState>,
     /// What would be lost now, seconds; `null` if not known.
     pub live_rpo_seconds: Option<f64>,
     /// The objective, seconds.

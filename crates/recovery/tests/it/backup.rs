@@ -439,6 +439,8 @@ fn restore_to(component: &str, target: std::path::PathBuf) -> RestoreRequest {
         all: false,
         at: At::Newest,
         verified_only: false,
+        base: None,
+        prepare_only: false,
         to: Destination::Folder(target),
         path: None,
         keep_failed: false,

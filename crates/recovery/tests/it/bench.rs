@@ -15,11 +15,13 @@ use jiff::{SignedDuration, Timestamp};
 use lifeboat_model::check::CheckResult;
 use lifeboat_model::manifest::{self, Content, FilesContent, FilesRoot, Manifest};
 use lifeboat_model::plan::Plan;
+use lifeboat_model::position::{LogPosition, Position};
 use lifeboat_model::verdict::Verdict;
 use lifeboat_recovery::env::{Adapters, Secret, Tier, VaultKey, World};
 use lifeboat_recovery::ports::{
     Answer, Capture, CaptureContext, Disk, Engine, EngineError, InPlace, KeyRights, LogError,
-    Opened, Outcome, Place, Presence, Request, Runner, Source, SourceError, WriterProof,
+    LogReader, Opened, Outcome, Place, Presence, RecoverContext, RecoverTo, Recovered, Request,
+    Runner, Source, SourceError, WriterProof,
 };
 use lifeboat_recovery::state::State;
 use lifeboat_testkit::{MemoryStore, SimClock};
@@ -28,6 +30,8 @@ use lifeboat_vault::{
     StoreError, StoreErrorKind,
 };
 use sha2::{Digest, Sha256};
+
+use crate::fake_log::{self, FakeLog, Server};
 
 pub const KEY: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
 
@@ -94,6 +98,12 @@ pub struct Live {
     pub slow: BTreeMap<String, u64>,
     /// A stop request is made when this component is captured or checked.
     pub cancel_at: Option<String>,
+    /// Components that are servers with a log.
+    pub servers: BTreeMap<String, Server>,
+    /// Components whose copy was brought along a log.
+    pub recovered: Vec<String>,
+    /// Copies that were settled.
+    pub settled: usize,
 }
 
 pub struct Bench {
@@ -156,6 +166,10 @@ impl Bench {
 
     pub fn app(&self) -> PathBuf {
         self.folder.path().join("app")
+    }
+
+    pub fn clock_now(&self) -> Timestamp {
+        lifeboat_vault::Clock::wall(&*self.clock)
     }
 
     pub fn pass(&self, seconds: i64) {
@@ -244,9 +258,7 @@ impl Bench {
         let app = self.app();
         Adapters {
             source: Arc::new(source),
-            log: Arc::new(|name| {
-                Err(LogError::Unfit { what: format!("{name} has no log"), hint: String::new() })
-            }),
+            log: self.logs(),
             unsettled: Arc::new(|_| None),
             engine: Arc::new(move |_, _, _, _| {
                 Ok(Box::new(FakeEngine(live.clone(), cancel.clone())))
@@ -255,6 +267,27 @@ impl Bench {
                 Ok(Box::new(FakeInPlace(in_place.clone(), app.join(name))))
             }),
         }
+    }
+
+    fn logs(&self) -> Arc<lifeboat_recovery::env::MakeLog> {
+        let (live, cancel) = (self.live.clone(), self.cancel.clone());
+        Arc::new(move |name| {
+            let mut world = live.lock().unwrap();
+            let Some(server) = world.servers.get_mut(name) else {
+                let what = format!("{name} has no log");
+                return Err(LogError::Unfit { what, hint: "give it one".to_owned() });
+            };
+            server.made += 1;
+            let (live, component, cancel) = (live.clone(), name.to_owned(), cancel.clone());
+            Ok(Box::new(FakeLog { live, component, cursor: Position::default(), cancel }))
+        })
+    }
+
+    /// A change of a server: of its files, and in its log.
+    pub fn write(&self, component: &str, name: &str, body: &str) {
+        self.set(component, name, body);
+        let mut live = self.live.lock().unwrap();
+        live.servers.get_mut(component).expect("a server").write(name, body);
     }
 
     pub fn set(&self, component: &str, name: &str, body: &str) {
@@ -469,6 +502,10 @@ impl Source for FakeSource {
         for (name, body) in &data {
             session.add_bytes(Path::new(name), body, FileMeta::private(started))?;
         }
+        let position = live.servers.get(&self.1).map(|server| LogPosition {
+            lineage: server.lineage.clone(),
+            position: Position::new(server.line, server.end),
+        });
         let slow = live.slow.get(&self.1).copied().unwrap_or(0);
         self.3.advance(std::time::Duration::from_secs(slow));
         let content = FilesContent {
@@ -489,7 +526,7 @@ impl Source for FakeSource {
                 host: context.host.to_owned(),
                 started,
                 finished: context.clock.wall(),
-                position: None,
+                position,
                 content: Content::Files(content),
             },
             complete_up_to: started,
@@ -517,6 +554,27 @@ impl FakeEngine {
 }
 
 impl Engine for FakeEngine {
+    fn recover(
+        &self,
+        copy: &Path,
+        manifest: &Manifest,
+        log: Option<&dyn LogReader>,
+        to: &RecoverTo,
+        context: &RecoverContext<'_>,
+    ) -> Result<Option<Recovered>, EngineError> {
+        assert!(context.scratch.is_dir(), "there is a folder to work in");
+        let Some(log) = log else { return Ok(None) };
+        let recovered = fake_log::recover(copy, &BTreeMap::new(), log, to)?;
+        self.0.lock().unwrap().recovered.push(manifest.component.clone());
+        Ok(Some(recovered))
+    }
+
+    fn settle(&self, copy: &Path) -> Result<(), EngineError> {
+        assert!(copy.is_dir(), "it is settled where it was made");
+        self.0.lock().unwrap().settled += 1;
+        Ok(())
+    }
+
     fn structure(&self, copy: &Path, manifest: &Manifest) -> Vec<CheckResult> {
         if self.0.lock().unwrap().blind {
             return Vec::new();
@@ -531,6 +589,9 @@ impl Engine for FakeEngine {
             }
         }
         self.spoil(copy, manifest);
+        if self.0.lock().unwrap().recovered.contains(&manifest.component) {
+            return vec![CheckResult::compare("files", true, !tree(copy).is_empty())];
+        }
         vec![CheckResult::compare("files", described(manifest).files, tree(copy).len())]
     }
 

@@ -74,6 +74,8 @@ fn restored(b: &Bench, world: &World, name: &str) -> Vec<(String, Vec<u8>)> {
         all: true,
         at: At::Newest,
         verified_only: false,
+        base: None,
+        prepare_only: false,
         to: Destination::Folder(target.clone()),
         path: None,
         keep_failed: false,

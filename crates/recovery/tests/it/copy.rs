@@ -81,6 +81,8 @@ pub fn restore(world: &World, component: &str, at: At, to: &Path) -> Exit {
         all: false,
         at,
         verified_only: false,
+        base: None,
+        prepare_only: false,
         to: Destination::Folder(to.to_owned()),
         path: None,
         keep_failed: false,

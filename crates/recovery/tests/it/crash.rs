@@ -116,6 +116,8 @@ fn the_host_may_burn_after_each_write() {
             all: false,
             at: At::Newest,
             verified_only: false,
+            base: None,
+            prepare_only: false,
             to: Destination::Folder(out.clone()),
             path: None,
             keep_failed: false,

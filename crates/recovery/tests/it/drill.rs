@@ -90,6 +90,8 @@ fn the_recipe_is_that_of_a_restore_in_anger() {
         all: true,
         at: Default::default(),
         verified_only: false,
+        base: None,
+        prepare_only: false,
         to: lifeboat_recovery::flows::Destination::Folder(b.folder.path().join("x")),
         path: None,
         keep_failed: false,

@@ -36,6 +36,8 @@ fn request() -> RestoreRequest {
         all: false,
         at: At::Newest,
         verified_only: false,
+        base: None,
+        prepare_only: false,
         to: Destination::InPlace,
         path: None,
         keep_failed: false,

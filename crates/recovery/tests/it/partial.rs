@@ -39,6 +39,8 @@ fn request(to: Destination, at: At) -> RestoreRequest {
         all: false,
         at,
         verified_only: false,
+        base: None,
+        prepare_only: false,
         to,
         path: None,
         keep_failed: false,

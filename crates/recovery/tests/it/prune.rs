@@ -111,6 +111,8 @@ fn the_newest_verified_one_is_never_removed() {
             all: false,
             at: At::Snapshot(id),
             verified_only: false,
+            base: None,
+            prepare_only: false,
             to: Destination::Folder(b.folder.path().join("back")),
             path: None,
             keep_failed: false,

@@ -36,6 +36,8 @@ fn one(component: &str, target: PathBuf) -> RestoreRequest {
         all: false,
         at: At::Newest,
         verified_only: false,
+        base: None,
+        prepare_only: false,
         to: Destination::Folder(target),
         path: None,
         keep_failed: false,

@@ -5,6 +5,7 @@
 //! was found is signed, and its hash stands in the ledger.
 
 mod outcome;
+mod points;
 mod run;
 
 use std::path::PathBuf;
@@ -14,13 +15,14 @@ use lifeboat_model::verdict::Verdict;
 use serde_json::json;
 
 use self::outcome::Rehearsed;
+use self::points::{Draw, Older};
 use self::run::Run;
-use super::point::{choose, chosen, components, not_carried};
+use super::point::{WantedPoint, Ways, chosen, components, not_carried};
 use super::restore::{apart, planned_item};
-use super::{DrillRequest, run_id};
+use super::{DrillRequest, run_id, way};
 use crate::catalog::Catalog;
 use crate::env::World;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ends_run};
 use crate::ledger::{Detail, evidence};
 use crate::prove::bytes_needed;
 use crate::report::{
@@ -63,7 +65,7 @@ pub fn plan_drill(world: &World, request: &DrillRequest) -> Result<PlannedDrill>
     let asked = check(world, request)?;
     let tier = world.read_tier()?;
     let (catalog, mut warnings) = crate::catalog::up_to_date(world, &tier, false)?;
-    let (recipe, failures) = decide(world, &catalog, &asked, request)?;
+    let (recipe, ways, failures) = decide(world, &tier, &catalog, &asked, request)?;
     warnings.extend(failures.iter().map(|(name, f)| format!("{name}: {}", f.line())));
     warnings.extend(asked.not_carried.iter().map(|(_, why)| why.clone()));
     warnings.extend(asked.left_out.iter().cloned());
@@ -71,7 +73,7 @@ pub fn plan_drill(world: &World, request: &DrillRequest) -> Result<PlannedDrill>
     let rows = catalog.snapshots()?;
     let (mut planned, mut needed) = (Vec::new(), 0);
     for item in &recipe.items {
-        let subject = chosen(&tier, item)?;
+        let subject = chosen(&tier, item, &ways)?;
         needed += bytes_needed(&subject.manifest);
         planned.push(planned_item(item, &subject, &rows, &binding, true));
     }
@@ -163,27 +165,31 @@ fn sandbox(world: &World, written: &std::path::Path) -> Result<PathBuf> {
     apart(world, written, "the sandbox", hint, Some(&own))
 }
 
-/// The recipe, and the components for which nothing can be chosen.
+/// The recipe, the ways, and the components for which nothing can be chosen.
 fn decide(
     world: &World,
+    tier: &OpenTier,
     catalog: &Catalog,
     asked: &Asked,
     request: &DrillRequest,
-) -> Result<(RestoreRecipe, Vec<(String, Failure)>)> {
+) -> Result<(RestoreRecipe, Ways, Vec<(String, Failure)>)> {
     let rows = catalog.points()?;
-    let (mut requests, mut failures) = (Vec::new(), Vec::new());
+    let wanted = WantedPoint::of(&request.at);
+    let (mut requests, mut ways, mut failures) = (Vec::new(), Ways::new(), Vec::new());
     for component in &asked.components {
-        match choose(&rows, component, &world.host, &request.at, false) {
-            Ok(choice) => requests.push(recipe::RestoreRequest {
-                component: component.clone(),
-                choice,
-                subpath: None,
-            }),
+        match way::choose(world, tier, catalog, &rows, component, &wanted) {
+            Ok((choice, way)) => {
+                let log = way.shown.as_ref().map(way::step);
+                let component = component.clone();
+                ways.insert(component.clone(), way);
+                requests.push(recipe::RestoreRequest { component, choice, subpath: None, log });
+            }
+            Err(error) if ends_run(&error) => return Err(error),
             Err(error) => failures.push((component.clone(), Failure::of(&error))),
         }
     }
     let tier = TierChoice { name: world.tier.name.clone(), path: world.tier.url.clone() };
-    Ok((recipe::restore_recipe(&world.plan, tier, requests)?, failures))
+    Ok((recipe::restore_recipe(&world.plan, tier, requests)?, ways, failures))
 }
 
 fn execute(
@@ -196,14 +202,24 @@ fn execute(
     let id = run_id(session.start.wall)?;
     let t0 = world.start();
     let catalog = session.catalog(tier)?;
-    let (recipe, failures) = decide(world, &catalog, asked, request)?;
     // What is rehearsed cannot be harmed by the rehearsal: no lock, no write. And no cache: what is
     // gone from the tier would not be there when it burns.
     let readable = world.read_tier()?.uncached();
+    let (recipe, ways, failures) = decide(world, &readable, &catalog, asked, request)?;
     let mut findings = Vec::new();
-    let run = Run { world, tier: &readable, t0, id: &id, drill: asked.drill.as_deref() };
+    let rows = catalog.points()?;
+    let seed = request.seed.unwrap_or_else(|| seed(t0.wall));
+    let drill = asked.drill.as_ref().and_then(|name| world.plan.drill.get(name));
+    let count = drill.map_or(lifeboat_model::plan::Drill::POINTS, |drill| drill.points());
+    let older = Older { world, catalog: &catalog, rows: &rows, count, draw: Draw::seeded(seed) };
+    let ways = &ways;
+    let run = Run { world, tier: &readable, t0, id: &id, drill: asked.drill.as_deref(), ways };
     let (mut rehearsed, together, sandbox_removed) =
-        run.in_sandbox(&recipe, &asked.sandbox, &mut findings)?;
+        run.in_sandbox(&recipe, &asked.sandbox, older, &mut findings)?;
+    let seed = rehearsed.iter().any(|one| !one.points.is_empty()).then_some(seed);
+    findings.extend(ways.iter().flat_map(|(name, way)| {
+        way.warnings.iter().map(move |warning| format!("{name}: {warning}"))
+    }));
     rehearsed.extend(failures.into_iter().map(|(name, failure)| run.nothing_to(&name, &failure)));
     rehearsed.extend(asked.not_carried.iter().map(|(name, why)| run.not_carried(name, why)));
     findings.extend(asked.left_out.iter().map(|why| format!("{why}: it was not rehearsed")));
@@ -215,7 +231,9 @@ fn execute(
         verdict => verdict,
     };
     let ledger = session.ledger()?;
-    let mut record = run.evidence(&recipe, &rehearsed, verdict, &findings);
+    let mut noted = findings.clone();
+    noted.extend(seed.map(|seed| format!("older points were chosen with seed {seed}")));
+    let mut record = run.evidence(&recipe, &rehearsed, verdict, &noted);
     record.ledger = ledger.head()?.map(|head| (head.seq, head.hash));
     let kept = evidence::keep(world, tier, ledger, &id, record, &mut findings)?;
     let rows = catalog.snapshots()?;
@@ -232,6 +250,7 @@ fn execute(
         objectives_met: components.iter().all(|c| met(&c.rto) && met(&c.rpo)),
         components,
         together,
+        seed,
         sandbox_removed,
         left_out: asked.left_out.clone(),
         findings,
@@ -239,6 +258,11 @@ fn execute(
         head: world.head("lifeboat/drill", session.start),
     };
     Ok(Ended { exit: report.exit(), report, detail, facts })
+}
+
+/// A seed where none is given: shown, so that the same points can be chosen again.
+fn seed(now: jiff::Timestamp) -> u64 {
+    now.as_microsecond().unsigned_abs()
 }
 
 fn detail(kept: &EvidenceRef, recipe: &RestoreRecipe, verdict: Verdict) -> Detail {

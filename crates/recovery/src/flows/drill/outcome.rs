@@ -14,7 +14,9 @@ use crate::catalog::SnapshotRow;
 use crate::env::World;
 use crate::facts::{DrillFact, Fact, Level, VerifiedFact};
 use crate::ledger::evidence;
-use crate::report::{ComponentDrill, DrillFailure, Failure, Measured, Met, Times, seconds};
+use crate::report::{
+    ComponentDrill, DrillFailure, DrilledPoint, Failure, Measured, Met, Times, WayReport, seconds,
+};
 use crate::session::Start;
 
 /// What became of one component.
@@ -33,6 +35,8 @@ pub(super) struct Rehearsed {
     pub(super) rpo: Judged,
     pub(super) files: u64,
     pub(super) bytes: u64,
+    pub(super) way: Option<WayReport>,
+    pub(super) points: Vec<DrilledPoint>,
     pub(super) failure: Option<Failure>,
 }
 
@@ -84,6 +88,29 @@ fn millis(value: &Value) -> Option<i64> {
     }
 }
 
+/// The rehearsal of an older point.
+fn older_stage(point: &DrilledPoint) -> Stage {
+    let way = point.way.as_ref().map(WayReport::line);
+    let error = point.error.as_ref().map(|error| error.message.clone());
+    let note: Vec<String> = way.into_iter().chain(error).collect();
+    Stage {
+        name: format!("restore to {}", point.at),
+        started: point.started,
+        took_ms: (point.seconds * 1000.0) as u64,
+        verdict: point.verdict,
+        note: (!note.is_empty()).then(|| note.join("; ")),
+    }
+}
+
+fn older_checks(points: &[DrilledPoint]) -> impl Iterator<Item = CheckResult> {
+    points.iter().flat_map(|point| {
+        point.checks.iter().map(|check| {
+            let name = format!("at {}: {}", point.at, check.name);
+            CheckResult { name, ..check.clone() }
+        })
+    })
+}
+
 fn measured(judged: &Judged) -> Measured {
     Measured {
         actual_seconds: millis(&judged.actual).map(|ms| ms as f64 / 1000.0),
@@ -129,6 +156,14 @@ impl Rehearsed {
                 }));
             }
         }
+        let own = (self.snapshot(), &self.way, Verdict::of(self.proof.iter().map(|c| c.verdict)));
+        let older = self.points.iter().map(|p| (p.snapshot.clone(), &p.way, p.verdict));
+        for (snapshot, way, verdict) in std::iter::once(own).chain(older) {
+            if let (Some(snapshot), Some(way), Verdict::Pass) = (snapshot, way, verdict) {
+                let now = run.world.clock.wall();
+                facts.extend(way.fact(&self.component, &snapshot, now).map(Fact::Recovered));
+            }
+        }
         facts
     }
 
@@ -150,13 +185,15 @@ impl Rehearsed {
             snapshot: self.snapshot(),
             why: self.item.as_ref().map(|item| item.choice.why.clone()),
             stages: [
-                stage("restore", self.t2, self.t3, restored),
+                stage("restore", self.t2, self.t3, restored)
+                    .map(|stage| Stage { note: self.way.as_ref().map(WayReport::line), ..stage }),
                 stage("verify", self.t3, self.t4, proof),
             ]
             .into_iter()
             .flatten()
+            .chain(self.points.iter().map(older_stage))
             .collect(),
-            checks: self.checks(),
+            checks: self.checks().into_iter().chain(older_checks(&self.points)).collect(),
             rto: self.rto.clone(),
             rpo: self.rpo.clone(),
             verdict: self.verdict,
@@ -186,6 +223,8 @@ impl Rehearsed {
             rpo,
             bytes: self.bytes,
             files: self.files,
+            way: self.way,
+            points: self.points,
             error: self.failure.as_ref().map(DrillFailure::from),
         }
     }

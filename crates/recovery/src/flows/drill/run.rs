@@ -9,13 +9,14 @@ use lifeboat_model::recipe::{RestoreItem, RestoreRecipe};
 use lifeboat_model::verdict::Verdict;
 
 use super::outcome::Rehearsed;
+use super::points::Older;
 use crate::env::World;
 use crate::error::{Error, Result, ends_run};
-use crate::flows::point::{chosen, preflight};
-use crate::prove::{Copy, Declared, bytes_needed, restore_copy};
-use crate::report::Failure;
+use crate::flows::point::{Ways, chosen, preflight};
+use crate::prove::{Copy, Declared, Places, bytes_needed, restore_copy};
+use crate::report::{Failure, WayReport};
 use crate::session::Start;
-use crate::staging::Staging;
+use crate::staging::{Staging, remove_tree};
 use crate::tier::OpenTier;
 
 /// A drill under way.
@@ -25,6 +26,7 @@ pub(super) struct Run<'a> {
     pub(super) t0: Start,
     pub(super) id: &'a str,
     pub(super) drill: Option<&'a str>,
+    pub(super) ways: &'a Ways,
 }
 
 impl<'a> Run<'a> {
@@ -33,6 +35,7 @@ impl<'a> Run<'a> {
         &self,
         recipe: &RestoreRecipe,
         parent: &Path,
+        older: Older<'_>,
         findings: &mut Vec<String>,
     ) -> Result<(Vec<Rehearsed>, Vec<CheckResult>, bool)> {
         self.room(recipe, parent)?;
@@ -41,7 +44,7 @@ impl<'a> Run<'a> {
         let stem = format!("drill-{}-", self.id);
         let sandbox = Staging::make(&world.state, parent, &stem, "drill")?;
         let folder = sandbox.folder().display().to_string();
-        let result = self.rehearse(recipe, sandbox.data(), findings);
+        let result = self.rehearse(recipe, sandbox.data(), older, findings);
         let removed = sandbox.remove();
         let (rehearsed, together) = result?;
         if let Err(error) = &removed {
@@ -56,7 +59,7 @@ impl<'a> Run<'a> {
         let mut needed = 0u64;
         for item in &recipe.items {
             // One without a readable manifest fails its rehearsal, not everybody's.
-            if let Ok(subject) = chosen(self.tier, item) {
+            if let Ok(subject) = chosen(self.tier, item, self.ways) {
                 needed = needed.saturating_add(bytes_needed(&subject.manifest));
             }
         }
@@ -67,6 +70,7 @@ impl<'a> Run<'a> {
         &self,
         recipe: &RestoreRecipe,
         sandbox: &Path,
+        mut older: Older<'_>,
         findings: &mut Vec<String>,
     ) -> Result<(Vec<Rehearsed>, Vec<CheckResult>)> {
         let plan = &self.world.plan;
@@ -80,10 +84,27 @@ impl<'a> Run<'a> {
             copies.extend(copy);
         }
         asked.ask_together(plan, &copies);
+        for copy in &copies {
+            if let Err(error) = copy.settle() {
+                let own = rehearsed.iter_mut().find(|one| one.component == copy.component);
+                own.into_iter().for_each(|one| one.failure = Some(Failure::of(&error)));
+            }
+        }
         for one in &mut rehearsed {
             let asked_together = asked.together.iter().any(|(name, _)| *name == one.component);
             one.plans = asked.of(&one.component);
             self.judge(one, asked_together);
+        }
+        for copy in copies {
+            // Room for the next ones.
+            let folder = copy.folder.clone();
+            drop(copy);
+            remove_tree(&folder)?;
+        }
+        for one in rehearsed.iter_mut().filter(|one| one.failure.is_none()) {
+            older.rehearse(self, one, sandbox, findings)?;
+            let all = one.points.iter().map(|point| point.verdict).chain([one.verdict]);
+            one.verdict = Verdict::of(all);
         }
         findings.extend(asked.not_asked());
         findings.extend(rehearsed.iter().flat_map(|one| {
@@ -104,14 +125,17 @@ impl<'a> Run<'a> {
         one.item = Some(item.clone());
         one.t2 = Some(self.world.start());
         let folder = sandbox.join(&item.component);
-        let restored = chosen(self.tier, item)
-            .and_then(|subject| restore_copy(self.world, &subject, None, &folder));
+        let scratch = sandbox.join(format!(".{}", item.component));
+        let places = Places { folder: &folder, scratch: &scratch };
+        let restored = chosen(self.tier, item, self.ways)
+            .and_then(|subject| restore_copy(self.world, &subject, None, places));
         match restored {
             Ok(copy) => {
                 one.t3 = Some(copy.data_back);
                 one.proof = copy.proof();
                 (one.files, one.bytes) = (copy.files, copy.bytes);
-                one.complete_up_to = Some(copy.manifest.started);
+                one.complete_up_to = Some(copy.complete_up_to());
+                one.way = way_of(self.ways, &copy);
                 asked.ask_one(&self.world.plan, &copy);
                 one.t4 = Some(self.world.start());
                 Ok((one, Some(copy)))
@@ -173,6 +197,8 @@ impl<'a> Run<'a> {
             t4: None,
             files: 0,
             bytes: 0,
+            way: None,
+            points: Vec::new(),
             failure: None,
         }
     }
@@ -193,4 +219,13 @@ impl<'a> Run<'a> {
         self.judge(&mut one, false);
         one
     }
+}
+
+/// The way as it was taken.
+fn way_of(ways: &Ways, copy: &Copy<'_>) -> Option<WayReport> {
+    let mut way = ways.get(copy.component)?.shown.clone()?;
+    let recovered = copy.recovered.as_ref()?;
+    way.reached.clone_from(&recovered.position);
+    way.complete_up_to = recovered.complete_up_to;
+    Some(way)
 }

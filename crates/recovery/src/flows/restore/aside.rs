@@ -14,10 +14,10 @@ use lifeboat_model::recipe::{RestoreItem, RestoreRecipe};
 use lifeboat_model::verdict::Verdict;
 use lifeboat_vault::Existing;
 
-use super::{Done, Job, chosen, describe, not_sound, preflight, sound};
+use super::{Done, Job, chosen, not_sound, preflight, sound};
 use crate::error::{Error, Result, ends_run};
 use crate::flows::Destination;
-use crate::prove::{Copy, Declared, Subject, bytes_needed, declared, restore_over};
+use crate::prove::{Copy, Declared, Places, Subject, bytes_needed, declared, restore_over};
 use crate::report::{ComponentRestore, Failure, seconds};
 use crate::staging::{self, Restoring, Staging};
 
@@ -33,6 +33,8 @@ struct Staged<'a> {
     proof: Vec<CheckResult>,
     /// What was set aside and does not come back.
     dropped: Vec<PathBuf>,
+    /// What was started on the copy did not stop cleanly.
+    unsettled: Option<Failure>,
 }
 
 pub(super) fn restore(job: &Job<'_>, recipe: &RestoreRecipe, target: &Path) -> Result<Done> {
@@ -82,7 +84,7 @@ fn stage_for(job: &Job<'_>, recipe: &RestoreRecipe, target: &Path, over: bool) -
 
 /// Loads what is to be restored; what cannot be loaded fails alone.
 fn subjects<'a>(job: &Job<'a>, recipe: &'a RestoreRecipe) -> Vec<Result<Subject<'a>>> {
-    recipe.items.iter().map(|item| chosen(job.tier, item)).collect()
+    recipe.items.iter().map(|item| chosen(job.tier, item, job.ways)).collect()
 }
 
 fn fill_and_judge(
@@ -109,7 +111,12 @@ fn fill_and_judge(
     };
     let mut done = Done { warnings: asked.not_asked(), ..Done::default() };
     done.together = asked.together.iter().map(|(_, check)| check.clone()).collect();
-    drop(copies);
+    for copy in copies {
+        if let Err(error) = copy.settle() {
+            let own = staged.iter_mut().find(|one| one.entry.component == copy.component);
+            own.into_iter().for_each(|one| one.unsettled = Some(Failure::of(&error)));
+        }
+    }
     job.world.stop_if_cancelled()?;
     let mut entries = Vec::new();
     for (item, one) in recipe.items.iter().zip(staged) {
@@ -146,23 +153,24 @@ fn stage<'a>(
     let restored = subject.and_then(|subject| {
         job.complete_up_to(&mut entry, &subject);
         dropped = companions(&subject.manifest).iter().map(|name| own.join(name)).collect();
-        restore_over(job.world, &subject, subpath, &folder, existing)
+        let places = Places { folder: &folder, scratch: &staging.scratch().join(&item.component) };
+        restore_over(job.world, &subject, subpath, places, existing)
     });
     let mut staged = match restored {
         Ok(copy) => {
             // A part of a component has no manifest of its own to be equal to.
             let proof = if subpath.is_some() { copy.wholeness() } else { copy.proof() };
-            describe(&mut entry, &copy);
+            job.describe(&mut entry, &copy);
             if staging.is_former() {
                 entry.beside = copy.aside.iter().map(|path| path.display().to_string()).collect();
             }
-            Staged { entry, copy: Some(copy), proof, dropped }
+            Staged { entry, copy: Some(copy), proof, dropped, unsettled: None }
         }
         Err(error) if ends_run(&error) => return Err(error),
         Err(error) => {
             entry.error = Some(Failure::of(&error));
             entry.verdict = Verdict::Fail;
-            Staged { entry, copy: None, proof: Vec::new(), dropped }
+            Staged { entry, copy: None, proof: Vec::new(), dropped, unsettled: None }
         }
     };
     staged.entry.seconds = seconds(job.world.since(begun));
@@ -177,15 +185,20 @@ fn judge(
     asked: &Declared,
     done: &mut Done,
 ) -> ComponentRestore {
-    let Staged { mut entry, proof, .. } = one;
+    let Staged { mut entry, proof, unsettled, .. } = one;
     let plans = asked.of(&item.component);
     if entry.error.is_some() {
         return entry;
     }
+    if unsettled.is_some() {
+        (entry.error, entry.checks, entry.verdict) = (unsettled, proof, Verdict::Fail);
+        return entry;
+    }
     if job.request.path.is_none() {
         done.facts.push(job.fact(&item.choice.chosen.snapshot, &proof));
+        done.facts.extend(job.recovered(&entry, &proof));
     }
-    let is_sound = sound(&proof, &plans);
+    let is_sound = job.request.prepare_only && only_untold(&proof) || sound(&proof, &plans);
     entry.checks = proof;
     entry.checks.extend(plans);
     if !is_sound {
@@ -194,6 +207,13 @@ fn judge(
     entry.beside_removed = matches!(job.request.to, Destination::Over { delete: true, .. });
     entry.verdict = Verdict::of(entry.checks.iter().map(|check| check.verdict));
     entry
+}
+
+/// True for a copy that was staged on purpose and not started: nothing failed, and it came out of
+/// the vault whole.
+fn only_untold(proof: &[CheckResult]) -> bool {
+    proof.iter().any(|check| check.verdict == Verdict::Pass)
+        && proof.iter().all(|check| check.verdict != Verdict::Fail)
 }
 
 /// The check of a target that holds more than the snapshot.

@@ -12,7 +12,7 @@ use super::service::{Commands, Services};
 use super::{Done, Job, not_sound, preflight, sound};
 use crate::error::{Error, Result};
 use crate::ports::InPlace;
-use crate::prove::{Copy, Subject, bytes_needed, restore_copy};
+use crate::prove::{Copy, Places, Subject, bytes_needed, restore_copy};
 use crate::report::{ComponentRestore, Failure};
 use crate::staging::{MARK, Staging};
 
@@ -76,11 +76,13 @@ impl<'a> Run<'a> {
             RestoreStep::StopWriters(_) => services.stop(&self.commands),
             RestoreStep::ProveStopped => self.prove_stopped(services),
             RestoreStep::Extract => self.extract(entry),
-            RestoreStep::Verify => self.verify(done),
+            RestoreStep::Verify => self.verify(entry, done),
             RestoreStep::Swap => self.swap(journal),
             RestoreStep::StartWriters(_) => services.start(&self.commands),
             RestoreStep::Probe(command) => services.probe(&self.item.component, command),
             // Steps of all together, and of the other bindings.
+            // Replaying is a part of making the copy.
+            RestoreStep::Replay(_) => Ok(()),
             RestoreStep::Check(_) | RestoreStep::Complete | RestoreStep::RemoveSandbox => Ok(()),
         }
     }
@@ -98,16 +100,19 @@ impl<'a> Run<'a> {
         let staging = Staging::make(&world.state, &self.parent, &stem, "restore")?;
         let folder = staging.data().to_owned();
         self.staging = Some(staging);
-        let copy = restore_copy(world, self.subject, None, &folder)?;
-        super::describe(entry, &copy);
+        let scratch = self.staging.as_ref().map(Staging::scratch).unwrap_or_default();
+        let places = Places { folder: &folder, scratch: &scratch };
+        let copy = restore_copy(world, self.subject, None, places)?;
+        self.job.describe(entry, &copy);
         self.copy = Some(copy);
         Ok(())
     }
 
-    fn verify(&mut self, done: &mut Done) -> Result<()> {
+    fn verify(&mut self, entry: &ComponentRestore, done: &mut Done) -> Result<()> {
         let Some(copy) = &self.copy else { return Ok(()) };
         self.proof = copy.proof();
         done.facts.push(self.job.fact(&self.item.choice.chosen.snapshot, &self.proof));
+        done.facts.extend(self.job.recovered(entry, &self.proof));
         if sound(&self.proof, &[]) {
             return Ok(());
         }

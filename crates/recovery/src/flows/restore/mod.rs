@@ -10,12 +10,15 @@ mod stream;
 mod target;
 mod together;
 
+use jiff::Timestamp;
 use lifeboat_model::check::CheckResult;
 use lifeboat_model::recipe::{Binding, RestoreItem, RestoreRecipe};
 use lifeboat_model::verdict::Verdict;
 use serde_json::json;
 
-use super::point::{Pointless, chosen, components, left_out, newest_whole, preflight, recipe_for};
+use super::point::{
+    Pointless, WantedPoint, Ways, chosen, components, left_out, newest_whole, preflight, recipe_for,
+};
 use super::{At, Destination, RestoreRequest};
 use crate::catalog::SnapshotRow;
 use crate::env::World;
@@ -87,14 +90,14 @@ pub fn plan_restore(world: &World, request: &RestoreRequest) -> Result<PlannedRe
         return Err(world.of_other_plan(why));
     }
     let (catalog, warnings) = crate::catalog::up_to_date(world, &tier, false)?;
-    let (recipe, pointless) = decide(world, &catalog, &asked)?;
+    let (recipe, ways, pointless) = decide(world, &tier, &catalog, &asked)?;
     let mut warnings = warnings;
     warnings.extend(pointless.iter().map(|(name, e)| format!("{name}: {}", Failure::of(e).line())));
     let rows = catalog.snapshots()?;
     refuse_partial(world, &tier, &recipe, &asked, &rows)?;
     let (mut planned, mut needed) = (Vec::new(), 0);
     for item in &recipe.items {
-        let subject = chosen(&tier, item)?;
+        let subject = chosen(&tier, item, &ways)?;
         needed += bytes_needed(&subject.manifest);
         planned.push(planned_item(item, &subject, &rows, &asked.binding, asked.request.all));
     }
@@ -135,11 +138,17 @@ pub(super) fn planned_item(
         component: item.component.clone(),
         snapshot: chosen.snapshot.clone(),
         snapshot_time: chosen.time,
-        complete_up_to: subject.manifest.started,
+        complete_up_to: subject
+            .way
+            .shown
+            .as_ref()
+            .and_then(|way| way.complete_up_to)
+            .map_or(subject.manifest.started, |reached| reached.max(subject.manifest.started)),
         level: level_of(rows, &chosen.snapshot),
         chosen: item.choice.why.clone(),
+        way: subject.way.shown.clone(),
         passed_over: item.choice.skipped.clone(),
-        warnings: item.choice.warnings.clone(),
+        warnings: item.choice.warnings.iter().chain(&subject.way.warnings).cloned().collect(),
         target,
         steps: item.steps(binding).iter().map(|step| step.describe()).collect(),
     }
@@ -190,11 +199,20 @@ fn check<'a>(world: &World, request: &'a RestoreRequest) -> Result<Asked<'a>> {
 
 fn decide(
     world: &World,
+    tier: &OpenTier,
     catalog: &crate::catalog::Catalog,
     asked: &Asked<'_>,
-) -> Result<(RestoreRecipe, Pointless)> {
+) -> Result<(RestoreRecipe, Ways, Pointless)> {
     let Asked { request, components, .. } = asked;
-    recipe_for(world, catalog, components, &request.at, request.verified_only, request.path.clone())
+    let wanted = WantedPoint {
+        at: &request.at,
+        base: request.base.as_deref(),
+        verified_only: request.verified_only,
+        prepare_only: request.prepare_only,
+        as_stored: request.path.is_some() || request.to == Destination::Stream,
+        subpath: request.path.clone(),
+    };
+    recipe_for(world, tier, catalog, components, &wanted)
 }
 
 /// In place of live data a partial snapshot would take away what it lacks: only one that was named
@@ -214,7 +232,7 @@ fn refuse_partial(
         let (name, snapshot) = (&item.component, &item.choice.chosen.snapshot);
         // One that cannot be read fails later, by itself.
         let unread = item.choice.chosen.partial.then(|| "something was left out".to_owned());
-        let found = match chosen(tier, item) {
+        let found = match chosen(tier, item, &Ways::new()) {
             Ok(subject) => subject.partial.map(|check| check.found),
             Err(_) => unread,
         };
@@ -251,12 +269,13 @@ fn execute(
     };
     let catalog = session.catalog(tier)?;
     let rows = catalog.snapshots()?;
-    let (recipe, pointless) = decide(world, &catalog, asked)?;
+    let (recipe, ways, pointless) = decide(world, tier, &catalog, asked)?;
     refuse_partial(world, tier, &recipe, asked, &rows)?;
     let _lock = tier.vault.lock_for_reading()?;
     let (start, request, action) = (session.start, asked.request, session.id().unwrap_or_default());
     let recorded = session.id().is_some();
-    let job = Job { world, tier, rows: &rows, start, request, action, recorded };
+    let ways = &ways;
+    let job = Job { world, tier, rows: &rows, start, request, action, recorded, ways };
     let done = match &asked.binding {
         Binding::Target(target) | Binding::Sandbox(target) => {
             aside::restore(&job, &recipe, target)?
@@ -267,6 +286,8 @@ fn execute(
     for item in &recipe.items {
         let name = &item.component;
         warnings.extend(item.choice.warnings.iter().map(|w| format!("{name}: {w}")));
+        let said = ways.get(name).map(|way| &way.warnings[..]).unwrap_or_default();
+        warnings.extend(said.iter().map(|w| format!("{name}: {w}")));
     }
     warnings.extend(done.warnings);
     let mut entries = done.components;
@@ -295,12 +316,14 @@ fn without_point(name: &str, error: &Error) -> ComponentRestore {
         partial: false,
         level_before: None,
         chosen: String::new(),
+        way: None,
         passed_over: Vec::new(),
         verdict: Verdict::Fail,
         checks: Vec::new(),
         target: None,
         kept: Vec::new(),
         failed_copy: None,
+        notes: Vec::new(),
         files: 0,
         bytes: 0,
         unchanged: 0,
@@ -324,13 +347,8 @@ struct Job<'a> {
     action: &'a str,
     /// There is a state folder that lasts.
     recorded: bool,
-}
-
-/// What the copy of a component is.
-fn describe(entry: &mut ComponentRestore, copy: &Copy<'_>) {
-    (entry.files, entry.bytes, entry.unchanged) = (copy.files, copy.bytes, copy.unchanged);
-    entry.damaged.clone_from(&copy.damaged);
-    entry.problems.clone_from(&copy.problems);
+    /// From each base on.
+    ways: &'a Ways,
 }
 
 /// What a way of restoring comes to.
@@ -355,12 +373,14 @@ impl Job<'_> {
             partial: chosen.partial,
             level_before: level_of(self.rows, &chosen.snapshot),
             chosen: item.choice.why.clone(),
+            way: self.ways.get(&item.component).and_then(|way| way.shown.clone()),
             passed_over: item.choice.skipped.clone(),
             verdict: Verdict::Inconclusive,
             checks: Vec::new(),
             target: None,
             kept: Vec::new(),
             failed_copy: None,
+            notes: Vec::new(),
             files: 0,
             bytes: 0,
             unchanged: 0,
@@ -373,15 +393,42 @@ impl Job<'_> {
         }
     }
 
+    /// Fills in what the copy of a component is, and how far it was brought.
+    fn describe(&self, entry: &mut ComponentRestore, copy: &Copy<'_>) {
+        (entry.files, entry.bytes, entry.unchanged) = (copy.files, copy.bytes, copy.unchanged);
+        entry.damaged.clone_from(&copy.damaged);
+        entry.problems.clone_from(&copy.problems);
+        self.complete(entry, copy.complete_up_to());
+        if let Some(recovered) = &copy.recovered {
+            entry.notes.extend(recovered.notes.iter().cloned());
+            if let Some(way) = &mut entry.way {
+                way.reached.clone_from(&recovered.position);
+                way.complete_up_to = recovered.complete_up_to;
+            }
+        }
+    }
+
     /// Fills in what the manifest says.
     fn complete_up_to(&self, entry: &mut ComponentRestore, subject: &Subject<'_>) {
-        let complete = subject.manifest.started;
+        entry.partial = subject.partial.is_some();
+        self.complete(entry, subject.manifest.started);
+    }
+
+    fn complete(&self, entry: &mut ComponentRestore, complete: Timestamp) {
         let lost = self.start.wall.duration_since(complete);
         entry.complete_up_to = Some(complete);
-        entry.partial = subject.partial.is_some();
         // A negative loss means that a clock was set back: not known. Nor is it for a partial one.
         let known = !lost.is_negative() && !entry.partial;
         entry.rpo_seconds = known.then(|| seconds(lost.unsigned_abs()));
+    }
+
+    /// The fact of a recovery along the journal, where the copy passed.
+    fn recovered(&self, entry: &ComponentRestore, proof: &[CheckResult]) -> Option<Fact> {
+        if Verdict::of(proof.iter().map(|check| check.verdict)) != Verdict::Pass {
+            return None;
+        }
+        let (way, snapshot) = (entry.way.as_ref()?, entry.snapshot.as_ref()?);
+        way.fact(&entry.component, snapshot, self.world.clock.wall()).map(Fact::Recovered)
     }
 
     /// The fact of a proof that ran through V4, or failed on the way.
@@ -491,6 +538,7 @@ fn summary(report: &RestoreReport) -> Vec<serde_json::Value> {
                 "verdict": c.verdict,
                 "target": c.target,
                 "kept": c.kept,
+                "way": c.way,
                 "error": c.error.as_ref().map(Failure::line),
             })
         })

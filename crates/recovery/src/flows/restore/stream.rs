@@ -56,14 +56,15 @@ fn execute(
     let world = session.world;
     let catalog = session.catalog(tier)?;
     let rows = catalog.snapshots()?;
-    let (recipe, pointless) = decide(world, &catalog, asked)?;
+    let (recipe, ways, pointless) = decide(world, tier, &catalog, asked)?;
     let _lock = tier.vault.lock_for_reading()?;
     let (start, request) = (session.start, asked.request);
-    let job = Job { world, tier, rows: &rows, start, request, action: "", recorded: false };
+    let (action, recorded, ways) = ("", false, &ways);
+    let job = Job { world, tier, rows: &rows, start, request, action, recorded, ways };
     // Before the first byte: whatever is wrong with one of them ends it all.
     let mut subjects = Vec::new();
     for item in &recipe.items {
-        subjects.push(chosen(tier, item)?);
+        subjects.push(chosen(tier, item, ways)?);
     }
     let mut entries = Vec::new();
     match (&request.path, &recipe.items[..], &subjects[..]) {
@@ -83,6 +84,8 @@ fn execute(
     for item in &recipe.items {
         let name = &item.component;
         warnings.extend(item.choice.warnings.iter().map(|w| format!("{name}: {w}")));
+        let said = ways.get(name).map(|way| &way.warnings[..]).unwrap_or_default();
+        warnings.extend(said.iter().map(|w| format!("{name}: {w}")));
     }
     let mut report = conclude(world, start, asked, entries, Vec::new(), warnings);
     report.left_out = if request.all { left_out(world, &[]) } else { Vec::new() };

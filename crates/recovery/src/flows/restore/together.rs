@@ -118,7 +118,7 @@ fn one_batch(job: &Job<'_>, batch: &[(usize, &RestoreItem)], done: &mut Done) ->
     let mut begun = Vec::new();
     for (_, item) in batch {
         let start = job.world.start();
-        let (subject, error) = match chosen(job.tier, item) {
+        let (subject, error) = match chosen(job.tier, item, job.ways) {
             Ok(subject) => (Some(subject), None),
             Err(error) => (None, Some(error)),
         };
@@ -232,7 +232,10 @@ impl Batch<'_> {
             let member = &mut self.members[at];
             let Some(run) = &mut member.run else { continue };
             run.plans = asked.of(&member.item.component);
-            if !sound(&run.proof, &run.plans) {
+            let own = copies.iter().find(|copy| copy.component == member.item.component);
+            if let Some(Err(error)) = own.map(Copy::settle) {
+                member.error = Some(error);
+            } else if !sound(&run.proof, &run.plans) {
                 member.error = Some(not_sound(&member.item.component, &run.plans));
             }
         }
