@@ -34,7 +34,6 @@ pub(crate) struct Running {
     pub(crate) facts: Facts,
     pub(crate) feed: Feed,
     pub(crate) queue: Queue,
-    pub(crate) lines: Lines,
     /// Said before anything else.
     pub(crate) first: Option<LogEvent>,
     /// The timeline is at its end as soon as the queue is empty.
@@ -125,7 +124,7 @@ impl Beginning<'_> {
             warnings,
             source_keeps: true,
         };
-        let running = Running { sql, facts, feed, queue, lines, first: branch, ended };
+        let running = Running { sql, facts, feed, queue, first: branch, ended };
         Ok((running, start))
     }
 

@@ -57,11 +57,6 @@ impl Feed {
         }
     }
 
-    /// End of what has come.
-    pub(crate) fn received(&self) -> u64 {
-        self.received
-    }
-
     /// Goes on elsewhere: on another timeline, where the log may lead back.
     pub(crate) fn rebase(&mut self, at: u64) {
         self.received = at;

@@ -16,6 +16,8 @@ use super::socket::Socket;
 
 /// No message that we ask for is longer; PostgreSQL's own limit.
 const LONGEST: usize = 1 << 30;
+/// So many notices are kept for whom they concern.
+const NOTICES: usize = 1000;
 /// How often a wait looks whether it is still wanted.
 const SLICE: Duration = Duration::from_millis(200);
 /// Bytes asked of the socket at a time.
@@ -50,6 +52,8 @@ pub struct Connection {
     parameters: BTreeMap<String, String>,
     pid: u32,
     cancel: Cancel,
+    /// What the server said beside its answers.
+    notices: Vec<ServerError>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -99,6 +103,7 @@ impl Connection {
             parameters: BTreeMap::new(),
             pid: 0,
             cancel: login.cancel.clone(),
+            notices: Vec::new(),
         };
         let dsn = login.dsn;
         let database = login.database.unwrap_or(&dsn.database);
@@ -227,6 +232,9 @@ impl Connection {
         loop {
             while let Some(frame) = take_frame(&mut self.inbox)? {
                 match frame.tag {
+                    b'N' if self.notices.len() < NOTICES => {
+                        self.notices.push(*server_error(frame.body)?)
+                    }
                     b'N' | b'A' => {}
                     b'S' => self.note_parameter(frame.body)?,
                     _ => return Ok(Some(frame)),
@@ -260,6 +268,11 @@ impl Connection {
                 _ => Err(broke(error)),
             },
         }
+    }
+
+    /// What the server said beside its answers since the last time.
+    pub(crate) fn notices(&mut self) -> Vec<ServerError> {
+        std::mem::take(&mut self.notices)
     }
 
     /// True as long as nothing says that the server has ended an idle connection.

@@ -9,6 +9,7 @@ mod files_kit;
 mod interleave;
 mod mounted;
 mod nobody;
+mod postgres_base;
 mod postgres_kit;
 mod postgres_stream;
 mod postgres_wire;

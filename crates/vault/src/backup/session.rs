@@ -47,6 +47,8 @@ pub struct BackupSession {
     root: Level,
     parent: Option<(Id, Snapshot)>,
     problems: Vec<Problem>,
+    /// For short streams.
+    sealer: Option<Sealer>,
 }
 
 impl std::fmt::Debug for BackupSession {
@@ -74,7 +76,14 @@ impl BackupSession {
         raise_open_files();
         let known = parent.as_ref().map(|(_, parent)| parent);
         let engine = Engine::start(vault, Arc::clone(&lock), options, known)?;
-        Ok(Self { engine, lock, root: Level::default(), parent, problems: Vec::new() })
+        Ok(Self {
+            engine,
+            lock,
+            root: Level::default(),
+            parent,
+            problems: Vec::new(),
+            sealer: None,
+        })
     }
 
     /// Captures files and folders.
@@ -117,6 +126,33 @@ impl BackupSession {
         Ok(())
     }
 
+    /// Adds a folder without entries; or says what one is like that has some already.
+    pub fn add_folder(&mut self, tree_path: &Path, meta: FileMeta) -> Result<()> {
+        let names = skeleton::names(tree_path)?;
+        let engine = &self.engine;
+        let mut plain = |at: usize| plain_folder(engine, names[at]);
+        let load = |id: &Id| load_tree(engine, id);
+        let Some(name) = names.last() else { return Ok(()) };
+        let mut node = meta.into_node(NodeKind::Dir);
+        node.name = (*name).to_owned();
+        self.root.folder(&names, node, &mut plain, &load)?;
+        add(&engine.counts.folders, 1);
+        Ok(())
+    }
+
+    /// Adds a symbolic link.
+    pub fn add_link(&mut self, tree_path: &Path, target: &Path, meta: FileMeta) -> Result<()> {
+        let mut node = meta.into_node(NodeKind::Symlink);
+        node.set_link_target(target.as_os_str().as_encoded_bytes());
+        add(&self.engine.counts.others, 1);
+        self.insert(tree_path, Done { node, print: None }, None)
+    }
+
+    /// Adds a problem that the caller met: the backup is then not whole.
+    pub fn add_problem(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
     /// Adds a file from a stream that is read to its end. A failing reader is [`Error::Io`] with
     /// `tree_path`, and nothing is added.
     pub fn add_stream(
@@ -126,7 +162,7 @@ impl BackupSession {
         chunking: Chunking,
         reader: &mut dyn Read,
     ) -> Result<StreamedFile> {
-        let (ids, size) = match stream::store(&self.engine, chunking, reader) {
+        let (ids, size) = match stream::store(&self.engine, &mut self.sealer, chunking, reader) {
             Ok(stored) => stored,
             Err(StreamError::Read(error)) => return Err(Error::io("read", tree_path, error)),
             Err(StreamError::Vault(error)) => return Err(error),

@@ -79,6 +79,34 @@ impl Level {
         slot.open(folder(depth), load)?.insert_at(depth + 1, rest, done, folder, load)
     }
 
+    /// Makes a folder, or says what one is like that is there. Those above are made by `above`.
+    pub(crate) fn folder(
+        &mut self,
+        names: &[&OsStr],
+        node: Node,
+        above: &mut dyn FnMut(usize) -> Node,
+        load: LoadTree<'_>,
+    ) -> Result<()> {
+        let mut level = self;
+        for (depth, name) in names.iter().enumerate() {
+            let last = depth + 1 == names.len();
+            let made = if last { node.clone() } else { above(depth) };
+            let slot = level
+                .0
+                .entry((*name).to_owned())
+                .or_insert_with(|| Slot::Open(made.clone(), Level::default()));
+            slot.open(made, load)?;
+            let Slot::Open(known, below) = slot else { return Ok(()) };
+            if last {
+                let subtree = known.subtree.take();
+                *known = Node { subtree, ..node };
+                return Ok(());
+            }
+            level = below;
+        }
+        Ok(())
+    }
+
     fn put(&mut self, name: &OsStr, mut done: Done, load: LoadTree<'_>) -> Result<()> {
         done.node.name = name.to_owned();
         match self.0.get_mut(name) {

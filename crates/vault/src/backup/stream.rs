@@ -42,8 +42,35 @@ struct Chunks {
     lengths: Vec<usize>,
 }
 
-/// Stores all that `reader` gives; returns its blobs and its length.
+/// Streams up to this size are stored by the caller's own thread: starting others takes longer.
+const SMALL: usize = 512 << 10;
+
+/// Stores all that `reader` gives; returns its blobs and its length. `sealer` serves short streams,
+/// one after the other.
 pub(crate) fn store(
+    engine: &Engine,
+    sealer: &mut Option<Sealer>,
+    chunking: Chunking,
+    reader: &mut dyn Read,
+) -> Result<(Vec<Id>, u64), StreamError> {
+    let mut start = Vec::new();
+    let read = (&mut *reader).take(SMALL as u64).read_to_end(&mut start);
+    if read.map_err(StreamError::Read)? == SMALL {
+        return store_long(engine, chunking, &mut start.as_slice().chain(reader));
+    }
+    engine.halt.check().or_else(|_| engine.halt.outcome())?;
+    add(&engine.counts.bytes_read, start.len() as u64);
+    engine.progress(start.len() as u64, 0);
+    let lengths = certain_cuts(engine, chunking, &start, 0, true);
+    let sealer = match sealer {
+        Some(sealer) => sealer,
+        none => none.insert(Sealer::new(engine.options.compression)?),
+    };
+    let ids = store_chunks(engine, sealer, &start, &lengths)?;
+    Ok((ids, start.len() as u64))
+}
+
+fn store_long(
     engine: &Engine,
     chunking: Chunking,
     reader: &mut dyn Read,
