@@ -5,7 +5,9 @@
 //!   writer waits; with a rollback journal it is read in short pieces between two transactions of
 //!   others, and only after three tries under one shared lock, whose length is predicted and
 //!   limited. Copy and manifest are of one and the same state of the database.
-//! - [`SqliteEngine`] looks at a restored copy and never changes a byte of it.
+//! - [`SqliteEngine`] looks at a restored copy and changes no byte of it, but where it brings it along
+//!   a journal.
+//! - [`SqliteLog`] streams what is committed, so that a base is brought to any later second.
 //! - [`SqliteInPlace`] replaces the live database in an order that leaves, wherever it is cut off,
 //!   either the whole old state or the whole new one under the database's name.
 //!
@@ -24,8 +26,10 @@ mod moves;
 mod open;
 mod pages;
 mod query;
+mod recover;
 mod rollback;
 mod source;
+pub mod stream;
 mod survey;
 mod tables;
 mod unchanged;
@@ -39,6 +43,7 @@ pub use engine::{QUESTION_LIMIT, SqliteEngine};
 pub use in_place::SqliteInPlace;
 pub use moves::{FileSystem, Moves};
 pub use source::SqliteSource;
+pub use stream::SqliteLog;
 
 /// Database files up to this size, in bytes, are cut into blobs of [`SMALL_CUT`], larger ones into
 /// [`LARGE_CUT`].
@@ -68,6 +73,9 @@ pub struct SqliteOptions {
     pub max_block: Duration,
     /// The longest wait for other processes' locks.
     pub patience: Duration,
+    /// The folder where a stream of the same database keeps its state, so that a capture knows its
+    /// position in the journal.
+    pub stream: Option<PathBuf>,
 }
 
 impl SqliteOptions {
@@ -78,6 +86,7 @@ impl SqliteOptions {
             newest_change: None,
             max_block: Duration::from_secs(5),
             patience: Duration::from_secs(10),
+            stream: None,
         }
     }
 }

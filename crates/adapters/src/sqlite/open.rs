@@ -185,6 +185,31 @@ pub(super) fn open(
     Ok(opened)
 }
 
+/// Opens a database in WAL mode to stand beside its writers: as one of them, who never writes a row.
+pub(super) fn open_beside(
+    live: &Live,
+    clock: &dyn Clock,
+    patience: Duration,
+) -> Result<Connection, CaptureError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(&live.real, flags)
+        .and_then(|connection| {
+            prepare(&connection)?;
+            patiently(clock, patience, || look(&connection))?;
+            Ok(connection)
+        })
+        .map_err(|error| explain(live, error))
+}
+
+/// Whoever holds a log back has to be able to copy it into the database.
+pub(super) fn refuse_unwritable(live: &Live) -> Result<(), CaptureError> {
+    may(&live.real, Access::READ_OK | Access::WRITE_OK).map_err(|_| CaptureError::Unfit {
+        what: format!("{} may not be written by this user", live.named.display()),
+        hint: "stream it as the database's owner or as root: a stream copies its write-ahead log into it"
+            .to_owned(),
+    })
+}
+
 /// Opens a file that nothing can change, without locks, `-wal` or `-shm`, and reads its schema: a
 /// file that is no database fails here, not at the first question that needs one.
 pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {

@@ -12,6 +12,7 @@ use lifeboat_vault::{BackupSession, Chunking, FileMeta, NoMonitor, Stage};
 
 use super::capture::{Captured, capture};
 use super::open::{self, size_of};
+use super::stream::follow;
 use super::unchanged::{self, Look};
 use super::{CUT_LIMIT, CaptureError, LARGE_CUT, SMALL_CUT, SqliteInPlace, SqliteOptions};
 
@@ -41,6 +42,21 @@ impl Source for SqliteSource {
         {
             context.monitor.note(&said);
         }
+        let folder = self.options.stream.as_deref();
+        let mark = folder.and_then(follow::before);
+        let mut capture = self.capture_at(session, context)?;
+        capture.manifest.position =
+            folder.zip(mark).and_then(|(folder, mark)| follow::after(folder, mark, context.clock));
+        Ok(capture)
+    }
+}
+
+impl SqliteSource {
+    fn capture_at(
+        &self,
+        session: &mut BackupSession,
+        context: &CaptureContext<'_>,
+    ) -> Result<Capture, SourceError> {
         let tree = Path::new("/").join(self.options.path.file_name().unwrap_or_default());
         let looked = context.clock.wall();
         let before = open::examine(&self.options.path).ok().as_ref().and_then(unchanged::look);
@@ -60,9 +76,7 @@ impl Source for SqliteSource {
         let times = (captured.complete_up_to, context.clock.wall());
         Ok(self.captured(captured.content, times, captured.blocked, context))
     }
-}
 
-impl SqliteSource {
     /// Takes the copy over from the parent snapshot, if the database is still that.
     fn unchanged(
         &self,
