@@ -378,7 +378,6 @@ fn times_that_are_no_times() {
     restore("latest").ends(2).says("is not a time", "leave `--at` out");
     restore("tomorrow").ends(2).says("is not a time", "`lifeboat list`");
     restore("2999-01-01").ends(2).says("lies in the future", "lifeboat list");
-    restore("2001-01-01Z").ends(2).says("is not a time", "`lifeboat list`");
     restore("2001-01-01T00:00:00Z").ends(6);
     restore("2001-01-01 02:00").ends(2).says("has no time zone", "2001-01-01T02:00:00Z");
     assert!(!app.dir.path().join("x").exists());
