@@ -6,15 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lifeboat_adapters::files::{FilesEngine, FilesInPlace, FilesOptions, FilesSource};
-use lifeboat_adapters::postgres::PostgresLog;
+use lifeboat_adapters::postgres::{PostgresLog, PostgresOptions, PostgresSource};
 use lifeboat_adapters::sqlite::{
-    NewestChange, QUESTION_LIMIT, SqliteEngine, SqliteInPlace, SqliteOptions, SqliteSource,
+    NewestChange, QUESTION_LIMIT, SqliteEngine, SqliteInPlace, SqliteLog, SqliteOptions,
+    SqliteSource,
 };
 use lifeboat_adapters::{LocalPlace, ShellRunner, SystemDisk};
 use lifeboat_model::manifest::{Content, FilesRoot};
-use lifeboat_model::plan::{Files, Kind, Location, Many, Plan, SecretSource, Sqlite, paths};
+use lifeboat_model::plan::{
+    Files, Kind, Location, Many, Plan, Postgres, SecretSource, Sqlite, paths,
+};
 use lifeboat_model::span::At;
 use lifeboat_recovery::env::{Adapters, Secret, Tier, VaultKey, World};
+use lifeboat_recovery::journal::local_folder;
 use lifeboat_recovery::ports::{
     Engine, EngineError, InPlace, LogError, LogSource, Source, SourceError,
 };
@@ -27,7 +31,7 @@ use crate::hands::{Hands, Wired};
 use crate::key;
 use crate::plan_file::PlanFile;
 use crate::progress::Progress;
-use crate::wire::server::Secrets;
+use crate::wire::server::{Secrets, Unfit};
 
 /// Builds the world of a plan. A missing key is not an error yet: some commands go without it.
 ///
@@ -267,8 +271,16 @@ impl Live {
             return Err(unfit(format!("the plan has no component {name}")));
         };
         match &component.kind {
-            Kind::Sqlite(sqlite) => Ok(Box::new(SqliteSource::new(name, self.sqlite(sqlite)))),
+            Kind::Sqlite(sqlite) => {
+                Ok(Box::new(SqliteSource::new(name, self.sqlite(name, sqlite))))
+            }
             Kind::Files(files) => Ok(Box::new(FilesSource::new(self.files(name, files)))),
+            Kind::Postgres(postgres) => {
+                let options = self.postgres(name, postgres);
+                let options =
+                    options.map_err(|why| SourceError::Unfit { what: why.what, hint: why.hint })?;
+                Ok(Box::new(PostgresSource::new(name, options)))
+            }
             other => {
                 Err(unfit(format!("components of kind {} come in a later version", other.key())))
             }
@@ -280,10 +292,14 @@ impl Live {
         match self.plan.component.get(name).map(|component| &component.kind) {
             None => Err(unfit(format!("the plan has no component {name}"), "`lifeboat lint`")),
             Some(Kind::Postgres(postgres)) => {
-                let plan = self.plan.header.name.as_str();
-                let options = server::postgres(name, plan, postgres, &self.secrets)
+                let options = self
+                    .postgres(name, postgres)
                     .map_err(|why| LogError::Unfit { what: why.what, hint: why.hint })?;
                 Ok(Box::new(PostgresLog::new(name, options)))
+            }
+            Some(Kind::Sqlite(sqlite)) => {
+                let options = self.sqlite(name, sqlite);
+                Ok(Box::new(SqliteLog::new(options, self.stream_folder(name))))
             }
             Some(kind) => Err(unfit(
                 format!("components of kind {} have no log that this version streams", kind.key()),
@@ -308,9 +324,19 @@ impl Live {
         }
     }
 
-    fn sqlite(&self, sqlite: &Sqlite) -> SqliteOptions {
+    fn postgres(&self, name: &str, postgres: &Postgres) -> Result<PostgresOptions, Unfit> {
+        server::postgres(name, self.plan.header.name.as_str(), postgres, &self.secrets)
+    }
+
+    /// Where the stream of a database file keeps what it has to remember.
+    fn stream_folder(&self, name: &str) -> PathBuf {
+        local_folder(&State::new(self.plan.state(&self.folder)), name).join("sqlite")
+    }
+
+    fn sqlite(&self, name: &str, sqlite: &Sqlite) -> SqliteOptions {
         let mut options = SqliteOptions::new(self.plan.path(&self.folder, &sqlite.path));
         options.max_block = sqlite.max_block().std();
+        options.stream = sqlite.stream.then(|| self.stream_folder(name));
         options.newest_change = sqlite.newest().map(|(table, column)| NewestChange {
             table: table.to_owned(),
             column: column.to_owned(),
