@@ -95,7 +95,9 @@ fn choose(options: &PostgresOptions, content: &mut PostgresContent) -> Result<()
         };
         database.dump = dumped.then(|| format!("{DUMPS}/{}.dump", file_name(name)));
     }
-    if !content.databases.iter().any(|database| database.dump.is_some()) {
+    // What is not dumped is not in the copy.
+    content.databases.retain(|database| database.dump.is_some());
+    if content.databases.is_empty() {
         return Err(SourceError::Missing { what: "a database to dump".to_owned() });
     }
     Ok(())

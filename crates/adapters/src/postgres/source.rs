@@ -12,6 +12,7 @@ use super::config;
 use super::content;
 use super::error::PgError;
 use super::facts::Facts;
+use super::fingerprint;
 use super::local;
 use super::logical;
 use super::lsn;
@@ -55,7 +56,13 @@ impl Source for PostgresSource {
                 None
             }
         };
-        Ok(self.captured(content, position, (started, None), context))
+        // Of a dump no place in the log is known.
+        let locked = self.options.locked.filter(|_| position.is_some());
+        let blocked = locked.and_then(|limit| {
+            let within = (limit, context);
+            fingerprint::take(&self.options, &self.component, &mut sql, &mut content, within)
+        });
+        Ok(self.captured(content, position, (started, blocked), context))
     }
 }
 

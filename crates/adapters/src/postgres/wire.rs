@@ -186,7 +186,7 @@ impl Connection {
             }
         }
         match failure {
-            Some(said) if &said.code[..2] == "57" => Err(PgError::Lost {
+            Some(said) if said.code.starts_with("57P") => Err(PgError::Lost {
                 what: "the server ended the connection".into(),
                 source: Some(said.into()),
             }),

@@ -11,6 +11,7 @@ mod mounted;
 mod nobody;
 mod postgres_base;
 mod postgres_kit;
+mod postgres_locked;
 mod postgres_stream;
 mod postgres_wire;
 mod runner;

@@ -1,0 +1,158 @@
+//! Fingerprints of tables, taken under a short lock that keeps writers out (`fingerprint =
+//! "locked"`): what a copy that is brought to the same place in the log must equal.
+//!
+//! Nothing here may fail a backup: what cannot be had in time is said and left out.
+
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use lifeboat_model::manifest::{PostgresContent, TableContent};
+use lifeboat_recovery::ports::CaptureContext;
+use sha2::{Digest, Sha256};
+
+use super::content::quoted;
+use super::dsn::Dsn;
+use super::error::{PgError, Result};
+use super::options::PostgresOptions;
+use super::wire::{Connection, Purpose};
+
+/// What makes the text of a value the same everywhere; besides what every connection asks for.
+const ALIKE: &str = "set extra_float_digits = 1; set bytea_output = 'hex'; \
+    set intervalstyle = 'postgres'; set xmlbinary = 'base64'";
+
+/// Rows and fingerprint of a table: the sum of two halves of each row's MD5, in any order of the
+/// rows, hashed with their number. Any server of the same content gives the same.
+pub fn fingerprint(sql: &mut Connection, schema: &str, table: &str) -> Result<TableContent> {
+    sql.query(ALIKE)?;
+    let half = |from: u8| {
+        format!(
+            "coalesce(sum(('x' || substr(md5(r::text), {from}, 16))::bit(64)::bigint::numeric), 0)"
+        )
+    };
+    let (schema, table) = (quoted(schema), quoted(table));
+    let rows = sql.query(&format!(
+        "select count(*), {}, {} from only {schema}.{table} r",
+        half(1),
+        half(17)
+    ))?;
+    let row = rows.into_iter().next().unwrap_or_default();
+    let [Some(rows), Some(first), Some(second)] = &row[..] else {
+        return Err(PgError::protocol("a fingerprint has not three parts"));
+    };
+    let mark = Sha256::digest(format!("{rows} {first} {second}"));
+    let rows = rows.parse().map_err(|_| PgError::protocol("a number of rows cannot be read"))?;
+    Ok(TableContent { rows, fingerprint: hex::encode(mark) })
+}
+
+/// Takes them if that is possible within `limit`, and says how long writers were kept out.
+pub(crate) fn take(
+    options: &PostgresOptions,
+    component: &str,
+    sql: &mut Connection,
+    content: &mut PostgresContent,
+    (limit, context): (Duration, &CaptureContext<'_>),
+) -> Option<Duration> {
+    let began = context.clock.monotonic();
+    let left = || limit.saturating_sub(context.clock.monotonic().saturating_sub(began));
+    let dsn = Dsn { addresses: vec![sql.address().clone()], ..options.dsn.clone() };
+    let names: Vec<String> = content
+        .databases
+        .iter()
+        .map(|database| database.name.clone())
+        .filter(|name| !matches!(&name[..], "template0" | "template1"))
+        .collect();
+    let open =
+        |name: &str| options.open(&dsn, component, Purpose::Sql, Some(name), context.cancel);
+    let taken = names
+        .iter()
+        .map(|name| open(name).and_then(|opened| Ok((name.clone(), Locked::new(opened)?))))
+        .collect::<Result<Vec<_>>>()
+        .and_then(|databases| {
+            // From the first request on writers may wait.
+            read(databases, sql, &left)
+        });
+    match taken {
+        Ok((lsn, tables)) => {
+            content.fingerprint_lsn = Some(lsn);
+            content.tables = tables;
+        }
+        Err(error) => context.monitor.note(&format!(
+            "no fingerprints of the tables: they could not be had within `max_block`, or not at \
+             all ({error})"
+        )),
+    }
+    Some(context.clock.monotonic().saturating_sub(began).min(limit))
+}
+
+/// A database whose tables are kept as they are; free again when dropped.
+struct Locked {
+    sql: Connection,
+    tables: Vec<(String, String)>,
+}
+
+impl Locked {
+    /// Lists the tables; locks nothing yet.
+    fn new(mut sql: Connection) -> Result<Locked> {
+        let rows = sql.query(
+            "select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+             where c.relkind = 'r' and c.relpersistence = 'p' and n.nspname !~ '^pg_' \
+             and n.nspname <> 'information_schema' order by 1, 2",
+        )?;
+        let tables = rows.into_iter().filter_map(|row| <[_; 2]>::try_from(row).ok());
+        let tables = tables.filter_map(|[schema, table]| Some((schema?, table?))).collect();
+        Ok(Locked { sql, tables })
+    }
+
+    /// Keeps writers out of all of them.
+    fn lock(&mut self, left: Duration) -> Result<()> {
+        self.sql.query("begin")?;
+        self.limit(left)?;
+        if self.tables.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = self
+            .tables
+            .iter()
+            .map(|(schema, table)| format!("only {}.{}", quoted(schema), quoted(table)))
+            .collect();
+        self.sql.query(&format!("lock table {} in share mode", names.join(", "))).map(drop)
+    }
+
+    /// The next statement gets no longer than is left.
+    fn limit(&mut self, left: Duration) -> Result<()> {
+        if left.is_zero() {
+            return Err(PgError::lost("the time is up"));
+        }
+        let left = left.as_millis().max(1);
+        self.sql
+            .query(&format!(
+                "set local statement_timeout = {left}; set local lock_timeout = {left}"
+            ))
+            .map(drop)
+    }
+}
+
+type Tables = IndexMap<String, TableContent>;
+
+fn read(
+    mut databases: Vec<(String, Locked)>,
+    sql: &mut Connection,
+    left: &dyn Fn() -> Duration,
+) -> Result<(String, Tables)> {
+    for (_, locked) in &mut databases {
+        locked.lock(left())?;
+    }
+    // Who wrote to these tables has ended before this place, who will has to wait behind it.
+    let lsn = sql.value("select pg_current_wal_insert_lsn()")?;
+    let lsn = lsn.ok_or_else(|| PgError::protocol("it does not say where its log is"))?;
+    let mut all = Tables::new();
+    for (name, locked) in &mut databases {
+        for (schema, table) in locked.tables.clone() {
+            locked.limit(left())?;
+            let content = fingerprint(&mut locked.sql, &schema, &table)?;
+            all.insert(format!("{name}.{schema}.{table}"), content);
+        }
+        locked.sql.query("commit")?;
+    }
+    Ok((lsn, all))
+}
