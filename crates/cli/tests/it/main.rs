@@ -23,4 +23,5 @@ mod readme;
 mod repair;
 mod secrets;
 mod signing;
+mod stream;
 mod swapped;

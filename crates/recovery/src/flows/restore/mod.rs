@@ -3,6 +3,7 @@
 
 mod aside;
 mod in_place;
+mod job;
 mod journal;
 mod service;
 mod settle;
@@ -10,7 +11,6 @@ mod stream;
 mod target;
 mod together;
 
-use jiff::Timestamp;
 use lifeboat_model::check::CheckResult;
 use lifeboat_model::recipe::{Binding, RestoreItem, RestoreRecipe};
 use lifeboat_model::verdict::Verdict;
@@ -23,9 +23,9 @@ use super::{At, Destination, RestoreRequest};
 use crate::catalog::SnapshotRow;
 use crate::env::World;
 use crate::error::{Error, Result};
-use crate::facts::{Fact, Level, VerifiedFact};
+use crate::facts::Fact;
 use crate::ledger::Detail;
-use crate::prove::{CAPTURED, Copy, Subject, WHOLE, bytes_needed};
+use crate::prove::{CAPTURED, Subject, WHOLE, bytes_needed};
 use crate::report::{
     ComponentRestore, Failure, PlannedComponentRestore, PlannedRestore, RestoreReport, SkewEntry,
     seconds,
@@ -33,6 +33,7 @@ use crate::report::{
 use crate::session::{Ended, Opening, Session, Start, within};
 use crate::tier::{Access, OpenTier};
 
+use job::Job;
 pub(super) use settle::{Settled, settle, unsettled};
 pub(super) use target::apart;
 pub use target::check_target;
@@ -336,21 +337,6 @@ fn without_point(name: &str, error: &Error) -> ComponentRestore {
     }
 }
 
-/// What the two ways of restoring share.
-struct Job<'a> {
-    world: &'a World,
-    tier: &'a OpenTier,
-    rows: &'a [SnapshotRow],
-    start: Start,
-    request: &'a RestoreRequest,
-    /// The random name of this run.
-    action: &'a str,
-    /// There is a state folder that lasts.
-    recorded: bool,
-    /// From each base on.
-    ways: &'a Ways,
-}
-
 /// What a way of restoring comes to.
 #[derive(Default)]
 struct Done {
@@ -358,90 +344,6 @@ struct Done {
     together: Vec<CheckResult>,
     facts: Vec<Fact>,
     warnings: Vec<String>,
-}
-
-impl Job<'_> {
-    /// The entry of a component before anything is known.
-    fn entry(&self, item: &RestoreItem) -> ComponentRestore {
-        let chosen = &item.choice.chosen;
-        ComponentRestore {
-            component: item.component.clone(),
-            snapshot: Some(chosen.snapshot.clone()),
-            snapshot_time: Some(chosen.time),
-            complete_up_to: None,
-            rpo_seconds: None,
-            partial: chosen.partial,
-            level_before: level_of(self.rows, &chosen.snapshot),
-            chosen: item.choice.why.clone(),
-            way: self.ways.get(&item.component).and_then(|way| way.shown.clone()),
-            passed_over: item.choice.skipped.clone(),
-            verdict: Verdict::Inconclusive,
-            checks: Vec::new(),
-            target: None,
-            kept: Vec::new(),
-            failed_copy: None,
-            notes: Vec::new(),
-            files: 0,
-            bytes: 0,
-            unchanged: 0,
-            beside: Vec::new(),
-            beside_removed: false,
-            damaged: Vec::new(),
-            problems: Vec::new(),
-            seconds: 0.0,
-            error: None,
-        }
-    }
-
-    /// Fills in what the copy of a component is, and how far it was brought.
-    fn describe(&self, entry: &mut ComponentRestore, copy: &Copy<'_>) {
-        (entry.files, entry.bytes, entry.unchanged) = (copy.files, copy.bytes, copy.unchanged);
-        entry.damaged.clone_from(&copy.damaged);
-        entry.problems.clone_from(&copy.problems);
-        self.complete(entry, copy.complete_up_to());
-        if let Some(recovered) = &copy.recovered {
-            entry.notes.extend(recovered.notes.iter().cloned());
-            if let Some(way) = &mut entry.way {
-                way.reached.clone_from(&recovered.position);
-                way.complete_up_to = recovered.complete_up_to;
-            }
-        }
-    }
-
-    /// Fills in what the manifest says.
-    fn complete_up_to(&self, entry: &mut ComponentRestore, subject: &Subject<'_>) {
-        entry.partial = subject.partial.is_some();
-        self.complete(entry, subject.manifest.started);
-    }
-
-    fn complete(&self, entry: &mut ComponentRestore, complete: Timestamp) {
-        let lost = self.start.wall.duration_since(complete);
-        entry.complete_up_to = Some(complete);
-        // A negative loss means that a clock was set back: not known. Nor is it for a partial one.
-        let known = !lost.is_negative() && !entry.partial;
-        entry.rpo_seconds = known.then(|| seconds(lost.unsigned_abs()));
-    }
-
-    /// The fact of a recovery along the journal, where the copy passed.
-    fn recovered(&self, entry: &ComponentRestore, proof: &[CheckResult]) -> Option<Fact> {
-        if Verdict::of(proof.iter().map(|check| check.verdict)) != Verdict::Pass {
-            return None;
-        }
-        let (way, snapshot) = (entry.way.as_ref()?, entry.snapshot.as_ref()?);
-        way.fact(&entry.component, snapshot, self.world.clock.wall()).map(Fact::Recovered)
-    }
-
-    /// The fact of a proof that ran through V4, or failed on the way.
-    fn fact(&self, id: &str, proof: &[CheckResult]) -> Fact {
-        let verdict = Verdict::of(proof.iter().map(|check| check.verdict));
-        Fact::Verified(VerifiedFact {
-            snapshot: id.to_owned(),
-            time: self.world.clock.wall(),
-            asked: Level::V4,
-            level: (verdict == Verdict::Pass).then_some(Level::V4),
-            verdict,
-        })
-    }
 }
 
 /// Checks of a copy that may end without a verdict and not keep the data back: the target could not
