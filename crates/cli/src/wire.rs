@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lifeboat_adapters::files::{FilesEngine, FilesInPlace, FilesOptions, FilesSource};
-use lifeboat_adapters::postgres::{PostgresLog, PostgresOptions, PostgresSource};
+use lifeboat_adapters::postgres::install::Installations;
+use lifeboat_adapters::postgres::{PostgresEngine, PostgresLog, PostgresOptions, PostgresSource};
 use lifeboat_adapters::sqlite::{
     NewestChange, QUESTION_LIMIT, SqliteEngine, SqliteInPlace, SqliteLog, SqliteOptions,
     SqliteSource,
@@ -23,7 +24,7 @@ use lifeboat_recovery::ports::{
     Engine, EngineError, InPlace, LogError, LogSource, Source, SourceError,
 };
 use lifeboat_recovery::state::State;
-use lifeboat_vault::{Clock, Monitor};
+use lifeboat_vault::{Cancel, Clock, Monitor};
 
 use crate::environment::Environment;
 use crate::fault::{Fault, Outcome};
@@ -79,7 +80,7 @@ pub fn build_with(
         other_tiers,
         key,
         identity: identity(&file, hands)?,
-        adapters: adapters(&file, hands.environment, &clock, &monitor),
+        adapters: adapters(&file, hands.environment, &clock, &monitor, &hands.cancel),
         runner: Arc::new(ShellRunner::new(Arc::clone(&clock), hands.environment.text("PATH"))),
         disk: Arc::new(SystemDisk),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -173,7 +174,9 @@ fn adapters(
     environment: Environment,
     clock: &Arc<dyn Clock>,
     monitor: &Arc<dyn Monitor>,
+    cancel: &Cancel,
 ) -> Adapters {
+    let cancel = cancel.clone();
     let secrets = Secrets { base: file.base(), environment, clock: Arc::clone(clock) };
     let live = Arc::new(Live::of(file, secrets));
     let (for_place, clock, monitor) = (Arc::clone(&live), Arc::clone(clock), Arc::clone(monitor));
@@ -194,7 +197,12 @@ fn adapters(
                     Box::new(SqliteEngine::new(file, Arc::clone(&clock), QUESTION_LIMIT))
                 }
                 Content::Files(_) => Box::new(FilesEngine::new(vault.clone(), snapshot.clone())),
-                Content::Postgres(_) => return Err(not_here("postgres")),
+                Content::Postgres(_) => Box::new(PostgresEngine::new(
+                    Installations::look(&[]),
+                    Arc::clone(&clock),
+                    cancel.clone(),
+                    QUESTION_LIMIT,
+                )),
             };
             Ok(engine)
         }),

@@ -12,6 +12,7 @@ mod nobody;
 mod postgres_base;
 mod postgres_kit;
 mod postgres_locked;
+mod postgres_restore;
 mod postgres_stream;
 mod postgres_wire;
 mod runner;

@@ -348,8 +348,10 @@ struct Done {
 
 /// Checks of a copy that may end without a verdict and not keep the data back: the target could not
 /// take a mode or an attribute; something was left out at the capture; the database uses a function
-/// that only its application has. What the copy contains is told by the others, which must all pass.
-const MAY_BE_UNTOLD: [&str; 3] = [WHOLE, CAPTURED, "integrity_check"];
+/// that only its application has; `pg_verifybackup` itself is broken; an extension's library is not
+/// installed here. What the copy contains is told by the others, which must all pass.
+const MAY_BE_UNTOLD: [&str; 5] =
+    [WHOLE, CAPTURED, "integrity_check", "pg_verifybackup", "extension libraries"];
 
 /// May this copy be put in place? Equal to its manifest, and no check failed, the plan's included.
 /// A check that could not be told is said.
