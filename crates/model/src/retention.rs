@@ -52,6 +52,8 @@ pub struct Conditions {
     pub listing_complete: bool,
     /// The last attempt to back the component up failed.
     pub backups_failing: bool,
+    /// Ids of snapshots that must stay for another reason, and why: the base of a window.
+    pub needed: BTreeMap<String, String>,
 }
 
 /// What may go and what stays, each with its reason; together they are all that was given.
@@ -75,6 +77,11 @@ pub fn decide(
     ordered.sort_by(|a, b| (b.seq, b.time, &b.snapshot).cmp(&(a.seq, a.time, &a.snapshot)));
     let mut reasons = Reasons::default();
     protect(&ordered, &mut reasons);
+    for snapshot in &ordered {
+        if let Some(why) = conditions.needed.get(&snapshot.snapshot) {
+            reasons.add(snapshot, why.clone());
+        }
+    }
     let mut groups: BTreeMap<Option<&str>, Vec<&Stored>> = BTreeMap::new();
     for snapshot in ordered.iter().filter(|snapshot| snapshot.seq.is_some()) {
         groups.entry(snapshot.schedule.as_deref()).or_default().push(snapshot);

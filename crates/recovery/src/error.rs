@@ -14,10 +14,7 @@ use crate::journal::JournalError;
 use crate::ports::{EngineError, LogError, SourceError};
 use crate::seal::SealError;
 use crate::state::StateError;
-use hint::{
-    io_hint, on_hold_hint, point_hint, seal_hint, source_hint, state_hint, stock_restore,
-    store_hint, vault_hint,
-};
+use hint::{io_hint, on_hold_hint, point_hint, state_hint, stock_restore, store_hint, vault_hint};
 
 /// Result of a flow.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -434,13 +431,6 @@ impl Error {
             Error::Store(error) => return store_hint(error),
             Error::State(error) => return state_hint(error),
             Error::Io { source, path, .. } => return io_hint(source, path),
-            Error::Seal(error) | Error::Journal(JournalError::Seal(error)) => {
-                return seal_hint(error);
-            }
-            Error::Journal(JournalError::Store(error)) => return store_hint(error),
-            Error::Journal(JournalError::State(error)) => return state_hint(error),
-            Error::Journal(error) => return error.hint(),
-            Error::Source(error) => return source_hint(error),
             Error::Engine(EngineError::Refused { hint, .. })
             | Error::Log(LogError::Taken { hint, .. } | LogError::Unfit { hint, .. }) => hint.clone(),
             other => return other.flow_hint(),

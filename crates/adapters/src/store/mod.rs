@@ -8,7 +8,8 @@
 //!   never made anew by a write, and never listed as empty: the root is compared with the folder
 //!   that was opened.
 //! - Nothing is deleted through a [`LocalTier`] itself; [`LocalTier::deleter`] gives that right to
-//!   pruning, [`Locks`] gives it for `locks/` only, [`KeyDeleter`] for keys and identities only.
+//!   pruning, [`Locks`] gives it for `locks/` only, [`KeyDeleter`] for keys and identities only,
+//!   [`JournalDeleter`] for objects of journals only.
 //!
 //! Two duties are not left to `object_store` 0.14:
 //! - *Listing.* Its local backend passes over entries that it cannot stat and over a missing root;
@@ -19,6 +20,7 @@
 //! never listed, and [`LocalTier::sweep`] removes it once it is a day old.
 
 mod error;
+mod journal;
 mod keys;
 mod listing;
 mod locks;
@@ -43,6 +45,7 @@ use object_store::{
     GetOptions, GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutPayload,
 };
 
+pub use journal::JournalDeleter;
 pub use keys::KeyDeleter;
 pub use locks::Locks;
 pub use place::{LocalPlace, is_writable};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lifeboat_recovery::ports::{KeyRights, Opened, Place, Presence};
 use lifeboat_vault::{Clock, DeleteStore, StoreError, StoreErrorKind};
 
-use super::{KeyDeleter, LocalTier, Prefixed, error};
+use super::{JournalDeleter, KeyDeleter, LocalTier, Prefixed, error};
 
 /// The folder of the vault in a tier.
 const VAULT: &str = "vault";
@@ -76,6 +76,10 @@ impl Place for LocalPlace {
     fn deleter(&self) -> Result<Arc<dyn DeleteStore>, StoreError> {
         let tier = Arc::new(LocalTier::open(&self.path)?);
         Ok(Arc::new(Prefixed::new(Arc::new(tier.deleter()), VAULT)))
+    }
+
+    fn journal_deleter(&self) -> Result<Arc<dyn DeleteStore>, StoreError> {
+        Ok(Arc::new(JournalDeleter::new(Arc::new(LocalTier::open(&self.path)?))))
     }
 
     fn key_rights(&self) -> Result<KeyRights, StoreError> {

@@ -1,5 +1,6 @@
 //! `prune` and `repair index`.
 
+use lifeboat_recovery::journal::JournalFate;
 use lifeboat_recovery::report::{DataFate, Packs, PruneReport, RepairReport};
 
 use super::{short, tier, warnings, when};
@@ -31,11 +32,35 @@ pub fn prune(report: &PruneReport, screen: &Screen) -> String {
     if let Some(found) = &report.data {
         out.push_str(&data(found, report.dry_run));
     }
+    for fate in &report.journals {
+        out.push_str(&journal(fate, report.dry_run, screen));
+    }
     out.push_str(&warnings(screen, &report.warnings));
     let going = report.snapshots.iter().filter(|snapshot| !snapshot.kept).count() as u64;
     let verb = if report.dry_run { "would go from" } else { "removed from" };
     let count = text::plural(going, "snapshot", "snapshots");
     out + &screen.dim(&format!("{count} {verb} {}\n", tier(&report.tier)))
+}
+
+fn journal(fate: &JournalFate, dry_run: bool, screen: &Screen) -> String {
+    let verb = if dry_run { "would go" } else { "removed" };
+    let objects = |count| text::plural(count, "object", "objects");
+    let mut out = format!(
+        "journal of {}: {} {verb} that a pack holds, {} that no point of the window needs ({}); {} stay\n",
+        fate.component,
+        objects(fate.packed),
+        objects(fate.passed),
+        text::size(fate.bytes),
+        objects(fate.kept)
+    );
+    for why in &fate.why {
+        out.push_str(&screen.dim(&format!("  {why}\n")));
+    }
+    for why in &fate.refused {
+        out.push_str(&format!("{} nothing of it is removed: {why}\n", screen.yellow("!")));
+    }
+    out.push_str(&warnings(screen, &fate.warnings));
+    out
 }
 
 fn data(found: &DataFate, dry_run: bool) -> String {

@@ -7,16 +7,20 @@
 
 mod cadence;
 mod header;
+pub mod keep;
 mod link;
 mod name;
 
 pub use cadence::{keepalive_due, keepalive_every};
 pub use header::{Draft, Head, Header, Kind, Mistrust, StreamKey, WHY, seal};
+pub use keep::START_EVERY;
 pub use link::{Break, follows};
 pub use name::{Name, PackName, chain_of, is_lineage, native, next_lineage, turn};
 
 /// The format that this version writes. A newer one is refused, an older one is read for ever.
 pub const FORMAT: u32 = 1;
 
+#[cfg(test)]
+mod keep_tests;
 #[cfg(test)]
 mod tests;

@@ -31,7 +31,12 @@ fn daily(count: u64) -> Vec<Stored> {
 }
 
 fn now(second: i64) -> Conditions {
-    Conditions { now: at(second), listing_complete: true, backups_failing: false }
+    Conditions {
+        now: at(second),
+        listing_complete: true,
+        backups_failing: false,
+        needed: BTreeMap::new(),
+    }
 }
 
 fn all(span: &str) -> KeepRules {
@@ -52,6 +57,16 @@ fn a_plain_span_keeps_by_age_edo_06() {
     assert_eq!(decision.refused, Vec::<String>::new());
     assert_eq!(decision.keep.len(), 31); // Exactly 30 days old still stays.
     assert_eq!(decision.remove.len(), 9);
+}
+
+#[test]
+fn the_base_of_a_window_stays_whatever_the_rules_say() {
+    let needed = [("00000002".to_owned(), "the window begins with it".to_owned())].into();
+    let conditions = Conditions { needed, ..now(40 * DAY) };
+    let decision = run(&daily(40), &all("30d"), &conditions);
+    assert!(!removed(&decision).contains("00000002") && removed(&decision).contains("00000001"));
+    let kept = decision.keep.iter().find(|(id, _)| id == "00000002").expect("kept");
+    assert_eq!(kept.1, ["the window begins with it"]);
 }
 
 #[test]

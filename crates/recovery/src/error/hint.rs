@@ -4,6 +4,7 @@ use lifeboat_model::recipe::{PointError, Skipped};
 use lifeboat_vault::{StoreError, StoreErrorKind};
 
 use super::Error;
+use crate::journal::JournalError;
 use crate::ports::SourceError;
 use crate::seal::SealError;
 use crate::state::StateError;
@@ -12,6 +13,9 @@ impl Error {
     /// The same of what a restore or a pruning meets.
     pub(super) fn flow_hint(&self) -> Option<String> {
         Some(match self {
+            Error::Seal(error) => return seal_hint(error),
+            Error::Source(error) => return source_hint(error),
+            Error::Journal(error) => return journal_hint(error),
             Error::NoRoom { path, .. } => {
                 format!("free some space at {}, or choose another place", path.display())
             }
@@ -162,4 +166,13 @@ pub(super) fn store_hint(error: &StoreError) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+pub(super) fn journal_hint(error: &JournalError) -> Option<String> {
+    match error {
+        JournalError::Seal(error) => seal_hint(error),
+        JournalError::Store(error) => store_hint(error),
+        JournalError::State(error) => state_hint(error),
+        other => other.hint(),
+    }
 }

@@ -9,6 +9,7 @@ mod look;
 mod point;
 mod proof;
 mod prune;
+mod prune_journal;
 mod repair;
 mod request;
 mod restore;

@@ -9,14 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use lifeboat_model::chain::{Entry, Phase};
 use lifeboat_model::plan::KeepRules;
 use lifeboat_model::retention::{self, Conditions, Stored};
-use lifeboat_vault::{Id, PruneOptions};
+use lifeboat_vault::{DeleteStore, Id, PruneOptions};
 use serde_json::json;
 
 use super::PruneRequest;
+use super::prune_journal::Stream;
 use crate::catalog::{self, Catalog, SnapshotRow};
 use crate::env::World;
 use crate::error::{Error, Result};
 use crate::facts::{Fact, Level, RemovedFact, facts_of};
+use crate::journal::JournalFate;
 use crate::ledger::{Detail, Local};
 use crate::report::{DataFate, PruneReport, SnapshotFate};
 use crate::session::{Ended, Opening, Session, within};
@@ -28,6 +30,8 @@ struct Decision {
     fates: Vec<SnapshotFate>,
     remove: Vec<Id>,
     expected: Vec<Id>,
+    /// Components with a journal.
+    streams: Vec<Stream>,
 }
 
 /// Prunes.
@@ -57,6 +61,10 @@ pub fn plan_prune(world: &World, request: &PruneRequest) -> Result<PruneReport> 
         true => Some(DataFate::from(&tier.vault.plan_prune(&options(request, &decision))?)),
         false => None,
     };
+    let journals = match decision.refused.is_empty() {
+        true => journals(world, &tier, &decision, None)?,
+        false => Vec::new(),
+    };
     let head = world.head("lifeboat/prune-recipe", start);
     Ok(PruneReport {
         head,
@@ -65,6 +73,7 @@ pub fn plan_prune(world: &World, request: &PruneRequest) -> Result<PruneReport> 
         refused: decision.refused,
         snapshots: decision.fates,
         data,
+        journals,
         warnings,
     })
 }
@@ -81,7 +90,7 @@ fn execute(
     let catalog = session.catalog(tier)?;
     let mut decision = decide(world, tier, &catalog)?;
     agreed(&mut decision, request)?;
-    let mut data = None;
+    let (mut data, mut journals) = (None, Vec::new());
     if decision.refused.is_empty() {
         // All is looked at as it will be before anything goes: up to here a refusal changes nothing.
         let planned = hands.plan_prune(&options(request, &decision))?;
@@ -93,6 +102,11 @@ fn execute(
             source: Box::new(error.into()),
         })?;
         data = Some(DataFate::from(&done));
+        // Only now: a journal leads on from what stayed.
+        let deleter = world.tier.place.journal_deleter()?;
+        journals = self::journals(world, tier, &decision, Some(&*deleter)).map_err(|error| {
+            Error::PruneStopped { tier: world.tier.name.clone(), source: Box::new(error) }
+        })?;
     }
     drop(hands);
     let report = PruneReport {
@@ -102,6 +116,7 @@ fn execute(
         refused: decision.refused,
         snapshots: decision.fates,
         data,
+        journals,
         warnings: Vec::new(),
     };
     let mut detail = Detail::from([
@@ -112,7 +127,22 @@ fn execute(
         detail.insert("marked".to_owned(), json!(data.marked.packs));
         detail.insert("deleted".to_owned(), json!(data.deleted.packs));
     }
+    if !report.journals.is_empty() {
+        let gone: u64 = report.journals.iter().map(|fate| fate.packed + fate.passed).sum();
+        detail.insert("journal_objects".to_owned(), json!(gone));
+    }
     Ok(Ended { exit: report.exit(), report, detail, facts: Vec::new() })
+}
+
+/// What becomes of each journal; with the right to delete it is carried out.
+fn journals(
+    world: &World,
+    tier: &OpenTier,
+    decision: &Decision,
+    deleter: Option<&dyn DeleteStore>,
+) -> Result<Vec<JournalFate>> {
+    let streams = decision.streams.iter();
+    streams.map(|stream| stream.prune(world, tier, &decision.fates, deleter)).collect()
 }
 
 fn options(request: &PruneRequest, decision: &Decision) -> PruneOptions {
@@ -150,6 +180,7 @@ fn decide(world: &World, tier: &OpenTier, catalog: &Catalog) -> Result<Decision>
         fates: Vec::new(),
         remove: Vec::new(),
         expected: recorded.iter().map(parse).collect::<Result<Vec<Id>>>()?,
+        streams: Vec::new(),
     };
     let backups = Backups::of(world)?;
     if backups.unreadable {
@@ -172,11 +203,14 @@ fn decide(world: &World, tier: &OpenTier, catalog: &Catalog) -> Result<Decision>
             let why = "no backup of it that succeeded is recorded on this machine";
             decision.refused.push(format!("{name}: {why}"));
         }
+        let stream = Stream::of(world, tier, name, &group)?;
         let conditions = Conditions {
             now: world.clock.wall(),
             listing_complete: group.iter().all(|row| row.lost.is_none()),
             backups_failing: backups.failing.contains(name),
+            needed: stream.iter().filter_map(|stream| stream.needed(world)).collect(),
         };
+        decision.streams.extend(stream);
         let rules = |schedule: Option<&str>| rules(world, name, schedule);
         let stored = group.iter().map(|row| stored(tier, row)).collect::<Result<Vec<_>>>()?;
         let decided = retention::decide(&stored, &rules, &conditions);

@@ -11,6 +11,7 @@ use super::object::chained;
 use super::place::{Listing, Objects, chain_of, list, pack_key, range_key};
 use super::standing::{Lag, Reached, Shared, Standing};
 use super::tiers::{JournalTier, Offer, offer};
+use super::whole::Whole;
 use super::{JournalError, Result};
 
 /// A tier that failed is left alone for so long, where another one is there.
@@ -36,6 +37,7 @@ pub struct Copier {
     pub(super) tiers: Arc<Vec<JournalTier>>,
     pub(super) shared: Arc<Mutex<Shared>>,
     pub(super) copying: Arc<Mutex<()>>,
+    pub(super) whole: Arc<Mutex<Whole>>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -72,7 +74,7 @@ impl Copier {
     fn serve(&self, index: usize, most: usize, done: &mut CaughtUp) -> Result<()> {
         loop {
             let next = self.shared().tiers[index].lag.front().cloned();
-            let Some(lag) = next else { return Ok(()) };
+            let Some(lag) = next else { return self.note_whole(index) };
             if !lag.there {
                 if done.copied >= most {
                     return Ok(());
@@ -99,6 +101,14 @@ impl Copier {
             }
             self.shared().caught_up(index, lag.order);
         }
+    }
+
+    /// Remembers that a tier has all that there is.
+    fn note_whole(&self, index: usize) -> Result<()> {
+        let mut lineages = self.shared().tiers[index].compared.clone();
+        lineages.extend(self.shared().end.as_ref().map(|(_, end)| end.lineage.clone()));
+        let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        whole.add(&self.tiers[index].name, lineages.into_iter())
     }
 
     fn fetch(&self, lag: &Lag) -> Result<Option<Bytes>> {
@@ -148,32 +158,44 @@ impl Copier {
 
     fn look(&self, index: usize) -> Result<(Vec<Lag>, Option<Reached>)> {
         let own = list(&*self.tiers[index].store, &self.component)?;
+        let end = self.shared().end.clone();
         let mut missing = Vec::new();
+        let mut whole = false;
+        let mut compared: Vec<String> = own.lineages.keys().cloned().collect();
         for (from, tier) in self.tiers.iter().enumerate().filter(|(from, _)| *from != index) {
             // One that does not answer is compared when it does: its own turn tells.
             if let Ok(other) = list(&*tier.store, &self.component) {
-                self.lacking(&own, &other, from, &mut missing);
+                whole |= has_end(&other, end.as_ref());
+                compared.extend(other.lineages.keys().cloned());
+                self.lacking(index, &own, &other, from, &mut missing);
             }
         }
         missing.sort_by(|a, b| a.0.cmp(&b.0));
         missing.dedup_by(|a, b| a.1.key == b.1.key);
         let reached = match missing.first() {
             Some((_, lag)) => lag.reached.clone(),
-            None => newest(&own, self.shared().end.as_ref()),
+            None => newest(&own, end.as_ref()),
         };
         let mut shared = self.shared();
+        shared.tiers[index].compared = compared;
         let missing = missing.into_iter().map(|(_, mut lag)| {
             shared.order += 1;
             lag.order = shared.order;
             lag.reached = None;
             lag
         });
-        Ok((missing.collect(), reached))
+        let mut missing: Vec<Lag> = missing.collect();
+        // Once it has the last of them it has all that there is.
+        if let (Some(lag), Some((_, reached)), true) = (missing.last_mut(), end, whole) {
+            lag.reached = Some(reached);
+        }
+        Ok((missing, reached))
     }
 
     /// What `other` has and `own` has not; each with where the chain stands before it.
     fn lacking(
         &self,
+        index: usize,
         own: &Listing,
         other: &Listing,
         from: usize,
@@ -182,7 +204,12 @@ impl Copier {
         let nothing = Objects::default();
         for (lineage, objects) in &other.lineages {
             let chain = chain_of(&self.component, lineage);
-            let there = own.lineages.get(lineage).unwrap_or(&nothing);
+            let there = own.lineages.get(lineage);
+            let lowest = {
+                let whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+                whole.lowest(&self.tiers[index].name, lineage, there)
+            };
+            let there = there.unwrap_or(&nothing);
             let mut add = |first: &Name, key: String, pack: bool| {
                 let reached =
                     Reached { lineage: lineage.clone(), position: first.from, proven: None };
@@ -190,10 +217,11 @@ impl Copier {
                     Lag { order: 0, key, reached: Some(reached), bytes: None, from, there: false };
                 missing.push(((lineage.clone(), first.seq, pack), lag));
             };
-            for pack in objects.packs.keys().filter(|pack| !there.packs.contains_key(pack)) {
+            let packs = objects.packs.keys().filter(|pack| pack.last_seq() >= lowest);
+            for pack in packs.filter(|pack| !there.packs.contains_key(pack)) {
                 add(&pack.first, pack_key(&chain, pack), true);
             }
-            for name in objects.ranges.keys() {
+            for name in objects.ranges.keys().filter(|name| name.seq >= lowest) {
                 let held = objects.packs_hold(name.seq) || there.packs_hold(name.seq);
                 if !held && !there.ranges.contains_key(name) {
                     add(name, range_key(&chain, name), false);
@@ -237,11 +265,17 @@ impl Copier {
     }
 }
 
+fn has_end(listing: &Listing, end: Option<&(u32, Reached)>) -> bool {
+    end.is_some_and(|(seq, reached)| {
+        listing.lineages.get(&reached.lineage).is_some_and(|objects| objects.newest() >= *seq)
+    })
+}
+
 /// Up to where a tier has the stream's lineage that lacks nothing of what the others have.
 fn newest(own: &Listing, end: Option<&(u32, Reached)>) -> Option<Reached> {
-    let (seq, reached) = end?;
+    let (_, reached) = end?;
     let objects = own.lineages.get(&reached.lineage)?;
-    if objects.newest() >= *seq {
+    if has_end(own, end) {
         return Some(reached.clone());
     }
     // It lacks what no tier that answers has: all before its newest object is there.

@@ -118,9 +118,9 @@ pub enum JournalError {
     #[error("the journal is broken between the base and {wanted}: {why}")]
     Broken {
         /// What was asked for.
-        wanted: String,
+        wanted: Box<str>,
         /// What lies between.
-        why: String,
+        why: Box<str>,
         /// The newest point before it.
         before: Option<(Position, Timestamp)>,
         /// The first point after it; it needs a base that was taken after the break.

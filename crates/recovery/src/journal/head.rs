@@ -1,12 +1,14 @@
 //! Where a journal ends, read back from the tiers by a host that lost its own state.
 
+use std::cell::RefCell;
+
 use lifeboat_model::chain::PublicKey;
 use lifeboat_model::journal::{Head, Header, Kind, Name, PackName, follows};
 use lifeboat_vault::Store;
 
 use super::local::End;
 use super::object;
-use super::pack;
+use super::pack::{self, Slice};
 use super::place::{Listing, Objects, chain_of, list, pack_key, range_key};
 use super::tiers::JournalTier;
 use super::{JournalError, Result};
@@ -47,7 +49,13 @@ pub(super) fn read_back(
         let places = all
             .iter()
             .filter_map(|(tier, listing)| Some((&*tier.store, listing.lineages.get(&lineage)?)));
-        let source = Source { places: places.collect(), chain: &chain, sealer, trusted };
+        let source = Source {
+            places: places.collect(),
+            chain: &chain,
+            sealer,
+            trusted,
+            read: RefCell::default(),
+        };
         let Some(end) = source.end(&lineage, &mut back.notes)? else { continue };
         if back.end.as_ref().is_none_or(|known| known.head.time <= end.head.time) {
             back.end = Some(end);
@@ -62,6 +70,8 @@ struct Source<'a> {
     chain: &'a str,
     sealer: &'a Sealer,
     trusted: &'a [PublicKey],
+    /// The pack whose index was read last, and that index.
+    read: RefCell<Option<(String, Vec<Slice>)>>,
 }
 
 impl Source<'_> {
@@ -125,7 +135,15 @@ impl Source<'_> {
         seq: u32,
     ) -> Result<(Header, PublicKey)> {
         let key = pack_key(self.chain, name);
-        let slices = pack::read_index(store, self.sealer, (self.chain, name), &key, size)?;
+        let mut read = self.read.borrow_mut();
+        let slices = match &mut *read {
+            Some((of, slices)) if *of == key => slices,
+            read => {
+                let name = (self.chain, name);
+                let slices = pack::read_index(store, self.sealer, name, &key, size)?;
+                &mut read.insert((key.clone(), slices)).1
+            }
+        };
         let missing = || JournalError::Missing { object: format!("number {seq} in {key}") };
         let slice = slices.iter().find(|slice| slice.header.seq == seq).ok_or_else(missing)?;
         let (header, _, signer) = slice.judge(self.chain, self.trusted, &key)?;

@@ -11,12 +11,12 @@ use crate::ledger::{Local, remote, signer, trust};
 use crate::random::random;
 use crate::tier::OpenTier;
 
+/// A signer, and the word of the host's key where it is not that.
+pub type StreamSigner = (Box<dyn Signer + Send>, Option<Signed<StreamKey>>);
+
 /// What signs the objects of a stream: the host's key, or where a command has that, a key of the
 /// stream's own, which lives as long as the process and which the command certifies once.
-pub fn stream_signer(
-    world: &World,
-    component: &str,
-) -> Result<(Box<dyn Signer + Send>, Option<Signed<StreamKey>>)> {
+pub fn stream_signer(world: &World, component: &str) -> Result<StreamSigner> {
     let host = signer::of_host(world)?;
     if world.plan.key.sign_command.is_none() {
         return Ok((host, None));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lifeboat_model::journal::{Name, PackName, is_lineage};
-use lifeboat_vault::{Store, StoreError};
+use lifeboat_vault::{Entry, Store, StoreError};
 
 use crate::ledger::remote::safe_name;
 
@@ -48,6 +48,12 @@ impl Objects {
         loose.max(packed).unwrap_or(0)
     }
 
+    /// Number of the oldest record.
+    pub fn oldest(&self) -> u32 {
+        let loose = self.ranges.keys().map(|name| name.seq);
+        loose.chain(self.packs.keys().map(|pack| pack.first.seq)).min().unwrap_or(u32::MAX)
+    }
+
     /// True if a packed object holds this number.
     pub fn packs_hold(&self, seq: u32) -> bool {
         self.packs.keys().any(|pack| (pack.first.seq..=pack.last_seq()).contains(&seq))
@@ -68,14 +74,19 @@ pub struct Listing {
 /// # Errors
 /// If the store cannot list all of it.
 pub fn list(store: &dyn Store, component: &str) -> Result<Listing, StoreError> {
+    Ok(listing_of(component, &store.list(&folder_of(component))?))
+}
+
+/// What a whole listing of the component's folder shows.
+pub(super) fn listing_of(component: &str, entries: &[Entry]) -> Listing {
     let folder = folder_of(component);
     let mut listing = Listing::default();
-    for entry in store.list(&folder)? {
+    for entry in entries {
         if take(&folder, &entry.key, entry.size, &mut listing).is_none() {
-            listing.strange.push(entry.key);
+            listing.strange.push(entry.key.clone());
         }
     }
-    Ok(listing)
+    listing
 }
 
 fn take(folder: &str, key: &str, size: u64, listing: &mut Listing) -> Option<()> {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::fault::{Fault, FaultKind, Gap, Window};
 use super::place::list;
 use super::records::{Inner, Records};
-use super::walk::{Ended, Gather, Path, walk};
+use super::walk::{Ended, Gather, Path, Walked, walk};
 use super::way::{Way, lay};
 use super::{JournalError, Result};
 use crate::ports::RecoverTo;
@@ -140,8 +140,8 @@ impl Journal {
         let mut refused = None;
         let mut reach = Vec::new();
         while let Some(lineage) = lineages.pop() {
-            let paths = self.paths(lineage, base, to)?;
-            match lay(&self.inner, lineage, base, to, paths, &mut reach) {
+            let walked = self.walked(lineage, base, to)?;
+            match lay(&self.inner, lineage, base, to, walked, &mut reach) {
                 Ok(way) => return Ok(way),
                 Err(error @ JournalError::NotCovered { .. }) => {
                     refused = refused.or(Some(error));
@@ -155,7 +155,7 @@ impl Journal {
         }))
     }
 
-    fn paths(&self, lineage: &str, base: &LogPosition, to: &RecoverTo) -> Result<Vec<Path>> {
+    fn walked(&self, lineage: &str, base: &LogPosition, to: &RecoverTo) -> Result<Walked> {
         let gather = Gather {
             from: Some(base.position),
             until: match to {
@@ -168,7 +168,7 @@ impl Journal {
             },
         };
         let mut records = Records::of(&self.inner, lineage)?;
-        Ok(walk(&mut records, lineage, gather)?.paths)
+        walk(&mut records, lineage, gather)
     }
 }
 

@@ -75,6 +75,8 @@ pub(super) struct Lag {
 pub(super) struct Progress {
     /// What it lacks is known.
     pub known: bool,
+    /// The lineages of which it was compared with the others.
+    pub compared: Vec<String>,
     pub lag: VecDeque<Lag>,
     pub reached: Option<Reached>,
     pub problem: Option<String>,

@@ -14,6 +14,9 @@ use super::records::{Found, Records};
 /// that received its log may differ by that.
 pub(super) const MARGIN: SignedDuration = SignedDuration::from_hours(1);
 
+/// A clock that jumps all the time is said so often, and no more.
+const MOST_NOTES: usize = 20;
+
 /// What is to be gathered on the way down.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Gather {
@@ -52,6 +55,8 @@ pub(super) struct Path {
     pub taken: Vec<Found>,
     /// Notes about clocks.
     pub notes: Vec<String>,
+    /// Place and time of the lowest record that proves something.
+    proof: Option<(Position, Timestamp)>,
     /// The number and hash of the record below.
     next: (u32, Hash),
     /// The record above the present bottom is a gap, or there is none.
@@ -154,6 +159,7 @@ impl Path {
             ended: None,
             taken: Vec::new(),
             notes: Vec::new(),
+            proof: None,
             next: (0, Hash::NONE),
             apart: true,
             covered: false,
@@ -184,13 +190,6 @@ impl Path {
             };
             return self.break_off(fault, faults);
         }
-        if found.header.time > self.bottom.time {
-            self.notes.push(format!(
-                "the clock was set back at {} ({} was followed by {}): the order is that of the \
-                 log, and an instant that came twice is its later one",
-                self.bottom.from, found.header.time, self.bottom.time
-            ));
-        }
         self.take(found, lineage, gather);
     }
 
@@ -198,6 +197,7 @@ impl Path {
         let header = &found.header;
         self.next = (header.seq.saturating_sub(1), header.prev);
         self.bottom = header.clone();
+        self.compare_clocks(header);
         if header.kind == Kind::Gap {
             self.gaps.push(Gap {
                 lineage: lineage.to_owned(),
@@ -214,6 +214,24 @@ impl Path {
             self.ended = Some(Ended::Begin);
         }
         self.gather(found, gather);
+    }
+
+    /// Notes where a clock was set back; a part of a second is none.
+    fn compare_clocks(&mut self, header: &Header) {
+        if !proves(header.kind) {
+            return;
+        }
+        let later = self.proof.replace((header.from, header.time));
+        if let Some((place, time)) = later
+            && header.time.duration_since(time) > SignedDuration::from_secs(1)
+            && self.notes.len() < MOST_NOTES
+        {
+            self.notes.push(format!(
+                "the clock was set back at {place} ({} was followed by {time}): the order is that \
+                 of the log, and an instant that came twice is its later one",
+                header.time
+            ));
+        }
     }
 
     fn widen(&mut self, lineage: &str, found: &Found) {

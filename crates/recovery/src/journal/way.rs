@@ -9,10 +9,11 @@ use lifeboat_model::journal::{Kind, Name};
 use lifeboat_model::position::{LogPosition, Position};
 use lifeboat_vault::StoreErrorKind;
 
+use super::fault::{Fault, FaultKind};
 use super::place::chain_of;
 use super::reader::{below, end_of};
 use super::records::{Found, Inner, Spot};
-use super::walk::{Ended, Path, proves};
+use super::walk::{Path, Walked, proves};
 use super::{JournalError, Result, object};
 use crate::ports::{EngineError, LogFacts, LogReader, Piece, RecoverTo};
 
@@ -159,9 +160,10 @@ pub(super) fn lay(
     lineage: &str,
     base: &LogPosition,
     to: &RecoverTo,
-    mut paths: Vec<Path>,
+    walked: Walked,
     instead: &mut Vec<String>,
 ) -> Result<Way> {
+    let Walked { mut paths, faults } = walked;
     // Newest line first, then the longest.
     paths.sort_by_key(|path| (path.top.to.line, path.top.seq));
     let mut chosen = None;
@@ -182,14 +184,7 @@ pub(super) fn lay(
         return Err(JournalError::NotCovered { base: base.clone(), instead });
     };
     let path = &paths[index];
-    // Records above a break that is no gap are another path.
-    let above = paths.iter().enumerate().filter(|(other, _)| *other != index).find_map(|(_, p)| {
-        let fault = match &p.ended {
-            Some(Ended::Broken(fault)) if p.bottom.seq > path.top.seq => fault,
-            _ => return None,
-        };
-        Some((fault.why.clone(), p.windows.last().map(|window| (window.from, window.since))))
-    });
+    let above = above(&faults, &paths, path.top.seq);
     let leg = Leg { taken: &path.taken[first..], path, base: base.position, above };
     let (length, target) = leg.reach(to)?;
     let facts = path.taken[..first].iter().rev().chain(path.taken[first..].iter());
@@ -212,6 +207,18 @@ pub(super) fn lay(
         notes,
     })
 }
+
+/// The first thing that is wrong above a path, and the first point after it.
+fn above(faults: &[Fault], paths: &[Path], top: u32) -> Option<Above> {
+    let wrong = faults.iter().filter(|fault| fault.kind != FaultKind::Beside && fault.seq.1 > top);
+    let fault = wrong.min_by_key(|fault| fault.seq)?;
+    let next = paths.iter().filter(|path| path.bottom.seq > top).min_by_key(|p| p.bottom.seq);
+    let after = next.and_then(|path| path.windows.last());
+    Some((fault.why.clone(), after.map(|window| (window.from, window.since))))
+}
+
+/// Why a way ends, and the first point after it.
+type Above = (String, Option<(Position, Timestamp)>);
 
 fn piece(found: &Found) -> Piece {
     let header = &found.header;
@@ -264,7 +271,7 @@ struct Leg<'a> {
     path: &'a Path,
     base: Position,
     /// A fault above the path: why, and the first point after it.
-    above: Option<(String, Option<(Position, Timestamp)>)>,
+    above: Option<Above>,
 }
 
 impl Leg<'_> {
@@ -333,19 +340,21 @@ impl Leg<'_> {
         if let Some(gap) = self.taken.get(length).map(|found| &found.header) {
             let next = self.taken[length + 1..].iter().find(|f| f.header.kind != Kind::Gap);
             return JournalError::Broken {
-                wanted,
+                wanted: wanted.into(),
                 why: format!(
                     "from {} to {} it is lost ({})",
                     gap.from,
                     gap.to,
                     gap.why().unwrap_or("no reason is recorded")
-                ),
+                )
+                .into(),
                 before,
                 after: next.map(|found| (found.header.from, found.header.time)),
             };
         }
         if let Some((why, after)) = &self.above {
-            return JournalError::Broken { wanted, why: why.clone(), before, after: *after };
+            let (wanted, why) = (wanted.into(), why.as_str().into());
+            return JournalError::Broken { wanted, why, before, after: *after };
         }
         let end = before.or_else(|| end_of(self.path));
         let end = end.unwrap_or((self.base, Timestamp::UNIX_EPOCH));

@@ -12,24 +12,29 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use lifeboat_model::chain::{Hash, PublicKey, Signed, Signer};
 use lifeboat_model::journal::{
-    Draft, Head, Kind, StreamKey, WHY, is_lineage, keepalive_due, native, next_lineage, seal,
+    Head, Kind, StreamKey, WHY, is_lineage, keepalive_due, native, next_lineage,
 };
 use lifeboat_model::position::{LogPosition, Position};
-use lifeboat_vault::{Clock, Monitor, StoreError};
+use lifeboat_vault::{Clock, Monitor};
 use serde_json::json;
 
 use super::catch_up::{CaughtUp, Copier};
 use super::head::read_back;
-use super::local::{End, Indexed, Local};
-use super::object;
-use super::place::{chain_of, list, range_key};
-use super::queue::{Intent, Queue};
-use super::standing::{Progress, Reached, Shared, Standing};
-use super::tiers::{JournalTier, Offer, in_order, offer};
+use super::local::{End, Local};
+use super::place::list;
+use super::queue::Queue;
+use super::standing::{Progress, Shared, Standing};
+use super::storing::{after, reached};
+use super::tiers::{JournalTier, in_order};
+use super::whole::Whole;
 use super::{JournalError, Result};
 use crate::ports::{Joint, LogEvent, LogFacts, LogStart, Resume};
 use crate::seal::Sealer;
-use crate::state::{State, replace};
+use crate::state::State;
+
+/// After so many records the facts of the stream are recorded again: so they are never far from the
+/// place where a restore begins, and what lies before can be pruned.
+pub(super) const START_EVERY: u32 = lifeboat_model::journal::START_EVERY;
 
 /// What a stream's journal is made with.
 pub struct Settings {
@@ -78,16 +83,20 @@ pub struct Pending {
 
 /// See the module.
 pub struct Writer {
-    settings: Settings,
-    local: Local,
-    queue: Queue,
+    pub(super) settings: Settings,
+    pub(super) local: Local,
+    pub(super) queue: Queue,
     /// The end with all that waits.
-    end: Option<End>,
+    pub(super) end: Option<End>,
     lineages: Vec<String>,
-    copier: Copier,
+    pub(super) copier: Copier,
     /// When the newest record was taken, monotonic.
-    last: Option<Duration>,
+    pub(super) last: Option<Duration>,
     begun: bool,
+    /// The facts of the stream, and how many records ago they were recorded.
+    pub(super) facts: (LogFacts, u32),
+    /// No tier took what waits, a moment ago.
+    pub(super) blocked: bool,
 }
 
 impl Writer {
@@ -122,10 +131,21 @@ impl Writer {
             tiers: Arc::new(settings.tiers.clone()),
             shared: Arc::new(Mutex::new(shared)),
             copying: Arc::default(),
+            whole: Arc::new(Mutex::new(Whole::load(&local)?)),
             clock: settings.clock.clone(),
         };
-        let (last, begun) = (None, false);
-        let mut writer = Writer { settings, local, queue, end, lineages, copier, last, begun };
+        let mut writer = Writer {
+            settings,
+            local,
+            queue,
+            end,
+            lineages,
+            copier,
+            last: None,
+            begun: false,
+            facts: (LogFacts::new(), 0),
+            blocked: false,
+        };
         writer.drop_stored()?;
         if let Some(intent) = writer.queue.last() {
             writer.end = Some(after(intent, writer.end.as_ref(), writer.queue.intents()));
@@ -162,6 +182,7 @@ impl Writer {
         self.make_room()?;
         let now = self.settings.clock.wall();
         let mut facts = start.facts.clone();
+        self.facts.0 = facts.clone();
         let at = start.at.position;
         match (&start.joint, self.end.as_ref()) {
             (Joint::NewLineage { why }, _) => {
@@ -209,6 +230,7 @@ impl Writer {
             return Err(JournalError::NotBegun);
         }
         self.make_room()?;
+        self.repeat_facts()?;
         let none = (Bytes::new(), LogFacts::new());
         match event {
             LogEvent::Range(range) => {
@@ -318,7 +340,7 @@ impl Writer {
         (&self.settings, &self.local, &self.copier)
     }
 
-    fn appended(&self) -> Appended {
+    pub(super) fn appended(&self) -> Appended {
         if self.queue.len() == 0 { Appended::Stored } else { Appended::Waiting }
     }
 
@@ -329,15 +351,22 @@ impl Writer {
                 Some(error) => Err(JournalError::NoTier(error)),
                 None => Ok(()),
             },
-            Some(limit) if self.queue.len() > 0 && self.queue.held() >= limit => {
-                self.drain()?;
-                match self.queue.held() {
-                    held if held >= limit => Err(JournalError::SpoolFull { held, limit }),
-                    _ => Ok(()),
-                }
+            Some(_) if self.queue.len() > 0 => {
+                self.blocked = self.drain()?.is_some();
+                Ok(())
             }
             _ => Ok(()),
         }
+    }
+
+    /// Records the facts of the stream once more, where they are long ago.
+    fn repeat_facts(&mut self) -> Result<()> {
+        let Some(end) = self.end.as_ref().map(|end| end.head.to) else { return Ok(()) };
+        if self.facts.1 < START_EVERY {
+            return Ok(());
+        }
+        let (now, facts) = (self.settings.clock.wall(), self.facts.0.clone());
+        self.take(Kind::Start, (end, end), now, &Bytes::new(), facts)
     }
 
     fn contiguous(&self, from: Position) -> Result<()> {
@@ -367,137 +396,6 @@ impl Writer {
         self.end = Some(End { format: 1, lineage, head, facts: LogFacts::new() });
         Ok(())
     }
-
-    /// Makes a record and takes it over, durably. The spool is asked before by its caller.
-    fn take(
-        &mut self,
-        kind: Kind,
-        (from, to): (Position, Position),
-        time: Timestamp,
-        payload: &Bytes,
-        facts: LogFacts,
-    ) -> Result<()> {
-        let before = self.end.as_ref().ok_or(JournalError::NotBegun)?;
-        let lineage = before.lineage.clone();
-        let chain = chain_of(&self.settings.component, &lineage);
-        let host = self.settings.host.clone();
-        let draft = Draft { kind, from, to, time, host, facts };
-        let signer = &*self.settings.signer;
-        let head = (before.head.seq > 0).then_some(&before.head);
-        let certificate = self.settings.certificate.as_ref();
-        let header =
-            seal(head, &chain, draft, payload, signer, certificate).map_err(JournalError::Sign)?;
-        let plain = object::plain(&header.line(), payload);
-        let sealed = Bytes::from(self.settings.sealer.seal(&plain)?);
-        let intent = Intent {
-            format: 1,
-            key: range_key(&chain, &header.name()),
-            lineage,
-            sha256: Hash::of(&sealed),
-            size: sealed.len() as u64,
-            signer: signer.public_key(),
-            header,
-        };
-        if let Some(limit) = self.settings.spool {
-            let held = self.queue.held() + intent.size;
-            if self.queue.len() > 0 && held > limit {
-                return Err(JournalError::SpoolFull { held, limit });
-            }
-        }
-        let end = after(&intent, Some(before), std::iter::once(&intent));
-        self.queue.push(&self.local, intent, sealed)?;
-        self.end = Some(end);
-        self.last = Some(self.settings.clock.monotonic());
-        Ok(())
-    }
-
-    fn store(&mut self) -> Result<Appended> {
-        let drained = self.drain();
-        self.write_standing()?;
-        drained?;
-        Ok(self.appended())
-    }
-
-    /// Stores what waits, in order. The reason why something still waits, if so.
-    fn drain(&mut self) -> Result<Option<Option<StoreError>>> {
-        while let Some((intent, bytes)) = self.queue.front(&self.local)? {
-            let at = match self.put(&intent, &bytes)? {
-                Ok(at) => at,
-                Err(why) => return Ok(Some(why)),
-            };
-            let Intent { lineage, sha256, size, header, .. } = &intent;
-            let entry = Indexed { size: *size, sha256: *sha256, header: header.clone() };
-            self.local.add_to_index(lineage, &entry)?;
-            let stored = self.local.end()?;
-            let end = after(&intent, stored.as_ref(), std::iter::once(&intent));
-            self.local.set_end(&end)?;
-            self.queue.pop(&self.local)?;
-            let reached = self.proven(&end, header.kind);
-            let mut shared = self.copier.shared();
-            shared.end = Some((end.head.seq, reached.clone()));
-            shared.stored(at, &intent.key, Some(&reached), &bytes);
-            let known = shared.tiers[at].known;
-            drop(shared);
-            if !known && let Err(error) = self.copier.learn(at) {
-                self.copier.rest(at, &error);
-            }
-        }
-        Ok(None)
-    }
-
-    /// Offers an object to one tier after the other.
-    fn put(&self, intent: &Intent, bytes: &Bytes) -> Result<Result<usize, Option<StoreError>>> {
-        let mut why = None;
-        let all = 0..self.copier.tiers.len();
-        let (rested, resting): (Vec<usize>, Vec<usize>) =
-            all.partition(|index| self.copier.rested(*index));
-        for index in rested.into_iter().chain(resting) {
-            let tier = &self.copier.tiers[index];
-            match offer(&*tier.store, &intent.key, bytes) {
-                Offer::There => {
-                    self.copier.served(index);
-                    return Ok(Ok(index));
-                }
-                Offer::Other => {
-                    let (object, tier) = (intent.key.clone(), tier.name.clone());
-                    return Err(JournalError::Taken { object, tier });
-                }
-                Offer::Failed(error) => {
-                    let error = JournalError::Store(error);
-                    self.copier.rest(index, &error);
-                    if let JournalError::Store(error) = error {
-                        why = why.or(Some(error));
-                    }
-                }
-            }
-        }
-        Ok(Err(why))
-    }
-
-    /// What a tier has that has all up to this end.
-    fn proven(&self, end: &End, kind: Kind) -> Reached {
-        let before = self.copier.shared().end.as_ref().and_then(|(_, reached)| reached.proven);
-        let proves = matches!(kind, Kind::Range | Kind::Keepalive);
-        Reached { proven: proves.then_some(end.head.time).or(before), ..reached(end) }
-    }
-
-    /// Drops what was stored before a kill, and was not yet taken from the queue.
-    fn drop_stored(&mut self) -> Result<()> {
-        while let (Some((intent, _)), Some(end)) = (self.queue.front(&self.local)?, &self.end) {
-            let stored = intent.lineage == end.lineage && intent.header.seq <= end.head.seq;
-            if !stored {
-                return Ok(());
-            }
-            self.queue.pop(&self.local)?;
-        }
-        Ok(())
-    }
-
-    fn write_standing(&self) -> Result<()> {
-        let body = serde_json::to_vec(&self.copier.standing())
-            .map_err(|source| JournalError::Encode { what: "how the tiers stand", source })?;
-        Ok(replace(&self.local.path("standing.json"), &body)?)
-    }
 }
 
 fn joins(end: &End, start: &LogStart) -> bool {
@@ -506,26 +404,4 @@ fn joins(end: &End, start: &LogStart) -> bool {
 
 fn not_contiguous(found: Position, end: Position) -> JournalError {
     JournalError::NotContiguous { found: found.to_string(), end: end.to_string() }
-}
-
-fn reached(end: &End) -> Reached {
-    Reached { lineage: end.lineage.clone(), position: end.head.to, proven: None }
-}
-
-/// The end after an object; `all` are the objects since `before`, of which the last range or gap
-/// gives the facts.
-fn after<'a>(
-    intent: &Intent,
-    before: Option<&End>,
-    all: impl DoubleEndedIterator<Item = &'a Intent>,
-) -> End {
-    let counts = |intent: &&Intent| matches!(intent.header.kind, Kind::Range | Kind::Gap);
-    let facts = all.rev().find(counts).map(|intent| intent.header.facts.clone());
-    let same = before.filter(|end| end.lineage == intent.lineage);
-    End {
-        format: 1,
-        lineage: intent.lineage.clone(),
-        head: intent.header.head(intent.signer),
-        facts: facts.or_else(|| same.map(|end| end.facts.clone())).unwrap_or_default(),
-    }
 }

@@ -46,6 +46,8 @@ pub trait Place: Send + Sync {
     fn open(&self, make: bool) -> Result<Opened, StoreError>;
     /// The right to delete below its `vault/`, rooted there: for pruning and repair alone.
     fn deleter(&self) -> Result<Arc<dyn DeleteStore>, StoreError>;
+    /// The right to delete objects of journals, and nothing else; rooted at the tier.
+    fn journal_deleter(&self) -> Result<Arc<dyn DeleteStore>, StoreError>;
     /// The rights to delete that a change of keys needs, and no more.
     fn key_rights(&self) -> Result<KeyRights, StoreError>;
     /// True if reading it is slow beside reading in `folder`, so that a cache there pays: it lies

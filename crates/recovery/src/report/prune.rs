@@ -6,6 +6,7 @@ use lifeboat_vault::prune::Amount;
 use serde::Serialize;
 
 use super::{Head, TierRef};
+use crate::journal::JournalFate;
 
 /// What becomes of one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -94,6 +95,9 @@ pub struct PruneReport {
     pub snapshots: Vec<SnapshotFate>,
     /// The data; nothing if the pruning was refused.
     pub data: Option<DataFate>,
+    /// The journals; none if the pruning was refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub journals: Vec<JournalFate>,
     /// What should be looked at.
     pub warnings: Vec<String>,
 }

@@ -96,6 +96,8 @@ pub struct Live {
     pub plant: Option<PathBuf>,
     /// Seconds that it takes to read a source.
     pub slow: BTreeMap<String, u64>,
+    /// The place in its log that a component's capture names.
+    pub positions: BTreeMap<String, LogPosition>,
     /// A stop request is made when this component is captured or checked.
     pub cancel_at: Option<String>,
     /// Components that are servers with a log.
@@ -370,6 +372,10 @@ impl Place for MemoryPlace {
         Ok(Arc::new(Below(self.tier.clone())))
     }
 
+    fn journal_deleter(&self) -> Result<Arc<dyn DeleteStore>, StoreError> {
+        Ok(Arc::new(Narrow(self.tier.clone(), "journal/")))
+    }
+
     fn key_rights(&self) -> Result<KeyRights, StoreError> {
         Ok(KeyRights {
             keys: Arc::new(Narrow(Arc::new(Below(self.tier.clone())), "keys/")),
@@ -526,7 +532,7 @@ impl Source for FakeSource {
                 host: context.host.to_owned(),
                 started,
                 finished: context.clock.wall(),
-                position,
+                position: position.or_else(|| live.positions.get(&self.1).cloned()),
                 content: Content::Files(content),
             },
             complete_up_to: started,

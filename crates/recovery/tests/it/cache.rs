@@ -34,6 +34,10 @@ impl Place for Far {
         self.0.deleter()
     }
 
+    fn journal_deleter(&self) -> Result<Arc<dyn DeleteStore>, StoreError> {
+        self.0.journal_deleter()
+    }
+
     fn key_rights(&self) -> Result<KeyRights, StoreError> {
         self.0.key_rights()
     }

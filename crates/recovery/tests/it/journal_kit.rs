@@ -24,10 +24,19 @@ pub const LINEAGE: &str = "00000000deadbeef";
 pub const BEGIN: u64 = 1000;
 
 /// One identity for all tests of a process: sealing needs only its recipient.
+pub fn identity() -> &'static str {
+    static IDENTITY: OnceLock<String> = OnceLock::new();
+    IDENTITY.get_or_init(|| {
+        use age::secrecy::ExposeSecret;
+        age::x25519::Identity::generate().to_string().expose_secret().to_owned()
+    })
+}
+
 pub fn sealer() -> Arc<Sealer> {
-    static IDENTITY: OnceLock<Vec<u8>> = OnceLock::new();
-    let sealed = IDENTITY.get_or_init(|| Sealer::generate("passphrase", false).unwrap().1);
-    Arc::new(Sealer::unlock(sealed, "passphrase").unwrap())
+    use std::str::FromStr;
+    let own = age::x25519::Identity::from_str(identity()).unwrap();
+    let recipient = own.to_public().to_string();
+    Arc::new(Sealer::new(&recipient, Some(identity())).unwrap())
 }
 
 /// The same without the identity.
