@@ -1,7 +1,8 @@
 //! From the live database through a vault to a checked copy.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lifeboat_adapters::SystemClock;
@@ -15,6 +16,7 @@ use lifeboat_vault::{
 use rusqlite::Connection;
 
 use crate::sqlite_kit::{Bench, faults, same};
+use crate::stream_kit::{BOOKS, Base, Scene, Stream, transfer};
 
 fn vault(cancel: &Cancel) -> Vault {
     let store = Arc::new(MemoryStore::new(Arc::new(SimClock::at(SystemClock::new().wall()))));
@@ -36,8 +38,16 @@ fn capture(
     options: SqliteOptions,
     cancel: &Cancel,
 ) -> Result<(Capture, Snapshot), SourceError> {
-    let clock = SystemClock::new();
-    let context = CaptureContext { clock: &clock, monitor: &NoMonitor, cancel, host: "host" };
+    capture_by(vault, options, cancel, &SystemClock::new())
+}
+
+fn capture_by(
+    vault: &Vault,
+    options: SqliteOptions,
+    cancel: &Cancel,
+    clock: &dyn Clock,
+) -> Result<(Capture, Snapshot), SourceError> {
+    let context = CaptureContext { clock, monitor: &NoMonitor, cancel, host: "host" };
     let mut session = vault.backup(BackupOptions::default()).expect("session");
     let capture = SqliteSource::new("app", options).capture(&mut session, &context)?;
     let meta = SnapshotMeta { time: clock.wall(), tags: Vec::new(), paths: Vec::new() };
@@ -136,4 +146,108 @@ fn refusals_and_stops_keep_their_kind() {
     context_cancel.cancel();
     let stopped = capture(&vault, SqliteOptions::new(bench.live()), &context_cancel);
     assert!(matches!(stopped, Err(SourceError::Vault(Error::Cancelled))));
+}
+
+fn streamed(scene: &Scene) -> SqliteOptions {
+    let mut options = SqliteOptions::new(scene.live());
+    options.stream = Some(scene.state());
+    options
+}
+
+/// A base that is taken beside a stream knows from where in the journal it is led on; one that is
+/// taken without a living stream does not, for nobody vouches for what it missed.
+#[test]
+fn a_base_beside_a_living_stream_knows_its_position() {
+    let scene = Scene::new();
+    let app = scene.open(&format!("PRAGMA journal_mode=WAL; {BOOKS}"));
+    let cancel = Cancel::default();
+    let vault = vault(&cancel);
+    let position = |found: Result<(Capture, Snapshot), SourceError>| {
+        found.expect("captured").0.manifest.position
+    };
+    assert_eq!(position(capture(&vault, streamed(&scene), &cancel)), None);
+    let mut stream = scene.stream();
+    stream.drain();
+    transfer(&app, 1).expect("transfer");
+    stream.drain();
+    let (end, done) = (scene.journal().end(), AtomicBool::new(false));
+    let (captured, mut stream) = std::thread::scope(|scope| {
+        let streaming = scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                stream.tick();
+            }
+            stream
+        });
+        let captured = capture(&vault, streamed(&scene), &cancel);
+        done.store(true, Ordering::SeqCst);
+        (captured, streaming.join().expect("stream"))
+    });
+    let (capture_found, snapshot) = captured.expect("captured");
+    assert_eq!(capture_found.manifest.position, Some(end));
+    let folder = scene.folder.path().join("base");
+    std::fs::create_dir_all(&folder).expect("folder");
+    fetch(&vault, &snapshot, "app.db", &folder.join("app.db"));
+    let lifeboat_model::manifest::Content::Sqlite(content) = &capture_found.manifest.content else {
+        panic!()
+    };
+    let base = Base { folder, content: content.clone(), manifest: capture_found.manifest.clone() };
+    for number in 2..=9 {
+        transfer(&app, number).expect("transfer");
+    }
+    stream.drain();
+    scene.equal(&base);
+    drop(stream);
+    assert_eq!(position(capture(&vault, streamed(&scene), &cancel)), None);
+}
+
+/// Lets something happen at the third look at the time.
+struct Meanwhile<'a>(SystemClock, Mutex<(u32, Box<dyn FnMut() + Send + 'a>)>);
+
+impl Clock for Meanwhile<'_> {
+    fn wall(&self) -> jiff::Timestamp {
+        let mut inside = self.1.lock().expect("lock");
+        inside.0 += 1;
+        if inside.0 == 3 {
+            (inside.1)();
+        }
+        self.0.wall()
+    }
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
+    }
+    fn sleep(&self, span: Duration) {
+        self.0.sleep(span);
+    }
+}
+
+/// The stream had to compare pages while the base was read: a page may have changed and changed
+/// back unseen, so the base gets no position.
+#[test]
+fn a_base_beside_a_stream_in_doubt_has_no_position() {
+    for doubt in [false, true] {
+        let scene = Scene::new();
+        let app = scene.open(&format!("PRAGMA journal_mode=WAL; {BOOKS}"));
+        let mut stream: Stream = scene.stream();
+        transfer(&app, 1).expect("transfer");
+        stream.drain();
+        let cancel = Cancel::default();
+        let vault = vault(&cancel);
+        let mut seen = Vec::new();
+        let (scene_there, stream_there, ways) = (&scene, &mut stream, &mut seen);
+        let meanwhile = move || {
+            app.execute_batch("PRAGMA wal_checkpoint(PASSIVE)").expect("copied");
+            stream_there.drain();
+            for _ in 0..if doubt { 2 } else { 1 } {
+                app.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").expect("truncate");
+            }
+            transfer(&app, 2).expect("transfer");
+            stream_there.drain();
+            *ways = scene_there.journal().ways();
+        };
+        let clock = Meanwhile(SystemClock::new(), Mutex::new((0, Box::new(meanwhile))));
+        let captured = capture_by(&vault, streamed(&scene), &cancel, &clock).expect("captured");
+        drop(clock);
+        assert_eq!(seen.last().map(String::as_str), Some(if doubt { "difference" } else { "log" }));
+        assert_eq!(captured.0.manifest.position.is_none(), doubt);
+    }
 }
