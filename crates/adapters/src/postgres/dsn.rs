@@ -60,12 +60,14 @@ pub struct Dsn {
     pub connect_timeout: Duration,
     /// A file of passwords as `~/.pgpass`.
     pub passfile: Option<PathBuf>,
+    /// Only a server that is no standby will do (`target_session_attrs`).
+    pub primary: bool,
     /// Settings of the session (`-c name=value`).
     pub options: Option<String>,
 }
 
 /// Known to libpq, without meaning here.
-const WITHOUT_MEANING: [&str; 13] = [
+const WITHOUT_MEANING: [&str; 12] = [
     "application_name",
     "fallback_application_name",
     "client_encoding",
@@ -74,7 +76,6 @@ const WITHOUT_MEANING: [&str; 13] = [
     "keepalives_interval",
     "keepalives_count",
     "tcp_user_timeout",
-    "target_session_attrs",
     "gssencmode",
     "channel_binding",
     "sslcompression",
@@ -127,6 +128,7 @@ fn build(words: &Words) -> Result<Dsn> {
             "connect_timeout",
             "passfile",
             "options",
+            "target_session_attrs",
         ];
         if !known.contains(&&name[..]) && !WITHOUT_MEANING.contains(&&name[..]) {
             let hint = "leave it out; client certificates and service files are not supported";
@@ -165,6 +167,7 @@ fn build(words: &Words) -> Result<Dsn> {
         root,
         connect_timeout: Duration::from_secs(if seconds == 0 { 3600 } else { seconds }),
         passfile: words.get("passfile").map(PathBuf::from),
+        primary: matches!(words.get("target_session_attrs"), Some("read-write" | "primary")),
         options: words.get("options").map(str::to_owned),
     })
 }

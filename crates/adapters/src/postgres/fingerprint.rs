@@ -61,8 +61,7 @@ pub(crate) fn take(
         .map(|database| database.name.clone())
         .filter(|name| !matches!(&name[..], "template0" | "template1"))
         .collect();
-    let open =
-        |name: &str| options.open(&dsn, component, Purpose::Sql, Some(name), context.cancel);
+    let open = |name: &str| options.open(&dsn, component, Purpose::Sql, Some(name), context.cancel);
     let taken = names
         .iter()
         .map(|name| open(name).and_then(|opened| Ok((name.clone(), Locked::new(opened)?))))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lifeboat_vault::Cancel;
 
 use super::dsn::Dsn;
-use super::error::Result;
+use super::error::{PgError, Result};
 use super::facts::Facts;
 use super::wire::{Connection, Login, Purpose};
 
@@ -56,9 +56,26 @@ impl PostgresOptions {
         }
     }
 
-    /// Connects for questions, and asks the first ones.
+    /// Connects for questions, and asks the first ones. Of several hosts the first that will do.
     pub(crate) fn ask(&self, component: &str, cancel: &Cancel) -> Result<(Connection, Facts)> {
-        let mut sql = self.open(&self.dsn, component, Purpose::Sql, None, cancel)?;
+        let mut standby = None;
+        for address in &self.dsn.addresses {
+            let dsn = Dsn { addresses: vec![address.clone()], ..self.dsn.clone() };
+            match self.ask_one(&dsn, component, cancel) {
+                Ok((sql, facts)) if facts.in_recovery && self.dsn.primary => {
+                    standby.get_or_insert(PgError::lost(format!("{} is a standby", sql.address())));
+                }
+                Err(error @ (PgError::Lost { .. } | PgError::Unfit { .. })) => {
+                    standby.get_or_insert(error);
+                }
+                decided => return decided,
+            }
+        }
+        Err(standby.unwrap_or_else(|| PgError::lost("the connection string names no host")))
+    }
+
+    fn ask_one(&self, dsn: &Dsn, component: &str, cancel: &Cancel) -> Result<(Connection, Facts)> {
+        let mut sql = self.open(dsn, component, Purpose::Sql, None, cancel)?;
         // What a role's own limits are made for does not concern the few statements here.
         sql.query("set statement_timeout = 0; set idle_session_timeout = 0")
             .or_else(|_| sql.query("set statement_timeout = 0"))?;

@@ -383,10 +383,7 @@ fn servers_that_cannot_be_streamed_say_why() {
     let said = unfit(&full, &full.dsn_as("plain", "postgres"));
     assert!(said.contains("right to replicate") && said.contains("alter role"), "{said}");
     full.psql("select pg_drop_replication_slot('other')");
-    let mut tapes = [Tape::new(&full), Tape::new(&full)];
-    tapes[0].start().unwrap();
-    let standby = full.try_psql("postgres", "select 1");
-    assert!(standby.is_ok());
+    Tape::new(&full).start().unwrap();
 }
 
 #[test]
