@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use lifeboat_adapters::files::{FilesEngine, FilesInPlace, FilesOptions, FilesSource};
 use lifeboat_adapters::postgres::install::Installations;
-use lifeboat_adapters::postgres::{PostgresEngine, PostgresLog, PostgresOptions, PostgresSource};
+use lifeboat_adapters::postgres::{
+    PostgresEngine, PostgresInPlace, PostgresLog, PostgresOptions, PostgresSource,
+};
 use lifeboat_adapters::sqlite::{
     NewestChange, QUESTION_LIMIT, SqliteEngine, SqliteInPlace, SqliteLog, SqliteOptions,
     SqliteSource,
@@ -20,9 +22,7 @@ use lifeboat_model::plan::{
 use lifeboat_model::span::At;
 use lifeboat_recovery::env::{Adapters, Secret, Tier, VaultKey, World};
 use lifeboat_recovery::journal::local_folder;
-use lifeboat_recovery::ports::{
-    Engine, EngineError, InPlace, LogError, LogSource, Source, SourceError,
-};
+use lifeboat_recovery::ports::{Engine, InPlace, LogError, LogSource, Source, SourceError};
 use lifeboat_recovery::state::State;
 use lifeboat_vault::{Cancel, Clock, Monitor};
 
@@ -222,17 +222,13 @@ fn adapters(
                             .keep_out(for_place.not_to_be_carried_away(name)),
                     )
                 }
-                Content::Postgres(_) => return Err(not_here("postgres")),
+                Content::Postgres(content) => Box::new(
+                    PostgresInPlace::new(content, Arc::clone(&monitor))?
+                        .keep_out(for_place.not_to_be_carried_away(name)),
+                ),
             };
             Ok(swap)
         }),
-    }
-}
-
-fn not_here(kind: &str) -> EngineError {
-    EngineError::Refused {
-        what: format!("components of kind {kind} come in a later version"),
-        hint: "`lifeboat lint` says what this version carries out".to_owned(),
     }
 }
 

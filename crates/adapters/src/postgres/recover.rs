@@ -385,3 +385,27 @@ fn reaches_out(layout: &Layout) -> Option<String> {
 
 /// How long what cannot be had of a journal is tried again.
 pub(super) const PATIENCE: std::time::Duration = serve::PATIENCE;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_place_than_the_target_is_an_error() {
+        let goal = |exact: Option<u64>| Goal {
+            settings: Vec::new(),
+            line: 1,
+            exact,
+            least: 100,
+            most: 200,
+            complete: None,
+            notes: Vec::new(),
+        };
+        within(&goal(Some(150)), 150).unwrap();
+        within(&goal(None), 100).unwrap();
+        within(&goal(None), 200).unwrap();
+        for (exact, at) in [(Some(150), 149), (Some(150), 151), (None, 99), (None, 201)] {
+            assert!(within(&goal(exact), at).is_err(), "{exact:?} {at}");
+        }
+    }
+}

@@ -382,3 +382,58 @@ fn quoted(path: &Path) -> String {
     let text = String::from_utf8_lossy(path.as_os_str().as_bytes()).into_owned();
     format!("'{}'", text.replace('\'', r"'\''").replace('%', "%%"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use lifeboat_vault::NoMonitor;
+
+    use super::*;
+    use crate::SystemClock;
+
+    /// How the script ends, for a file that is asked for.
+    fn asked(folder: &Path, file: &str) -> Option<i32> {
+        let script = [folder.join("fetch"), folder.to_owned(), file.into(), folder.join("target")];
+        Command::new("/bin/sh")
+            .args(script)
+            .stderr(std::process::Stdio::null())
+            .status()
+            .unwrap()
+            .code()
+    }
+
+    #[test]
+    fn only_proven_absence_is_said_to_be_absence() {
+        let home = tempfile::tempdir().unwrap();
+        let (clock, cancel) = (SystemClock::new(), Cancel::default());
+        let server = Server::new(Supply {
+            way: None,
+            folder: home.path().join("a 'quoted' 100% folder"),
+            account: Account::for_servers(),
+            clock: &clock,
+            monitor: &NoMonitor,
+            cancel: &cancel,
+            patience: PATIENCE,
+        })
+        .unwrap();
+        let folder = server.supply.folder.clone();
+        server.put("ready/there", b"log").unwrap();
+        assert_eq!(asked(&folder, "there"), Some(0));
+        assert_eq!(fs::read(folder.join("target")).unwrap(), b"log");
+        server.put("absent/none", b"").unwrap();
+        assert_eq!(asked(&folder, "none"), Some(1));
+        server.fail(super::super::broken("the store is down"));
+        assert_eq!(asked(&folder, "unknown"), Some(255));
+        // What is known stays known.
+        assert_eq!(asked(&folder, "none"), Some(1));
+        fs::remove_file(folder.join("failed")).unwrap();
+        fs::remove_file(folder.join("beat")).unwrap();
+        assert_eq!(asked(&folder, "unknown"), Some(255), "nobody is there to answer");
+        let command = server.command();
+        assert!(
+            command.contains(r"'\''quoted'\''") && command.contains("100%% folder"),
+            "{command}"
+        );
+    }
+}

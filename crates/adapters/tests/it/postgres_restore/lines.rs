@@ -134,3 +134,15 @@ fn a_base_of_the_new_line_is_not_brought_to_the_old_one() {
     let error = base.recover(Some(&journal), &RecoverTo::Newest).unwrap_err();
     assert!(is_refused(&error) && words(&error).contains("does not go on"), "{}", words(&error));
 }
+
+#[test]
+fn a_place_on_the_old_line_is_left_from_that_line() {
+    let mut scene = scene(false);
+    scene.follow();
+    let before = scene.journal.pieces.iter().rfind(|piece| piece.to.offset < scene.parted).unwrap();
+    assert_eq!(before.to.line, 1);
+    let to = RecoverTo::Position(before.to);
+    let recovered = scene.base.recover(Some(&scene.journal), &to).unwrap();
+    assert_eq!(recovered.position.as_ref().unwrap().position.line, 1);
+    assert!(reached(&recovered) <= before.to.offset);
+}
