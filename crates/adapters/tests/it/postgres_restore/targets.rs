@@ -110,12 +110,12 @@ fn a_server_whose_clock_is_ahead_is_stopped_by_its_own_clock() {
     let mut scene = Scene::make();
     scene.insert(1);
     scene.insert(2);
-    // All was received, by our clock, ten seconds before the server says it was committed.
+    // All was received, by our clock, an hour before the server says it was committed.
     for piece in &mut scene.journal.pieces {
-        piece.time -= SignedDuration::from_secs(10);
+        piece.time -= SignedDuration::from_hours(1);
     }
-    scene.base.manifest.finished -= SignedDuration::from_secs(10);
-    scene.base.manifest.started -= SignedDuration::from_secs(10);
+    scene.base.manifest.finished -= SignedDuration::from_hours(1);
+    scene.base.manifest.started -= SignedDuration::from_hours(1);
     let at = scene.committed(1);
     assert!(scene.journal.newest() < at, "the clocks agree");
     scene.base.recover(Some(&scene.journal), &RecoverTo::Time(at)).unwrap();
