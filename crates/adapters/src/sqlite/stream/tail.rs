@@ -21,7 +21,7 @@ const PATIENCE: u32 = 200;
 const LOCK_WAIT: Duration = Duration::from_millis(50);
 /// Between two tries to get it.
 const LOCK_STEP: Duration = Duration::from_micros(200);
-/// Frames that are copied at most while the write lock is held.
+/// Frames that are copied while the write lock is held, at most: these, or a quarter of the log.
 const LOCK_FRAMES: u32 = 256;
 
 /// What a look at the log found.
@@ -240,7 +240,8 @@ impl Tail {
 
     fn copy_locked(&mut self, limits: &Limits) -> Result<Option<Room>, Failure> {
         let look = self.pins.look().map_err(Failure::Sqlite)?.unwrap_or_default();
-        if look.frames.saturating_sub(look.copied) > LOCK_FRAMES {
+        // Where somebody writes that quickly, more is left; only so does the log stay bounded.
+        if look.frames.saturating_sub(look.copied) > LOCK_FRAMES.max(look.frames / 4) {
             return Ok(None);
         }
         self.copy(limits)
