@@ -6,10 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lifeboat_adapters::files::{FilesEngine, FilesInPlace, FilesOptions, FilesSource};
-use lifeboat_adapters::postgres::install::Installations;
-use lifeboat_adapters::postgres::{
-    PostgresEngine, PostgresInPlace, PostgresLog, PostgresOptions, PostgresSource,
-};
+use lifeboat_adapters::postgres::{PostgresInPlace, PostgresLog, PostgresOptions, PostgresSource};
 use lifeboat_adapters::sqlite::{
     NewestChange, QUESTION_LIMIT, SqliteEngine, SqliteInPlace, SqliteLog, SqliteOptions,
     SqliteSource,
@@ -197,12 +194,7 @@ fn adapters(
                     Box::new(SqliteEngine::new(file, Arc::clone(&clock), QUESTION_LIMIT))
                 }
                 Content::Files(_) => Box::new(FilesEngine::new(vault.clone(), snapshot.clone())),
-                Content::Postgres(_) => Box::new(PostgresEngine::new(
-                    Installations::look(&[]),
-                    Arc::clone(&clock),
-                    cancel.clone(),
-                    QUESTION_LIMIT,
-                )),
+                Content::Postgres(_) => Box::new(server::engine(environment, &clock, &cancel)),
             };
             Ok(engine)
         }),

@@ -4,9 +4,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lifeboat_adapters::postgres::{CaptureMode, Dsn, PostgresOptions};
+use lifeboat_adapters::postgres::install::Installations;
+use lifeboat_adapters::postgres::{
+    CaptureMode, Dsn, PostgresEngine, PostgresOptions, QUESTION_LIMIT,
+};
 use lifeboat_model::plan::{Mode, Postgres, paths};
-use lifeboat_vault::Clock;
+use lifeboat_vault::{Cancel, Clock};
 
 use crate::environment::Environment;
 use crate::fault::Fault;
@@ -65,4 +68,17 @@ pub(super) fn postgres(
     options.newest = postgres.newest().map(|(table, column)| (table.to_owned(), column.to_owned()));
     options.passfile = pgpass().filter(|path| path.is_file());
     Ok(options)
+}
+
+/// What starts and asks restored copies, with the servers that are installed: those in the `PATH`
+/// first.
+pub(super) fn engine(
+    environment: Environment,
+    clock: &Arc<dyn Clock>,
+    cancel: &Cancel,
+) -> PostgresEngine {
+    let path = environment.get("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let installed = Installations::look(&folders);
+    PostgresEngine::new(installed, Arc::clone(clock), cancel.clone(), QUESTION_LIMIT)
 }

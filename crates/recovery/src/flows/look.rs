@@ -247,6 +247,17 @@ fn unanswered(
             object: started.object.clone(),
         });
     }
+    // A stream goes on where a killed one stood.
+    let goes_on = |action: &crate::report::InterruptedAction| {
+        action.action == "stream"
+            && entries.iter().any(|entry| {
+                entry.phase == lifeboat_model::chain::Phase::Started
+                    && entry.seq > action.seq
+                    && entry.action == action.action
+                    && covers(&entry.object, &action.object)
+            })
+    };
+    actions.retain(|action| !goes_on(action));
     actions.retain(|action| {
         !entries.iter().any(|entry| {
             entry.phase == lifeboat_model::chain::Phase::Finished

@@ -30,6 +30,7 @@ mod seal;
 mod staging;
 mod status;
 mod stream;
+mod stream_faults;
 mod stream_restore;
 mod trust;
 mod verify;

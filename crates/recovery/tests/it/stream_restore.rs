@@ -15,7 +15,7 @@ use crate::bench::{Bench, tree};
 use crate::fake_log::Happens;
 use crate::stream::{once, served};
 
-fn request(b: &Bench, at: At, to: &str) -> RestoreRequest {
+pub fn request(b: &Bench, at: At, to: &str) -> RestoreRequest {
     RestoreRequest {
         components: vec!["shop".to_owned()],
         all: false,
@@ -36,11 +36,11 @@ fn files_of(b: &Bench, to: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn body(b: &Bench, to: &str, name: &str) -> String {
+pub fn body(b: &Bench, to: &str, name: &str) -> String {
     files_of(b, to).remove(name).unwrap_or_else(|| panic!("no {name} in {to}"))
 }
 
-fn restored(b: &Bench, world: &World, at: At, to: &str) -> RestoreReport {
+pub fn restored(b: &Bench, world: &World, at: At, to: &str) -> RestoreReport {
     let report = restore(world, &request(b, at, to)).unwrap();
     assert_eq!(report.verdict, Verdict::Pass, "{report:#?}");
     report
@@ -220,4 +220,21 @@ fn a_drill_rehearses_the_newest_and_older_points_by_a_seed() {
     let evidence = report.evidence.unwrap();
     let text = std::fs::read_to_string(&evidence.path).unwrap();
     assert!(text.contains("seed 7") && text.contains(&point.at.to_string()), "{text}");
+}
+
+#[test]
+fn a_log_that_goes_on_on_another_line_is_followed() {
+    let (b, tier) = served();
+    let world = b.world(&tier);
+    three_changes(&b, &world);
+    b.live().servers.get_mut("shop").unwrap().happens = vec![Happens::Branch];
+    let report = once(&world);
+    assert_eq!(report.components[0].branches, 1, "{report:#?}");
+    b.write("shop", "a", "on the second line");
+    once(&world);
+    b.pass(1);
+    let report = restored(&b, &world, At::Newest, "new");
+    assert_eq!(body(&b, "new", "a"), "on the second line");
+    let way = report.components[0].way.as_ref().unwrap();
+    assert_eq!(way.reached.as_ref().unwrap().position.line, 2, "{way:#?}");
 }

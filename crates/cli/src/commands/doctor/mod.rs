@@ -3,6 +3,7 @@
 
 mod machine;
 mod proof;
+mod stream;
 mod tier;
 
 use lifeboat_model::exit::Exit;

@@ -24,7 +24,8 @@ pub fn findings(wired: &Wired, hands: &Hands<'_>) -> Vec<Finding> {
             return vec![finding];
         }
     };
-    let mut list = never(&report.components);
+    let mut list = super::stream::findings(wired, &report.components);
+    list.extend(never(&report.components));
     for component in &report.components {
         list.extend(verified(component, hands));
         list.extend(drilled(component));

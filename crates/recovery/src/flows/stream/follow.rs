@@ -15,7 +15,7 @@ use super::tally::Tally;
 use super::watch::Told;
 use crate::env::World;
 use crate::error::{Error, Result};
-use crate::journal::{Appended, Copier, JournalError, Settings, Writer};
+use crate::journal::{Appended, Copier, JournalError, PackPolicy, Settings, Writer};
 use crate::ports::{Joint, LogContext, LogError, LogEvent, LogSource, LogStart};
 use crate::report::{Failure, LostPart, StreamedComponent};
 
@@ -35,6 +35,8 @@ const HEALTH: Duration = Duration::from_secs(10);
 const LIVE: Duration = Duration::from_secs(2);
 /// Between two lines for people.
 const PROGRESS: Duration = Duration::from_secs(60);
+/// Between two looks whether there is something to pack.
+const PACK: Duration = Duration::from_secs(60);
 /// Tries to join a source, where the stream is to end by itself.
 const TRIES: u32 = 3;
 /// Rounds of catching up before a stream that ends leaves the rest to the next one.
@@ -153,6 +155,7 @@ struct Follower<'a> {
     next_health: Duration,
     next_live: Duration,
     next_line: Duration,
+    next_pack: Duration,
 }
 
 impl<'a> Follower<'a> {
@@ -175,6 +178,7 @@ impl<'a> Follower<'a> {
             next_health: now,
             next_live: now,
             next_line: now + PROGRESS,
+            next_pack: now,
         })
     }
 
@@ -411,10 +415,27 @@ impl<'a> Follower<'a> {
             let line = tally.line(self.task.world.clock.wall());
             self.task.world.monitor.note(&format!("{}: {line}", self.task.component));
         }
+        if now >= self.next_pack {
+            self.next_pack = now + PACK;
+            self.pack(tally)?;
+        }
         if let Some(sums) = tally.hour(self.task.world.clock.wall()) {
             self.task.told(Told::Hour(sums));
         }
         Ok(())
+    }
+
+    /// Small objects become one; that it cannot be done now is said, and stops nothing.
+    fn pack(&mut self, tally: &mut Tally) -> Result<(), Stop> {
+        match self.writer.pack(&PackPolicy::default()) {
+            Ok(_) => Ok(()),
+            Err(error @ JournalError::Taken { .. }) => Err(error.into()),
+            Err(error) => {
+                let line = Failure::of(&error.into()).line();
+                self.task.note(tally, &format!("nothing could be packed: {line}"));
+                Ok(())
+            }
+        }
     }
 
     fn over(&self) -> bool {

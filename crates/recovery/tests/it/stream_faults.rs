@@ -1,0 +1,210 @@
+//! Streams where something goes wrong with tiers, processes, clocks and other people's objects.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifeboat_model::exit::Exit;
+use lifeboat_model::verdict::Verdict;
+use lifeboat_recovery::flows::{At, StreamRequest, list, restore, status, stream};
+use lifeboat_testkit::{Fault, FaultyStore, MemoryStore, Verb};
+use lifeboat_vault::{Store, StoreErrorKind};
+
+use crate::bench::Bench;
+use crate::stream::{once, served};
+use crate::stream_restore::{body, request, restored};
+
+fn for_a_while(seconds: u64) -> StreamRequest {
+    StreamRequest { span: Some(Duration::from_secs(seconds)), ..StreamRequest::default() }
+}
+
+/// A tier that takes nothing of the journal for so many tries, after so many that it takes.
+fn shut(after: u64, times: u64) -> Fault {
+    let fault = Fault::always(Verb::Create, "journal/shop", StoreErrorKind::Unreachable);
+    Fault { after, times, ..fault }
+}
+
+fn come(b: &Bench, count: usize) {
+    b.live().servers.get_mut("shop").unwrap().to_come =
+        (0..count).map(|n| ("a".to_owned(), format!("come {n}"))).collect();
+}
+
+#[test]
+fn a_tier_that_is_down_for_minutes_loses_nothing_and_the_source_keeps_it() {
+    let (b, tier) = served();
+    let faulty = Arc::new(FaultyStore::new(tier.image()));
+    once(&b.world(&faulty));
+    let told = b.live().servers["shop"].told;
+    faulty.arm(shut(1, 60));
+    come(&b, 20);
+    let report = stream(&b.world(&faulty), &for_a_while(600)).unwrap();
+    let shop = &report.components[0];
+    assert!(shop.error.is_none(), "{shop:#?}");
+    let server = b.live().servers["shop"].clone();
+    assert!(server.waited > 10, "the race happened: nothing could be stored ({})", server.waited);
+    assert_eq!(shop.to.unwrap().offset, server.end, "all came in the end: {shop:#?}");
+    assert_eq!(server.told, shop.to);
+    assert_ne!(server.told, told);
+    assert!(shop.notes.iter().any(|note| note.contains("goes on")), "{:?}", shop.notes);
+    b.pass(1);
+    restored(&b, &b.world(&faulty), At::Newest, "after");
+    assert_eq!(body(&b, "after", "a"), "come 19");
+}
+
+#[test]
+fn nothing_is_acknowledged_that_no_tier_has() {
+    let (b, tier) = served();
+    let faulty = Arc::new(FaultyStore::new(tier.image()));
+    once(&b.world(&faulty));
+    let before = b.live().servers["shop"].told;
+    faulty.arm(shut(0, u64::MAX));
+    come(&b, 3);
+    let report = stream(&b.world(&faulty), &for_a_while(60)).unwrap();
+    assert_eq!(b.live().servers["shop"].told, before, "{report:#?}");
+    assert_ne!(report.exit(), Exit::Done);
+    // The next one, with the tier back, has all of it.
+    faulty.disarm();
+    let report = once(&b.world(&faulty));
+    assert_eq!(report.components[0].to.unwrap().offset, b.live().servers["shop"].end);
+    b.pass(1);
+    restored(&b, &b.world(&faulty), At::Newest, "after");
+    assert_eq!(body(&b, "after", "a"), "come 2");
+}
+
+/// The thread of a stream dies at its n-th touch of the source; the next stream goes on.
+#[test]
+fn killed_at_every_step_nothing_is_lost_and_nothing_is_twice() {
+    for step in 0..12 {
+        let (b, tier) = served();
+        once(&b.world(&tier));
+        come(&b, 3);
+        b.live().servers.get_mut("shop").unwrap().dies_after = Some(step);
+        let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            stream(&b.world(&tier), &StreamRequest { once: true, ..Default::default() })
+        }));
+        let rest = b.live().servers["shop"].dies_after;
+        assert!(died.is_err() || rest.is_some(), "step {step}: it was killed, or had ended");
+        let report = once(&b.world(&tier));
+        let shop = &report.components[0];
+        assert!(shop.error.is_none() && shop.gaps.is_empty(), "step {step}: {shop:#?}");
+        b.pass(1);
+        let to = format!("step{step}");
+        restored(&b, &b.world(&tier), At::Newest, &to);
+        assert_eq!(body(&b, &to, "a"), "come 2", "step {step}");
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_reorders_nothing() {
+    let (b, tier) = served();
+    once(&b.world(&tier));
+    b.pass(3600);
+    b.write("shop", "a", "first");
+    once(&b.world(&tier));
+    b.set_back(1800);
+    b.write("shop", "a", "second");
+    let report = once(&b.world(&tier));
+    assert!(report.components[0].error.is_none(), "{report:#?}");
+    b.pass(3600);
+    b.write("shop", "a", "third");
+    once(&b.world(&tier));
+    b.pass(1);
+    restored(&b, &b.world(&tier), At::Newest, "after");
+    assert_eq!(body(&b, "after", "a"), "third");
+    let listed = list(&b.world(&tier), &Default::default()).unwrap();
+    assert!(listed.warnings.iter().any(|w| w.contains("clock was set back")), "{listed:#?}");
+}
+
+fn journal_keys(tier: &MemoryStore) -> Vec<String> {
+    let mut keys: Vec<String> = tier
+        .list("journal/shop")
+        .unwrap()
+        .into_iter()
+        .map(|entry| entry.key)
+        .filter(|key| key.contains("/ranges/"))
+        .collect();
+    keys.sort();
+    keys
+}
+
+#[test]
+fn an_object_that_somebody_else_planted_is_not_replayed() {
+    let (b, tier) = served();
+    once(&b.world(&tier));
+    b.write("shop", "a", "ours");
+    once(&b.world(&tier));
+    // Another plan's host, with the same tier key and a key of its own, that nobody trusts.
+    let (other, _) = served();
+    let foreign = other.tier();
+    let mut theirs = other.world(&foreign);
+    theirs.host = "intruder".to_owned();
+    once(&theirs);
+    other.write("shop", "a", "theirs");
+    once(&theirs);
+    let last = journal_keys(&foreign).pop().unwrap();
+    let bytes = foreign.get(&last).unwrap();
+    let next = journal_keys(&tier).pop().unwrap();
+    let (folder, name) = next.rsplit_once('/').unwrap();
+    let seq = u32::from_str_radix(name.rsplit_once('-').unwrap().1, 16).unwrap() + 1;
+    let planted = format!("{folder}/{}-{seq:08x}", name.rsplit_once('-').unwrap().0);
+    tier.create(&planted, &[bytes]).unwrap();
+    b.pass(1);
+    let report = restored(&b, &b.world(&tier), At::Newest, "after");
+    assert_eq!(body(&b, "after", "a"), "ours");
+    assert_eq!(report.verdict, Verdict::Pass);
+    let listed = list(&b.world(&tier), &Default::default()).unwrap();
+    assert!(!listed.journals[0].survey.faults.is_empty(), "it is named: {listed:#?}");
+    // And the stream does not go on behind it.
+    b.write("shop", "a", "later");
+    let report = once(&b.world(&tier));
+    assert_eq!(report.exit(), Exit::Locked, "{report:#?}");
+}
+
+#[test]
+fn a_missing_or_damaged_piece_is_no_shorter_restore_that_says_ok() {
+    let (b, tier) = served();
+    once(&b.world(&tier));
+    b.pass(60);
+    for n in 1..=3 {
+        b.write("shop", "a", &format!("change {n}"));
+        once(&b.world(&tier));
+        b.pass(60);
+    }
+    let wanted = once(&b.world(&tier)).components[0].complete_up_to.unwrap();
+    let keys = journal_keys(&tier);
+    let broken = keys[keys.len() / 2].clone();
+    for cut in [false, true] {
+        let copy = tier.image();
+        copy.tamper(&broken, |body| cut.then(|| body[..body.len() / 2].to_vec()));
+        let damaged = Arc::new(copy);
+        let world = b.world(&damaged);
+        let error = restore(&world, &request(&b, At::Time(wanted), "never"));
+        match error {
+            Err(error) => assert!(
+                matches!(error.exit(), Exit::Refused | Exit::Unverified),
+                "{error}: {:?}",
+                error.exit()
+            ),
+            Ok(report) => assert_eq!(report.verdict, Verdict::Fail, "{report:#?}"),
+        }
+        assert!(!b.folder.path().join("never").exists());
+    }
+}
+
+#[test]
+fn status_shows_what_each_tier_alone_would_lose() {
+    let (b, tier) = served();
+    let second = b.tier();
+    once(&b.world_of(&tier, &second));
+    b.pass(30);
+    let report = status(&b.world_of(&tier, &second)).unwrap();
+    let shop = &report.components[0];
+    let stream = shop.stream.as_ref().unwrap();
+    assert!(!stream.running);
+    assert_eq!(stream.tiers.len(), 2);
+    for tier in &stream.tiers {
+        let lost = tier.live_rpo_seconds.unwrap();
+        assert!((30.0..60.0).contains(&lost), "{lost}");
+    }
+    assert!(shop.live_rpo_seconds.unwrap() < 60.0, "{shop:#?}");
+    assert!(shop.reasons.iter().any(|why| why.contains("not streamed now")), "{shop:#?}");
+}
