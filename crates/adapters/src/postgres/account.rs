@@ -12,6 +12,8 @@ use lifeboat_recovery::staging::MARK;
 
 use super::{failed, refused};
 
+/// The folder of the local state, where the plan names no other.
+const STATE: &str = ".lifeboat";
 /// `nobody` of every Linux.
 const NOBODY: u32 = 65534;
 
@@ -60,8 +62,9 @@ impl Account {
         Ok(())
     }
 
-    /// Sees to it that the account gets to a folder through all those above it. A staging folder,
-    /// which is ours, lets it pass from then on; anybody else's is not touched.
+    /// Sees to it that the account gets to a folder through all those above it. A staging folder and
+    /// what is in it, which are ours, let it pass from then on; so does the local state, for the
+    /// account's group alone; anybody else's is not touched.
     pub fn let_pass(self, folder: &Path) -> Result<(), EngineError> {
         let Some((user, group)) = self.0 else { return Ok(()) };
         for above in folder.ancestors().skip(1) {
@@ -75,15 +78,42 @@ impl Account {
             if found.mode() & bit != 0 {
                 continue;
             }
-            let name = above.file_name().unwrap_or_default().to_string_lossy();
-            if found.uid() != 0 || !name.contains(MARK) {
-                return Err(no_way(above));
-            }
+            let bit = match ours(above) {
+                _ if found.uid() != 0 => return Err(no_way(above)),
+                Ours::Staging => bit,
+                Ours::State => {
+                    let give = failed(format!("let the server's group pass {}", above.display()));
+                    lchown(above, None, Some(group)).map_err(give)?;
+                    0o010
+                }
+                Ours::Not => return Err(no_way(above)),
+            };
             fs::set_permissions(above, Permissions::from_mode(found.mode() & 0o7777 | bit))
                 .map_err(failed(format!("let others pass {}", above.display())))?;
         }
         Ok(())
     }
+}
+
+/// Whether a folder is one that Lifeboat made.
+enum Ours {
+    /// A staging folder, or in one.
+    Staging,
+    /// The local state, or in it.
+    State,
+    Not,
+}
+
+fn ours(folder: &Path) -> Ours {
+    let mut names =
+        folder.ancestors().filter_map(Path::file_name).map(|name| name.to_string_lossy());
+    names
+        .find_map(|name| match () {
+            () if name.contains(MARK) => Some(Ours::Staging),
+            () if name == STATE => Some(Ours::State),
+            () => None,
+        })
+        .unwrap_or(Ours::Not)
 }
 
 fn no_way(folder: &Path) -> EngineError {
