@@ -430,6 +430,9 @@ pub struct Demo {
     /// An empty or absent folder to work in [default: a new temporary folder]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// With a real PostgreSQL server under load, killed and wiped
+    #[arg(long)]
+    pub postgres: bool,
     /// Keep the application, the tier and the key, not only the page
     #[arg(long)]
     pub keep: bool,

@@ -26,7 +26,7 @@ impl Ground {
     ///
     /// # Errors
     /// Exit 4 if the folder has content; exit 1 if it cannot be written.
-    pub fn make(args: &Demo) -> Outcome<Ground> {
+    pub fn make(args: &Demo, plan: &str) -> Outcome<Ground> {
         let folder = match &args.dir {
             Some(dir) => empty(dir)?,
             None => tempfile::Builder::new()
@@ -40,17 +40,22 @@ impl Ground {
         };
         let ground = Ground { folder, keep: args.keep };
         let key = crate::key::generate()?;
-        let key_file = ground.path("vault.key");
+        ground.secret("vault.key", &key)?;
+        let file = ground.plan();
+        fs::write(&file, plan).map_err(|error| cannot(&file, &error))?;
+        Ok(ground)
+    }
+
+    /// Writes a file that nobody else may read.
+    pub fn secret(&self, name: &str, body: &str) -> Outcome<()> {
+        let path = self.path(name);
         fs::OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(&key_file)
-            .and_then(|mut file| file.write_all(key.as_bytes()))
-            .map_err(|error| cannot(&key_file, &error))?;
-        let plan = ground.plan();
-        fs::write(&plan, PLAN).map_err(|error| cannot(&plan, &error))?;
-        Ok(ground)
+            .open(&path)
+            .and_then(|mut file| file.write_all(body.as_bytes()))
+            .map_err(|error| cannot(&path, &error))
     }
 
     /// A path in it.
@@ -85,10 +90,10 @@ impl Drop for Ground {
         if self.keep {
             return;
         }
-        for folder in ["shop", "tier", ".lifeboat"] {
+        for folder in ["shop", "server", "restored", "tier", ".lifeboat"] {
             let _ = fs::remove_dir_all(self.path(folder));
         }
-        for file in ["vault.key", "lifeboat.toml"] {
+        for file in ["vault.key", "lifeboat.toml", "accounts.dsn"] {
             let _ = fs::remove_file(self.path(file));
         }
         if !self.page().exists() {

@@ -8,6 +8,7 @@ mod ground;
 mod measure;
 mod page;
 mod picture;
+mod postgres;
 mod scenes;
 mod story;
 mod tell;
@@ -26,7 +27,10 @@ use scenes::Scenes;
 
 /// `lifeboat demo`
 pub fn demo(args: &Demo, hands: &Hands<'_>) -> Outcome<Reply> {
-    let mut ground = Ground::make(args)?;
+    if args.postgres {
+        return postgres::demo(args, hands);
+    }
+    let mut ground = Ground::make(args, ground::PLAN)?;
     let mut scenes = Scenes::new(hands, &ground)?;
     scenes.open_the_shop()?;
     scenes.back_up_twice()?;

@@ -38,3 +38,23 @@ fn the_demonstration_wants_a_folder_of_its_own() {
     assert!(ran.out.is_empty());
     assert!(app.root.join("lifeboat.toml").exists());
 }
+
+/// TEC-24, EDO-25: what clients were told of more than a second before the kill is there.
+#[test]
+fn a_server_that_is_killed_and_wiped_comes_back_to_the_last_second() {
+    let app = App::new();
+    let place = app.dir.path().join("demo");
+    let (code, story) = app.json(&["demo", "--postgres", "--dir", place.to_str().unwrap()]);
+    assert_eq!(code, 0, "{story:#} (without PostgreSQL: apt-get install postgresql-15)");
+    assert_eq!(
+        (&story["schema"], &story["verdict"]),
+        (&"lifeboat/demo-postgres".into(), &"pass".into())
+    );
+    let sales = &story["sales"];
+    assert!(sales["acknowledged"].as_u64().unwrap() > 100, "{story:#}");
+    assert!(sales["there"].as_u64().unwrap() > 100, "{story:#}");
+    assert_eq!((&sales["torn"], &sales["invented"]), (&0.into(), &0.into()));
+    assert!(sales["loss_seconds"].as_f64().unwrap() <= 1.0, "{story:#}");
+    assert!(story["ranges"].as_u64().unwrap() > 0);
+    assert!(contents(&place).is_empty(), "everything is removed: {:?}", contents(&place).len());
+}
