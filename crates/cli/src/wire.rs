@@ -194,7 +194,7 @@ fn adapters(
                     Box::new(SqliteEngine::new(file, Arc::clone(&clock), QUESTION_LIMIT))
                 }
                 Content::Files(_) => Box::new(FilesEngine::new(vault.clone(), snapshot.clone())),
-                Content::Postgres(_) => Box::new(server::engine(environment, &clock, &cancel)),
+                Content::Postgres(_) => Box::new(server::engine(&clock, &cancel)),
             };
             Ok(engine)
         }),

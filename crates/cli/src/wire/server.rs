@@ -70,15 +70,9 @@ pub(super) fn postgres(
     Ok(options)
 }
 
-/// What starts and asks restored copies, with the servers that are installed: those in the `PATH`
-/// first.
-pub(super) fn engine(
-    environment: Environment,
-    clock: &Arc<dyn Clock>,
-    cancel: &Cancel,
-) -> PostgresEngine {
-    let path = environment.get("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let installed = Installations::look(&folders);
+/// What starts and asks restored copies, with the servers that are installed in the usual places. The
+/// `PATH` does not count: what stands there may be a part of an installation.
+pub(super) fn engine(clock: &Arc<dyn Clock>, cancel: &Cancel) -> PostgresEngine {
+    let installed = Installations::look(&[]);
     PostgresEngine::new(installed, Arc::clone(clock), cancel.clone(), QUESTION_LIMIT)
 }
