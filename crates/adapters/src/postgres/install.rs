@@ -13,12 +13,11 @@ use lifeboat_recovery::ports::EngineError;
 use super::{broken, failed, refused};
 
 /// Folders that hold a folder for each version, and where in that the programs are.
-const VERSIONED: [(&str, &str, &str); 4] = [
-    // Debian, Ubuntu; the packages of postgresql.org for RPM; Homebrew on Linux.
+const VERSIONED: [(&str, &str, &str); 3] = [
+    // Debian, Ubuntu; the packages of postgresql.org for RPM.
     ("/usr/lib/postgresql", "", "bin"),
     ("/usr", "pgsql-", "bin"),
     ("/opt", "postgresql", "bin"),
-    ("/home/linuxbrew/.linuxbrew/opt", "postgresql", "bin"),
 ];
 /// Folders with programs of whatever version.
 const PLAIN: [&str; 4] =

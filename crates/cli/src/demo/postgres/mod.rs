@@ -28,8 +28,8 @@ use crate::args::Demo;
 use crate::fault::{Fault, Outcome};
 use crate::hands::{Hands, Wired};
 use crate::plan_file::PlanFile;
-use crate::screen::Reply;
-use crate::wire;
+use crate::screen::{Reply, Screen};
+use crate::{render, wire};
 
 const PLAN: &str = include_str!("plan.toml");
 /// How long the shop sells before it burns.
@@ -196,6 +196,13 @@ impl Scenes<'_> {
             base: None,
             prepare_only: false,
         };
-        Ok(flows::restore(&self.wired.world, &request)?)
+        let report = flows::restore(&self.wired.world, &request)?;
+        if !target.exists() {
+            return Err(Fault {
+                causes: vec![render::restore(&report, &Screen::new(false, true, true))],
+                ..Fault::new(report.exit(), "the server did not come back")
+            });
+        }
+        Ok(report)
     }
 }
