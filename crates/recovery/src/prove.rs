@@ -245,11 +245,7 @@ pub fn restore_over<'a>(
     let (damaged, problems) = (named(report.damaged, folder), named(report.problems, folder));
     let mut complete = restored_whole(&damaged, &problems, (report.files, report.bytes), entries);
     if examined.as_ref().is_some_and(|(_, content)| !all_pass(content)) {
-        // Nobody hashed all of it: neither in memory nor, to the end, in the target.
-        if complete.verdict == Verdict::Pass {
-            complete.verdict = Verdict::Inconclusive;
-        }
-        complete.found = format!("{}; not all of it was read back", complete.found);
+        not_read_back(&mut complete);
     }
     let (mut recovered, mut scratch) = (None, None);
     // A part is looked at as it is stored; what is damaged is not started.
@@ -281,6 +277,14 @@ pub fn restore_over<'a>(
         data_back,
         examined,
     })
+}
+
+/// Nobody hashed all of it: neither in memory nor, to the end, in the target.
+fn not_read_back(complete: &mut CheckResult) {
+    if complete.verdict == Verdict::Pass {
+        complete.verdict = Verdict::Inconclusive;
+    }
+    complete.found = format!("{}; not all of it was read back", complete.found);
 }
 
 /// The check that every entry came out of the vault whole: what did not, what not in every respect,

@@ -1,7 +1,9 @@
 //! `drill run` and `drill list`.
 
 use lifeboat_model::plan::Plan;
-use lifeboat_recovery::report::{DrillListReport, DrillReport, Measured, Met, PlannedDrill};
+use lifeboat_recovery::report::{
+    ComponentDrill, DrillListReport, DrillReport, Measured, Met, PlannedDrill,
+};
 
 use super::{cell, failed_checks, short_or_dash, span, tally, tier, warnings, when};
 use crate::screen::{Look, Screen};
@@ -36,31 +38,7 @@ pub fn drill(report: &DrillReport, screen: &Screen) -> String {
     }
     let mut out = grid.text();
     for component in &report.components {
-        if let Some(way) = &component.way {
-            out.push_str(&format!("{}: {}\n", component.component, super::stream::way(way)));
-        }
-        for point in &component.points {
-            let name = format!("{} at {}", component.component, point.at);
-            let way = point.way.as_ref().map(super::stream::way).unwrap_or_default();
-            let took = text::seconds(point.seconds);
-            out.push_str(&format!("{name}: {} in {took}; {way}\n", screen.verdict(point.verdict)));
-            out.push_str(&failed_checks(screen, &name, &point.checks));
-            if let Some(error) = &point.error {
-                out.push_str(&format!("{} {name}: {}\n", screen.red("✗"), error.message));
-            }
-        }
-        out.push_str(&failed_checks(screen, &component.component, &component.checks));
-        if let Some(error) = &component.error {
-            out.push_str(&format!(
-                "{} {}: {}\n",
-                screen.red("✗"),
-                component.component,
-                error.message
-            ));
-            if let Some(hint) = &error.hint {
-                out.push_str(&format!("    hint: {hint}\n"));
-            }
-        }
+        out.push_str(&detail(component, screen));
     }
     out.push_str(&failed_checks(screen, "together", &report.together));
     out.push_str(&warnings(screen, &report.findings));
@@ -81,6 +59,32 @@ pub fn drill(report: &DrillReport, screen: &Screen) -> String {
         tier(&report.tier),
         text::seconds(report.head.seconds)
     ));
+    out
+}
+
+/// What is said of one component below the table: its way, older points, what failed.
+fn detail(component: &ComponentDrill, screen: &Screen) -> String {
+    let mut out = String::new();
+    if let Some(way) = &component.way {
+        out.push_str(&format!("{}: {}\n", component.component, super::stream::way(way)));
+    }
+    for point in &component.points {
+        let name = format!("{} at {}", component.component, point.at);
+        let way = point.way.as_ref().map(super::stream::way).unwrap_or_default();
+        let took = text::seconds(point.seconds);
+        out.push_str(&format!("{name}: {} in {took}; {way}\n", screen.verdict(point.verdict)));
+        out.push_str(&failed_checks(screen, &name, &point.checks));
+        if let Some(error) = &point.error {
+            out.push_str(&format!("{} {name}: {}\n", screen.red("✗"), error.message));
+        }
+    }
+    out.push_str(&failed_checks(screen, &component.component, &component.checks));
+    if let Some(error) = &component.error {
+        out.push_str(&format!("{} {}: {}\n", screen.red("✗"), component.component, error.message));
+        if let Some(hint) = &error.hint {
+            out.push_str(&format!("    hint: {hint}\n"));
+        }
+    }
     out
 }
 

@@ -25,7 +25,7 @@ fn streamed() -> App {
     app
 }
 
-fn one<'a>(report: &'a Value) -> &'a Value {
+fn one(report: &Value) -> &Value {
     &report["components"][0]
 }
 
@@ -98,7 +98,7 @@ fn an_instant_after_the_journal_is_refused_and_one_without_a_zone_too() {
 
 /// A stream under way, once it has written down that it is.
 fn running(app: &App) -> Child {
-    let child =
+    let mut child =
         app.command(&["stream"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let live: PathBuf = app.root.join(".lifeboat/journal/orders/stream.json");
     for _ in 0..600 {
@@ -108,6 +108,8 @@ fn running(app: &App) -> Child {
         }
         wait(50);
     }
+    child.kill().unwrap();
+    child.wait().unwrap();
     panic!("the stream did not begin");
 }
 

@@ -165,6 +165,9 @@ fn sandbox(world: &World, written: &std::path::Path) -> Result<PathBuf> {
     apart(world, written, "the sandbox", hint, Some(&own))
 }
 
+/// Components for which nothing can be chosen, and why.
+type Failures = Vec<(String, Failure)>;
+
 /// The recipe, the ways, and the components for which nothing can be chosen.
 fn decide(
     world: &World,
@@ -172,7 +175,7 @@ fn decide(
     catalog: &Catalog,
     asked: &Asked,
     request: &DrillRequest,
-) -> Result<(RestoreRecipe, Ways, Vec<(String, Failure)>)> {
+) -> Result<(RestoreRecipe, Ways, Failures)> {
     let rows = catalog.points()?;
     let wanted = WantedPoint::of(&request.at);
     let (mut requests, mut ways, mut failures) = (Vec::new(), Ways::new(), Vec::new());
