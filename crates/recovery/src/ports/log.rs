@@ -1,5 +1,5 @@
 //! The log of a database: read from production as it is written ([`LogSource`]), and replayed onto
-//! a restored base ([`LogReader`], [`Recovery`]).
+//! a restored base ([`LogReader`], [`Recovered`]).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
