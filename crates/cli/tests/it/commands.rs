@@ -15,9 +15,10 @@ fn help_names_every_command_and_every_exit_code() {
 #[test]
 fn help_of_each_command_is_worded() {
     let app = App::bare();
-    for command in
-        ["init", "backup", "verify", "restore", "drill", "prune", "copy", "repair", "key", "demo"]
-    {
+    for command in [
+        "init", "backup", "verify", "restore", "drill", "prune", "copy", "repair", "key", "demo",
+        "stream",
+    ] {
         let help = app.run(&[command, "--help"]).ends(0);
         insta::assert_snapshot!(format!("help_{command}"), help.out);
     }

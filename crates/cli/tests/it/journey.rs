@@ -220,11 +220,7 @@ fn the_example_of_the_design_passes_lint() {
     let app = App::bare();
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plans/example.toml");
     let ran = app.run(&["-c", example, "lint"]).ends(0);
-    assert!(
-        ran.out.contains("not carried out by this version: component `accounts`"),
-        "{}",
-        ran.out
-    );
+    assert!(ran.out.contains("not carried out by this version: tier `offsite`"), "{}", ran.out);
 }
 
 #[test]
