@@ -9,6 +9,7 @@ mod tiers;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
@@ -210,8 +211,16 @@ fn execute(
             scope.spawn(move || {
                 let task =
                     Task { world, component: name, request, until, base_open, tell: tell.clone() };
-                let ended = Box::new(follow(&task, settings));
-                let _ = tell.send((name.clone(), Told::Ended(ended)));
+                let ended = catch_unwind(AssertUnwindSafe(|| follow(&task, settings)));
+                let told = match ended {
+                    Ok(ended) => Told::Ended(Box::new(ended)),
+                    Err(fault) => {
+                        // Whoever listens would wait for ever.
+                        let _ = tell.send((name.clone(), Told::Died));
+                        resume_unwind(fault);
+                    }
+                };
+                let _ = tell.send((name.clone(), told));
             });
         }
         let desk = Desk { world, once: request.once, open: &open, tell };

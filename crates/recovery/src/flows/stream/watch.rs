@@ -44,6 +44,8 @@ pub(super) enum Told {
     Base(StreamBase),
     /// It ended.
     Ended(Box<StreamedComponent>),
+    /// Its thread died of a fault in the program: nothing more will come.
+    Died,
 }
 
 /// What is known of one component.
@@ -55,6 +57,13 @@ struct Known {
     /// It is being taken.
     taking: bool,
     ended: Option<StreamedComponent>,
+    died: bool,
+}
+
+impl Known {
+    fn goes_on(&self) -> bool {
+        self.taking || (self.ended.is_none() && !self.died)
+    }
 }
 
 /// The one who listens.
@@ -80,7 +89,7 @@ impl<'a> Desk<'a> {
     {
         let mut known: BTreeMap<String, Known> =
             self.open.keys().map(|name| (name.clone(), Known::default())).collect();
-        while known.values().any(|one| one.ended.is_none() || one.taking) {
+        while known.values().any(Known::goes_on) {
             match said.recv_timeout(LOOK) {
                 Ok((name, told)) => {
                     let one = known.entry(name.clone()).or_default();
@@ -118,6 +127,7 @@ impl<'a> Desk<'a> {
         tier: &OpenTier,
     ) -> Result<()> {
         match told {
+            Told::Died => one.died = true,
             Told::Joined { word, at, lost } => {
                 let detail = detail(&[("at", json!(at)), ("lost", json!(lost))]);
                 session.ledger()?.note("stream", name, word, detail)?;
