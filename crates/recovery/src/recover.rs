@@ -17,6 +17,10 @@ use crate::staging::remove_tree;
 /// Name of the check of a copy that was staged and not started.
 pub const PREPARED: &str = "recovered";
 
+/// Name of the check that the way has all that was streamed: asked only where it is known that it
+/// has not.
+pub const UNBROKEN: &str = "journal unbroken";
+
 /// Where a restored base is to be brought, and by what.
 #[derive(Clone)]
 pub struct Way {
@@ -30,6 +34,9 @@ pub struct Way {
     pub shown: Option<WayReport>,
     /// What must be said of it.
     pub warnings: Vec<String>,
+    /// What was streamed is not all on it, and no stream recorded why. What it leads to is proven all
+    /// the same; it may not be what was asked for.
+    pub doubt: Option<CheckResult>,
 }
 
 impl Way {
@@ -41,6 +48,7 @@ impl Way {
             prepare_only: false,
             shown: None,
             warnings: Vec::new(),
+            doubt: None,
         }
     }
 }

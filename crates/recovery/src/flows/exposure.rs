@@ -23,13 +23,14 @@ pub(super) fn along_the_log(
     now: Timestamp,
 ) -> Vec<String> {
     let name = one.component.clone();
-    let mut findings = Vec::new();
+    let (mut findings, mut doubt) = (Vec::new(), None);
     if let (Some(tier), Some(_)) = (tier, &one.newest) {
         let (at, mut notes) = (At::Newest, Vec::new());
         match way::choose(world, tier, catalog, rows, &name, &WantedPoint::of(&at)) {
             Ok((_, way)) => {
                 one.way = way.shown;
                 notes.extend(way.warnings);
+                doubt = way.doubt;
             }
             Err(error) => notes.push(Failure::of(&error).line()),
         }
@@ -49,6 +50,10 @@ pub(super) fn along_the_log(
     let last = known.iter().filter(|c| !c.foreign()).max_by_key(|c| c.seq);
     let whole = newest_whole(rows, &name, &world.host, &At::Newest);
     judge(one, last, whole.as_ref());
+    if let Some(doubt) = doubt {
+        one.state = one.state.max(ComponentState::Failing);
+        one.reasons.push(format!("not all that was streamed can be restored: {}", doubt.found));
+    }
     findings
 }
 

@@ -1,14 +1,20 @@
 //! Which base and which way through its journal lead to a wanted point. Never a shorter way instead:
 //! a point that the journal does not cover is refused, with what can be had.
 
+mod reasons;
+mod shown;
+
 use std::cmp::Reverse;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use lifeboat_model::plan::Kind;
 use lifeboat_model::position::Position;
-use lifeboat_model::recipe::{Candidate, Choice, LogStep, PointError, Skipped};
+use lifeboat_model::recipe::{Candidate, Choice, PointError, Skipped};
 
+use self::reasons::{clearer, lost, not_all_of_it, says_something, unreadable};
+use self::shown::show;
+pub(super) use self::shown::step;
 use super::At;
 use super::point::{self, WantedPoint, candidates, subject};
 use crate::catalog::{Catalog, SnapshotRow};
@@ -17,23 +23,11 @@ use crate::error::{Error, Result};
 use crate::journal::{self, Journal, JournalError, ReadFrom, local_folder, trusted_keys};
 use crate::ports::{LogReader, RecoverTo};
 use crate::recover::Way;
-use crate::report::WayReport;
+use crate::report::Failure;
 use crate::tier::OpenTier;
 
 /// Bases that are tried for the newest point, the newest first.
 const TRIED: usize = 4;
-
-/// The recipe's word for a way.
-pub(super) fn step(shown: &WayReport) -> LogStep {
-    LogStep {
-        to: shown.to.clone(),
-        lineage: shown.lineage.clone(),
-        from: shown.from,
-        target: shown.target,
-        pieces: shown.pieces,
-        bytes: shown.bytes,
-    }
-}
 
 /// The journal of a component in a tier; nothing where there is none.
 pub(super) fn open_journal(
@@ -84,9 +78,18 @@ struct Base {
 struct Found {
     base: Base,
     way: Option<(RecoverTo, journal::Way)>,
+    /// What must be said of the journal beyond it.
+    notes: Vec<String>,
+    /// What was streamed and is not on it, though it was to lead as far as the journal does.
+    doubt: Option<String>,
 }
 
 impl Found {
+    /// A way to a point that was named: it leads there, whatever lies beyond.
+    fn to(base: Base, to: RecoverTo, way: journal::Way) -> Found {
+        Found { base, way: Some((to, way)), notes: Vec::new(), doubt: None }
+    }
+
     /// The instant up to which the copy will be complete.
     fn complete(&self) -> Timestamp {
         let proven = self.way.as_ref().and_then(|(_, way)| way.target().proven);
@@ -110,7 +113,9 @@ pub(super) fn choose(
         false => None,
     };
     let Some(journal) = journal else { return alone(world, rows, component, wanted) };
-    let choice = Chooser { world, tier, catalog, rows, component, wanted, journal, notes };
+    let (passed, unread) = (Vec::new(), None);
+    let choice =
+        Chooser { world, tier, catalog, rows, component, wanted, journal, notes, passed, unread };
     choice.choose()
 }
 
@@ -152,10 +157,13 @@ struct Chooser<'a> {
     wanted: &'a WantedPoint<'a>,
     journal: Journal,
     notes: Vec<String>,
+    /// Bases that cannot be read, and why the first one cannot.
+    passed: Vec<Candidate>,
+    unread: Option<Error>,
 }
 
 impl Chooser<'_> {
-    fn choose(self) -> Result<(Choice, Way)> {
+    fn choose(mut self) -> Result<(Choice, Way)> {
         let candidates = self.candidates()?;
         let found = match self.wanted.at {
             At::Time(time) => self.at_time(&candidates, *time)?,
@@ -209,15 +217,35 @@ impl Chooser<'_> {
         Error::Point { component: self.component.to_owned(), source }
     }
 
-    fn base(&self, candidate: &Candidate) -> Result<Base> {
+    /// A base by its manifest. One whose manifest cannot be read is base of nothing: it is passed
+    /// over, aloud, if it was not named.
+    fn base(&mut self, candidate: &Candidate) -> Result<Option<Base>> {
         let id = &candidate.snapshot;
-        let manifest = subject(self.tier, self.component, id, candidate.partial)?.manifest;
-        Ok(Base {
+        let manifest = match subject(self.tier, self.component, id, candidate.partial) {
+            Ok(subject) => subject.manifest,
+            Err(error) if self.wanted.base.is_none() && unreadable(&error) => {
+                self.pass_over(candidate, error);
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Some(Base {
             candidate: candidate.clone(),
             started: manifest.started,
             read_until: manifest.read_until(),
             position: manifest.position,
-        })
+        }))
+    }
+
+    fn pass_over(&mut self, candidate: &Candidate, error: Error) {
+        if self.passed.iter().any(|one| one.snapshot == candidate.snapshot) {
+            return;
+        }
+        let id = candidate.snapshot.get(..8).unwrap_or_default();
+        let why = Failure::of(&error).line();
+        self.notes.push(format!("snapshot {id} of {} is passed over: {why}", candidate.time));
+        self.passed.push(candidate.clone());
+        self.unread.get_or_insert(error);
     }
 
     /// The way from a base to a point; what speaks against it, but for a tier that fails.
@@ -233,31 +261,67 @@ impl Chooser<'_> {
     }
 
     /// The point furthest on; of the bases that lead there the newest verified one.
-    fn newest(&self, candidates: &[Candidate]) -> Result<Option<Found>> {
-        let mut tried: Vec<&Candidate> = candidates.iter().take(TRIED).collect();
-        let verified = candidates.iter().find(|one| one.verified_level.is_some());
-        tried.extend(verified.filter(|one| !tried.contains(one)));
-        let mut options = Vec::new();
-        for candidate in tried {
-            let base = self.base(candidate)?;
-            let to = match self.wanted.verified_only {
-                true => self.proven(&base)?,
-                false => Some(RecoverTo::Newest),
-            };
-            let way = match to {
-                Some(to) => self.way(&base, &to)?.ok().map(|way| (to, way)),
-                None => None,
-            };
-            // What ends before the base was read adds nothing to it.
-            let leads_on = |(_, way): &(RecoverTo, journal::Way)| {
-                way.pieces().last().is_some_and(|last| last.time > base.read_until)
-            };
-            options.push(Found { way: way.filter(leads_on), base });
+    fn newest(&mut self, candidates: &[Candidate]) -> Result<Option<Found>> {
+        let mut best: Option<Found> = None;
+        let (mut tried, mut seen_verified) = (0, false);
+        for candidate in candidates {
+            let verified = candidate.verified_level.is_some();
+            if tried >= TRIED && (seen_verified || !verified) {
+                continue;
+            }
+            let Some(base) = self.base(candidate)? else { continue };
+            tried += 1;
+            seen_verified |= verified;
+            let found = self.furthest(base)?;
+            // One at a time is held: a way of a week is large.
+            let better = best.as_ref().is_none_or(|best| {
+                let known = best.base.candidate.verified_level.is_some();
+                let (now, then) = (found.complete(), best.complete());
+                now > then || now == then && verified && !known
+            });
+            if better {
+                best = Some(found);
+            }
         }
-        let Some(best) = options.iter().map(Found::complete).max() else { return Ok(None) };
-        options.retain(|option| option.complete() == best);
-        let verified = options.iter().position(|one| one.base.candidate.verified_level.is_some());
-        Ok(options.into_iter().nth(verified.unwrap_or(0)))
+        let Some(mut best) = best else { return Err(self.refused(None)) };
+        let complete = best.complete();
+        let later = self.passed.iter().find(|one| one.time > complete);
+        if let Some(later) = later.filter(|_| best.doubt.is_none()) {
+            let id = later.snapshot.get(..8).unwrap_or_default();
+            best.doubt = Some(format!("snapshot {id} of {} cannot be read", later.time));
+        }
+        Ok(Some(best))
+    }
+
+    /// As far as the journal leads from a base. What keeps it from leading further is kept with it.
+    fn furthest(&self, base: Base) -> Result<Found> {
+        let to = match self.wanted.verified_only {
+            true => self.proven(&base)?,
+            false => Some(RecoverTo::Newest),
+        };
+        let Some(to) = to else {
+            return Ok(Found { base, way: None, notes: Vec::new(), doubt: None });
+        };
+        match self.way(&base, &to)? {
+            Ok(way) => {
+                let doubt = way.broken().map(str::to_owned);
+                let mut notes = way.notes().to_vec();
+                // What ends before the base was read adds nothing to it.
+                let adds = way.pieces().last().is_some_and(|last| last.time > base.read_until);
+                if !adds {
+                    return Ok(Found { base, way: None, notes, doubt });
+                }
+                notes.clear();
+                Ok(Found { base, way: Some((to, way)), notes, doubt })
+            }
+            Err(error) => {
+                let doubt = lost(&error);
+                let none = matches!(error, JournalError::None { .. });
+                let line = || Failure::of(&Error::from(error)).line();
+                let notes = if none { Vec::new() } else { vec![line()] };
+                Ok(Found { base, way: None, notes, doubt })
+            }
+        }
     }
 
     /// The last place of the base's log that a restore has proven.
@@ -274,18 +338,21 @@ impl Chooser<'_> {
         first.into_iter().chain(then).collect()
     }
 
-    fn at_time(&self, candidates: &[Candidate], time: Timestamp) -> Result<Option<Found>> {
+    fn at_time(&mut self, candidates: &[Candidate], time: Timestamp) -> Result<Option<Found>> {
         let to = RecoverTo::Time(time);
-        let (mut refused, mut before) = (None, 0);
+        let (mut refused, mut before, mut whole) = (None, 0, true);
         for candidate in self.preferred(candidates) {
             if candidate.read_until.is_none_or(|until| until > time) {
                 continue;
             }
             before += 1;
-            let base = self.base(candidate)?;
+            let Some(base) = self.base(candidate)? else { continue };
             match self.way(&base, &to)? {
-                Ok(way) => return Ok(Some(Found { base, way: Some((to, way)) })),
-                Err(error) => refused = Some(clearer(refused, error)),
+                Ok(way) => return Ok(Some(Found::to(base, to, way))),
+                Err(error) => {
+                    whole &= lost(&error).is_none();
+                    refused = Some(clearer(refused, error));
+                }
             }
         }
         if before == 0 {
@@ -295,22 +362,23 @@ impl Chooser<'_> {
                 point::choose(self.rows, self.component, host, at, self.wanted.verified_only);
             return alone.map(|_| None);
         }
+        // What cannot be read, or does not link, may hold that instant.
         let windows = self.journal.survey()?.windows;
-        if windows.iter().all(|window| window.since > time) {
+        if whole && windows.iter().all(|window| window.since > time) {
             return Ok(None);
         }
         Err(self.refused(refused))
     }
 
     fn at_position(
-        &self,
+        &mut self,
         candidates: &[Candidate],
         line: Option<u32>,
         offset: u64,
     ) -> Result<Option<Found>> {
         let mut refused = None;
         for candidate in self.preferred(candidates) {
-            let base = self.base(candidate)?;
+            let Some(base) = self.base(candidate)? else { continue };
             let place = match line {
                 Some(line) => Some(Position::new(line, offset)),
                 None => match self.way(&base, &RecoverTo::Newest)? {
@@ -324,7 +392,7 @@ impl Chooser<'_> {
             let Some(place) = place else { continue };
             let to = RecoverTo::Position(place);
             match self.way(&base, &to)? {
-                Ok(way) => return Ok(Some(Found { base, way: Some((to, way)) })),
+                Ok(way) => return Ok(Some(Found::to(base, to, way))),
                 Err(error) => refused = Some(clearer(refused, error)),
             }
         }
@@ -332,20 +400,23 @@ impl Chooser<'_> {
     }
 
     /// A point that only the replay finds.
-    fn searched(&self, candidates: &[Candidate], to: &RecoverTo) -> Result<Option<Found>> {
+    fn searched(&mut self, candidates: &[Candidate], to: &RecoverTo) -> Result<Option<Found>> {
         let mut refused = None;
         for candidate in self.preferred(candidates) {
-            let base = self.base(candidate)?;
+            let Some(base) = self.base(candidate)? else { continue };
             match self.way(&base, to)? {
-                Ok(way) => return Ok(Some(Found { base, way: Some((to.clone(), way)) })),
+                Ok(way) => return Ok(Some(Found::to(base, to.clone(), way))),
                 Err(error) => refused = Some(clearer(refused, error)),
             }
         }
         Err(self.refused(refused))
     }
 
-    fn refused(&self, why: Option<JournalError>) -> Error {
+    fn refused(&mut self, why: Option<JournalError>) -> Error {
         match why {
+            None if self.unread.is_some() => {
+                self.unread.take().unwrap_or_else(|| self.none(PointError::None))
+            }
             Some(JournalError::None { .. }) | None => Error::refused(
                 format!(
                     "no way through the journal of {} leads to {}",
@@ -360,7 +431,7 @@ impl Chooser<'_> {
     /// The choice in words, and the way as the engine takes it.
     fn taken(self, candidates: &[Candidate], found: Found) -> (Choice, Way) {
         let complete = found.complete();
-        let Found { base, way } = found;
+        let Found { base, way, notes, doubt } = found;
         let chosen = base.candidate;
         let kind = match chosen.verified_level {
             Some(_) => "the newest verified snapshot",
@@ -369,11 +440,15 @@ impl Chooser<'_> {
         let why = match (&way, self.wanted.base) {
             (_, Some(_)) => "named as the base".to_owned(),
             (Some(_), None) => format!("{kind} whose journal leads to {}", self.wanted.at),
+            (None, None) if doubt.is_some() => format!("{kind}; the journal does not lead on"),
             (None, None) => format!("{kind}; the journal adds nothing to it"),
         };
         let passed = |one: &&Candidate| one.seq > chosen.seq;
         let skipped = candidates.iter().filter(passed).map(|one| {
             let why = match (one.verified_level, self.wanted.at) {
+                _ if self.passed.iter().any(|passed| passed.snapshot == one.snapshot) => {
+                    "it cannot be read".to_owned()
+                }
                 (_, At::Time(time)) if one.read_until.is_none_or(|until| until > *time) => {
                     format!("it holds data later than {time}")
                 }
@@ -387,31 +462,20 @@ impl Chooser<'_> {
         let skipped = skipped.collect();
         let choice = Choice { chosen, why, skipped, warnings: Vec::new() };
         let mut warnings = self.notes;
+        warnings.extend(notes);
+        warnings.extend(way.iter().flat_map(|(_, way)| way.notes().iter().cloned()));
+        let doubt = doubt.map(not_all_of_it);
+        if let Some(check) = &doubt
+            && !warnings.iter().any(|line| line.contains(&check.found))
+        {
+            warnings.push(check.found.clone());
+        }
         let prepare_only = self.wanted.prepare_only;
         let Some((to, way)) = way else {
-            return (choice, Way { prepare_only, warnings, ..Way::base() });
+            return (choice, Way { prepare_only, warnings, doubt, ..Way::base() });
         };
-        warnings.extend(way.notes().iter().cloned());
         let shown = Some(show(&way, &to, self.wanted.at, complete));
-        (choice, Way { to, log: Some(Arc::new(way)), prepare_only, shown, warnings })
-    }
-}
-
-fn show(way: &journal::Way, to: &RecoverTo, at: &At, complete: Timestamp) -> WayReport {
-    let target = way.target();
-    let needed = |seq: u64| target.seq.is_none_or(|last| seq <= last);
-    let pieces: Vec<_> = way.pieces().iter().filter(|piece| needed(piece.seq)).collect();
-    let known = !matches!(to, RecoverTo::Name(_) | RecoverTo::Transaction(_));
-    WayReport {
-        to: at.to_string(),
-        lineage: way.lineage().to_owned(),
-        from: way.start().position,
-        target: known.then_some(target.position),
-        complete_up_to: known.then_some(complete),
-        pieces: pieces.len() as u64,
-        bytes: pieces.iter().map(|piece| piece.bytes).sum(),
-        range: pieces.first().zip(pieces.last()).map(|(first, last)| (first.seq, last.seq)),
-        reached: None,
+        (choice, Way { to, log: Some(Arc::new(way)), prepare_only, shown, warnings, doubt })
     }
 }
 
@@ -422,34 +486,4 @@ fn on_line(way: &journal::Way, offset: u64) -> Option<Position> {
     };
     let line = way.pieces().iter().rev().find(|piece| holds(piece.from, piece.to))?.to.line;
     Some(Position::new(line, offset))
-}
-
-/// True for what is known of the journal; a tier that fails says nothing about what is there.
-fn says_something(error: &JournalError) -> bool {
-    matches!(
-        error,
-        JournalError::None { .. }
-            | JournalError::NotCovered { .. }
-            | JournalError::BeforeBase { .. }
-            | JournalError::Beyond { .. }
-            | JournalError::Broken { .. }
-            | JournalError::Missing { .. }
-            | JournalError::Damaged { .. }
-            | JournalError::Foreign { .. }
-    )
-}
-
-/// Of two refusals the one that says more of the wanted point.
-fn clearer(first: Option<JournalError>, second: JournalError) -> JournalError {
-    let rank = |error: &JournalError| match error {
-        JournalError::Broken { .. } => 4,
-        JournalError::Beyond { .. } => 3,
-        JournalError::Damaged { .. } | JournalError::Foreign { .. } => 2,
-        JournalError::NotCovered { .. } => 1,
-        _ => 0,
-    };
-    match first {
-        Some(first) if rank(&first) >= rank(&second) => first,
-        _ => second,
-    }
 }

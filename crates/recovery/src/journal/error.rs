@@ -97,6 +97,9 @@ pub enum JournalError {
         base: LogPosition,
         /// What there is instead, in words.
         instead: String,
+        /// What is wrong with it, if that may be why; nothing where it begins later, was pruned, or
+        /// says itself that something is lost.
+        broken: Option<String>,
     },
     /// The wanted point lies before the base.
     #[error("{wanted} lies before the base, which ends at {base}")]

@@ -15,6 +15,7 @@ mod local;
 mod object;
 mod pack;
 mod packing;
+mod passed;
 mod place;
 mod prune;
 mod queue;

@@ -11,9 +11,10 @@ use lifeboat_vault::{Cancel, Store};
 use serde::Serialize;
 
 use super::fault::{Fault, FaultKind, Gap, Window};
+use super::passed::Passed;
 use super::place::list;
 use super::records::{Inner, Records};
-use super::walk::{Ended, Gather, Path, Walked, walk};
+use super::walk::{Gather, Path, Walked, walk};
 use super::way::{Way, lay};
 use super::{JournalError, Result};
 use crate::ports::RecoverTo;
@@ -131,28 +132,20 @@ impl Journal {
                 Some(_) => {
                     let there: Vec<&str> = self.lineages().collect();
                     let instead = format!("it has the lineages {}", there.join(", "));
-                    JournalError::NotCovered { base: base.clone(), instead }
+                    JournalError::NotCovered { base: base.clone(), instead, broken: None }
                 }
             });
         }
         // The newest chain that reaches the base.
         lineages.sort_by_key(|lineage| turn(lineage));
-        let mut refused = None;
-        let mut reach = Vec::new();
+        let mut passed = Passed::default();
         while let Some(lineage) = lineages.pop() {
             let walked = self.walked(lineage, base, to)?;
-            match lay(&self.inner, lineage, base, to, walked, &mut reach) {
-                Ok(way) => return Ok(way),
-                Err(error @ JournalError::NotCovered { .. }) => {
-                    refused = refused.or(Some(error));
-                }
-                Err(error) => return Err(error),
+            if let Some(way) = lay(&self.inner, lineage, base, to, walked, &mut passed)? {
+                return Ok(way);
             }
         }
-        Err(refused.unwrap_or_else(|| JournalError::NotCovered {
-            base: base.clone(),
-            instead: "take a newer snapshot".to_owned(),
-        }))
+        Err(passed.refusal(base))
     }
 
     fn walked(&self, lineage: &str, base: &LogPosition, to: &RecoverTo) -> Result<Walked> {
@@ -176,14 +169,4 @@ impl Journal {
 pub(super) fn end_of(path: &Path) -> Option<(Position, Timestamp)> {
     let window = path.windows.first()?;
     Some((window.to, window.until.unwrap_or(window.since)))
-}
-
-/// Why a path leads no further down, in words.
-pub(super) fn below(path: &Path) -> String {
-    let from = path.bottom.from;
-    match &path.ended {
-        Some(Ended::Broken(fault)) => format!("before {from} it is broken: {}", fault.why),
-        Some(Ended::Pruned) => format!("it was pruned up to {from}: take a newer snapshot"),
-        _ => format!("it begins at {from}: take a newer snapshot"),
-    }
 }

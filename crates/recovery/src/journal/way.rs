@@ -9,9 +9,10 @@ use lifeboat_model::journal::{Kind, Name};
 use lifeboat_model::position::{LogPosition, Position};
 use lifeboat_vault::StoreErrorKind;
 
-use super::fault::{Fault, FaultKind};
+use super::fault::Fault;
+use super::passed::{Passed, below, first_fault, nothing};
 use super::place::chain_of;
-use super::reader::{below, end_of};
+use super::reader::end_of;
 use super::records::{Found, Inner, Spot};
 use super::walk::{Path, Walked, proves};
 use super::{JournalError, Result, object};
@@ -39,6 +40,7 @@ pub struct Way {
     branches: Vec<(u32, Record)>,
     target: Reach,
     notes: Vec<String>,
+    broken: Option<String>,
 }
 
 /// Where a record is, and what it has to be.
@@ -69,6 +71,12 @@ impl Way {
     /// What must be said.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// What is wrong right after its end, where it was to lead as far as the journal does: more was
+    /// streamed than it has. A break that the stream itself recorded is none; the notes name both.
+    pub fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
     }
 
     /// The content of a record, verified. Of several places the first good one is taken.
@@ -161,12 +169,12 @@ pub(super) fn lay(
     base: &LogPosition,
     to: &RecoverTo,
     walked: Walked,
-    instead: &mut Vec<String>,
-) -> Result<Way> {
+    passed: &mut Passed,
+) -> Result<Option<Way>> {
     let Walked { mut paths, faults } = walked;
     // Newest line first, then the longest.
     paths.sort_by_key(|path| (path.top.to.line, path.top.seq));
-    let mut chosen = None;
+    let (mut chosen, mut own) = (None, Passed::default());
     for index in (0..paths.len()).rev() {
         paths[index].taken.reverse();
         match first(&paths[index].taken, base.position) {
@@ -174,14 +182,16 @@ pub(super) fn lay(
                 chosen = Some((index, first));
                 break;
             }
-            Err(Some(why)) => instead.push(why),
-            Err(None) => instead.push(below(&paths[index])),
+            Err(Some(why)) => own.add((why, None)),
+            Err(None) => own.add(below(&paths[index], base.position, &faults)),
         }
     }
     let Some((index, first)) = chosen else {
-        instead.dedup();
-        let instead = instead.join("; ");
-        return Err(JournalError::NotCovered { base: base.clone(), instead });
+        if paths.is_empty() {
+            own.add(nothing(lineage, &faults));
+        }
+        passed.join(own);
+        return Ok(None);
     };
     let path = &paths[index];
     let above = above(&faults, &paths, path.top.seq);
@@ -194,8 +204,14 @@ pub(super) fn lay(
     let branches = path.taken[..first + length].iter();
     let branches = branches.filter(|found| found.header.kind == Kind::Branch);
     let mut notes: Vec<String> = path.notes.iter().rev().cloned().collect();
-    notes.extend(leg.note(to, length));
-    Ok(Way {
+    let (said, mut broken) = leg.note(to, length);
+    notes.extend(said);
+    if leads_to_the_end(to) {
+        // What a later chain holds is not on it.
+        notes.extend(passed.instead.iter().map(|why| format!("a later chain is not used: {why}")));
+        broken = broken.or_else(|| passed.broken.take());
+    }
+    Ok(Some(Way {
         inner: inner.clone(),
         chain: chain_of(&inner.component, lineage),
         start: base.clone(),
@@ -205,13 +221,18 @@ pub(super) fn lay(
         pieces: pieces.into_iter().map(piece).collect(),
         target,
         notes,
-    })
+        broken,
+    }))
+}
+
+/// True for a point that lies as far on as the journal leads.
+fn leads_to_the_end(to: &RecoverTo) -> bool {
+    matches!(to, RecoverTo::Newest | RecoverTo::Name(_) | RecoverTo::Transaction(_))
 }
 
 /// The first thing that is wrong above a path, and the first point after it.
 fn above(faults: &[Fault], paths: &[Path], top: u32) -> Option<Above> {
-    let wrong = faults.iter().filter(|fault| fault.kind != FaultKind::Beside && fault.seq.1 > top);
-    let fault = wrong.min_by_key(|fault| fault.seq)?;
+    let fault = first_fault(faults, top)?;
     let next = paths.iter().filter(|path| path.bottom.seq > top).min_by_key(|p| p.bottom.seq);
     let after = next.and_then(|path| path.windows.last());
     Some((fault.why.clone(), after.map(|window| (window.from, window.since))))
@@ -361,21 +382,24 @@ impl Leg<'_> {
         JournalError::Beyond { wanted, end }
     }
 
-    /// What must be said of a way to the newest point that ends before the journal does.
-    fn note(&self, to: &RecoverTo, length: usize) -> Option<String> {
-        if !matches!(to, RecoverTo::Newest | RecoverTo::Name(_) | RecoverTo::Transaction(_)) {
-            return None;
+    /// What must be said of a way to the newest point that ends before the journal does; and what
+    /// is wrong there, where no stream recorded it.
+    fn note(&self, to: &RecoverTo, length: usize) -> (Option<String>, Option<String>) {
+        if !leads_to_the_end(to) {
+            return (None, None);
         }
         let end = self.reached(length).position;
         if let Some(gap) = self.taken.get(length).map(|found| &found.header) {
             let why = gap.why().unwrap_or("no reason is recorded");
-            return Some(format!(
+            let note = format!(
                 "the journal has a gap from {end} to {} ({why}): what came after it needs a \
                  snapshot that was taken after it",
                 gap.to
-            ));
+            );
+            return (Some(note), None);
         }
-        let (why, _) = self.above.as_ref()?;
-        Some(format!("the journal is broken at {end}, and the way ends there: {why}"))
+        let Some((why, _)) = &self.above else { return (None, None) };
+        let note = format!("the journal is broken at {end}, and the way ends there: {why}");
+        (Some(note), Some(why.clone()))
     }
 }

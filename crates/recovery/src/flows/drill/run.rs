@@ -93,6 +93,7 @@ impl<'a> Run<'a> {
         for one in &mut rehearsed {
             let asked_together = asked.together.iter().any(|(name, _)| *name == one.component);
             one.plans = asked.of(&one.component);
+            one.plans.extend(self.ways.get(&one.component).and_then(|way| way.doubt.clone()));
             self.judge(one, asked_together);
         }
         for copy in copies {

@@ -201,6 +201,7 @@ fn judge(
     let is_sound = job.request.prepare_only && only_untold(&proof) || sound(&proof, &plans);
     entry.checks = proof;
     entry.checks.extend(plans);
+    entry.checks.extend(job.doubt(&item.component));
     if !is_sound {
         entry.error = Some(Failure::of(&not_sound(&item.component, &entry.checks)));
     }

@@ -93,6 +93,11 @@ impl Job<'_> {
         entry.rpo_seconds = known.then(|| seconds(lost.unsigned_abs()));
     }
 
+    /// What was streamed is not all in the copy: says nothing of the snapshot, and keeps no data back.
+    pub(super) fn doubt(&self, component: &str) -> Option<CheckResult> {
+        self.ways.get(component).and_then(|way| way.doubt.clone())
+    }
+
     /// The fact of a recovery along the journal, where the copy passed.
     pub(super) fn recovered(
         &self,

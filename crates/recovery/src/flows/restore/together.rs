@@ -367,6 +367,7 @@ impl Batch<'_> {
             let entry = &mut member.entry;
             if let Some(run) = &mut member.run {
                 entry.checks = run.proof.iter().chain(&run.plans).cloned().collect();
+                entry.checks.extend(job.doubt(&member.item.component));
                 entry.verdict = Verdict::of(entry.checks.iter().map(|check| check.verdict));
                 if run.is_swapped() {
                     entry.kept = run.kept();
