@@ -61,6 +61,8 @@ impl Feed {
     pub(crate) fn rebase(&mut self, at: u64) {
         self.received = at;
         self.durable = self.durable.min(at);
+        // What was asked at the end of the old one was answered there, or never is.
+        self.owed.0 = 0;
     }
 
     /// Says aloud that all up to here is durable.
