@@ -36,8 +36,9 @@ pub struct PostgresLog {
     running: Option<Running>,
     /// The server's process of the last stream.
     own: Option<u32>,
-    /// Up to when the last stream said that all is in the journal.
-    complete: Option<Timestamp>,
+    /// Where the source had nothing more, and when that was last so. What was delivered since may
+    /// never have been stored.
+    idle: Option<(Position, Timestamp)>,
     pace: Pace,
 }
 
@@ -47,7 +48,7 @@ impl PostgresLog {
         let component = component.into();
         let slot = slot::name(&options.plan, &component);
         let pace = Pace::default();
-        PostgresLog { component, options, slot, running: None, own: None, complete: None, pace }
+        PostgresLog { component, options, slot, running: None, own: None, idle: None, pace }
     }
 
     /// Name of its replication slot.
@@ -64,7 +65,6 @@ impl PostgresLog {
             return Err(PgError::lost("the stream is not running").into());
         };
         let done = step(running, &self.slot);
-        self.complete = Some(running.queue.complete());
         done.map_err(|error| {
             self.running = None;
             match error {
@@ -107,8 +107,12 @@ impl LogSource for PostgresLog {
             error => error,
         });
         let (mut running, start) = begun?;
-        if let Some(complete) = self.complete.filter(|_| start.joint == Joint::Seamless) {
-            running.queue.idle(complete);
+        let seamless = resume.filter(|_| start.joint == Joint::Seamless);
+        if let (Some(resume), Some((at, complete))) = (seamless, self.idle) {
+            let stored = resume.at.position;
+            if stored.line == at.line && stored.offset >= at.offset {
+                running.queue.idle(complete);
+            }
         }
         self.own = Some(running.feed.connection.pid());
         self.running = Some(running);
@@ -116,7 +120,11 @@ impl LogSource for PostgresLog {
     }
 
     fn next(&mut self, wait: Duration, context: &LogContext<'_>) -> Result<LogEvent, LogError> {
-        self.with(|running, slot| running.next(slot, wait, context))
+        let event = self.with(|running, slot| running.next(slot, wait, context))?;
+        if let LogEvent::Idle { at, time } = event {
+            self.idle = Some((at, time));
+        }
+        Ok(event)
     }
 
     fn durable(&mut self, to: Position) -> Result<(), LogError> {

@@ -38,11 +38,6 @@ impl Queue {
         self.at
     }
 
-    /// Up to when all that was given away is complete.
-    pub(crate) fn complete(&self) -> Timestamp {
-        self.complete
-    }
-
     /// Goes on at another place; nothing is left of the old one.
     pub(crate) fn rebase(&mut self, at: Position) {
         self.at = at;

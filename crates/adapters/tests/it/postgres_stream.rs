@@ -118,6 +118,38 @@ fn an_idle_server_is_known_to_be_complete_and_a_busy_one_only_as_far_as_read() {
 }
 
 #[test]
+fn what_was_delivered_and_not_stored_is_not_claimed_by_the_next_session() {
+    let server = Server::build(Version::V15).initdb("--wal-segsize=1").start();
+    let mut tape = Tape::new(&server);
+    tape.start().unwrap();
+    server.psql("create table t (n int)");
+    tape.drain();
+    let before = tape.clock.wall();
+    server.psql("insert into t select generate_series(1, 40000)");
+    // Delivered, but no tier takes it.
+    let mut held = 0;
+    let cancel = tape.cancel.clone();
+    let clock = tape.clock;
+    let context = LogContext { clock: &clock, monitor: &NoMonitor, cancel: &cancel };
+    let mut known = before;
+    while let LogEvent::Range(range) = tape.log.next(Duration::from_millis(300), &context).unwrap()
+    {
+        (held, known) = (held + 1, range.time);
+        if range.to.offset >= place(&server, "pg_current_wal_flush_lsn()") {
+            break;
+        }
+    }
+    assert!(held > 2 && known > before, "{held} pieces, complete up to {known}");
+    server.psql("select pg_terminate_backend(active_pid) from pg_replication_slots");
+    while tape.log.next(Duration::from_millis(50), &context).is_ok() {}
+    assert_eq!(tape.start_again().joint, Joint::Seamless);
+    let LogEvent::Range(first) = tape.step(300, false).unwrap() else { panic!("no range") };
+    assert!(first.to.offset < place(&server, "pg_current_wal_flush_lsn()"), "it is all");
+    assert!(first.time < before, "{} is claimed of a piece; {before}", first.time);
+    tape.drain();
+}
+
+#[test]
 fn a_switched_segment_comes_whole_with_its_zeros() {
     let server = Server::start(Version::V16, &[("wal_keep_size", "1GB")]);
     let mut tape = Tape::new(&server);
