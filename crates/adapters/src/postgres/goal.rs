@@ -199,9 +199,9 @@ fn instant(
             set("recovery_target_inclusive", "on"),
         ]
     };
-    if let Some(line) = committed_after(way, base, time)? {
+    if let Some((line, most)) = committed_after(way, base, time)? {
         let goal = whole_way(way, settings());
-        return Ok(Goal { line, complete: Some(time), ..goal });
+        return Ok(Goal { line, most, complete: Some(time), ..goal });
     }
     let covered = way.all().last().map(|piece| piece.time);
     if covered.is_none_or(|covered| covered < time) {
@@ -290,7 +290,25 @@ fn at_or_before(way: &Way<'_>, line: u32, number: u64) -> Result<Option<Vec<u8>>
     Ok(None)
 }
 
-/// The line on which a transaction ended after an instant by the server's clock, if one did.
+/// Did a transaction end by an instant, on a line from a place on?
+pub(super) fn committed_by(
+    way: &Way<'_>,
+    (line, from): (u32, u64),
+    time: Timestamp,
+) -> Result<bool, EngineError> {
+    let mut found = false;
+    let segments = from / way.size..=way.end().saturating_sub(1) / way.size;
+    walk(way, line, segments, &mut |extent, meaning| {
+        let Meaning::Ended(at) = meaning else { return true };
+        found |= extent.end > from && at <= time;
+        // The first one is the earliest.
+        extent.end <= from
+    })?;
+    Ok(found)
+}
+
+/// A transaction that ended after an instant by the server's clock, if one did: its line, and where
+/// its record ends, behind which no server replays.
 ///
 /// First from the piece on that was received at that instant, to the end. Where the server's clock
 /// is ahead of the receiver's, the transaction lies before: so then backwards, up to one that ended
@@ -299,7 +317,7 @@ fn committed_after(
     way: &Way<'_>,
     base: &Base,
     time: Timestamp,
-) -> Result<Option<u32>, EngineError> {
+) -> Result<Option<(u32, u64)>, EngineError> {
     let pieces = || way.all().iter().filter(|piece| piece.bytes > 0);
     let first = pieces().next().map_or(0, |piece| piece.from.offset).max(base.start.offset);
     let from = pieces().find(|piece| piece.time >= time).map_or(way.end(), |it| it.from.offset);
@@ -320,11 +338,11 @@ fn committed_after(
     };
     let on = |place: u64| way.line_at(place).unwrap_or_else(|| way.line());
     if let (Some(place), _) = look(from, last)? {
-        return Ok(Some(on(place)));
+        return Ok(Some((on(place), place)));
     }
     for number in (first..from).rev() {
         match look(number, number + 1)? {
-            (Some(place), _) => return Ok(Some(on(place))),
+            (Some(place), _) => return Ok(Some((on(place), place))),
             (None, true) => return Ok(None),
             (None, false) => {}
         }

@@ -41,11 +41,9 @@ const QUICK: Duration = Duration::from_secs(10);
 /// Lines of its log that an error names.
 const NAMED: usize = 4;
 
-/// What every started copy has, whatever its own configuration says.
-const SETTINGS: &[(&str, &str)] = &[
+/// What keeps every copy to itself, whatever its own configuration says.
+const ALONE: &[(&str, &str)] = &[
     ("listen_addresses", ""),
-    ("port", "5432"),
-    ("unix_socket_permissions", "0700"),
     ("ssl", "off"),
     ("archive_mode", "off"),
     ("archive_command", ""),
@@ -55,12 +53,20 @@ const SETTINGS: &[(&str, &str)] = &[
     ("primary_slot_name", ""),
     ("synchronous_standby_names", ""),
     ("max_logical_replication_workers", "0"),
-    ("max_replication_slots", "100"),
-    ("wal_level", "replica"),
-    ("hot_standby", "on"),
     ("shared_preload_libraries", ""),
     ("session_preload_libraries", ""),
     ("local_preload_libraries", ""),
+];
+/// The same, from a major version on.
+const ALONE_SINCE: &[(u32, &str, &str)] =
+    &[(15, "archive_library", ""), (17, "sync_replication_slots", "off")];
+/// What every copy has besides that we start.
+const SETTINGS: &[(&str, &str)] = &[
+    ("port", "5432"),
+    ("unix_socket_permissions", "0700"),
+    ("max_replication_slots", "100"),
+    ("wal_level", "replica"),
+    ("hot_standby", "on"),
     ("autovacuum", "off"),
     ("fsync", "off"),
     ("synchronous_commit", "off"),
@@ -82,8 +88,6 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 /// The same, from a major version on.
 const SINCE: &[(u32, &str, &str)] = &[
-    (15, "archive_library", ""),
-    (17, "sync_replication_slots", "off"),
     (17, "summarize_wal", "off"),
     (17, "event_triggers", "off"),
     (18, "max_active_replication_origins", "100"),
@@ -355,16 +359,31 @@ fn end(tools: &Tools, child: &mut Child, signal: Signal, limit: Duration) -> boo
     }
 }
 
+/// Settings by name that a server of this version knows.
+fn known(
+    always: &[(&str, &str)],
+    since: &[(u32, &str, &str)],
+    major: u32,
+) -> Vec<(String, String)> {
+    let since = since.iter().filter(|(from, _, _)| *from <= major);
+    let all = always.iter().copied().chain(since.map(|(_, name, value)| (*name, *value)));
+    all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The settings that keep a copy of this version to itself, but for libraries that its replay needs.
+pub(super) fn alone(major: u32, preload: &[String]) -> Vec<(String, String)> {
+    let mut all = known(ALONE, ALONE_SINCE, major);
+    if !preload.is_empty() {
+        all.push(("shared_preload_libraries".to_owned(), preload.join(",")));
+    }
+    all
+}
+
 fn all_settings(start: &Start<'_>, folder: &Path) -> Vec<(String, String)> {
-    let mut all: Vec<(String, String)> =
-        SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let since = SINCE.iter().filter(|(major, _, _)| *major <= start.installed.major);
-    all.extend(since.map(|(_, name, value)| ((*name).to_owned(), (*value).to_owned())));
+    let mut all = known(SETTINGS, SINCE, start.installed.major);
+    all.extend(alone(start.installed.major, start.preload));
     all.push(("unix_socket_directories".to_owned(), folder.display().to_string()));
     all.push(("data_directory".to_owned(), start.data.display().to_string()));
-    if !start.preload.is_empty() {
-        all.push(("shared_preload_libraries".to_owned(), start.preload.join(",")));
-    }
     all.extend(start.settings.iter().cloned());
     all
 }

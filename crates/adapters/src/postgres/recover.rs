@@ -29,7 +29,7 @@ use super::serve::{self, Server, Supply};
 use super::sql::Session;
 use super::tool::Tools;
 use super::way::{BaseLog, Way};
-use super::{broken, refused, stage};
+use super::{broken, fork, refused, stage, tablespaces};
 
 /// Names of the checks of a recovery.
 pub const VERIFIED: &str = "pg_verifybackup";
@@ -100,11 +100,17 @@ fn attempt(
         size: content.wal_segment_size,
         folder: &own,
     };
-    let way = along.map(|log| Way::new(log, &of_base)).transpose()?;
+    tablespaces::harmless_base(&of_base)?;
     let now = recovery.context.clock.wall();
-    let goal = match &way {
-        Some(way) => Goal::along(way, &base, to, now)?,
-        None => Goal::base(&base),
+    let (way, goal) = match along.map(|log| fork::lead(log, &of_base, to)).transpose()? {
+        Some((mut way, note)) => {
+            let mut goal = Goal::along(&way, &base, to, now)?;
+            goal.notes.extend(note);
+            // What lies behind is neither read nor judged.
+            way.end_at(goal.exact.unwrap_or(goal.most));
+            (Some(way), goal)
+        }
+        None => (None, Goal::base(&base)),
     };
     let Some(installed) = recovery.installed else {
         return stage::stage(layout, recovery, way.as_ref(), &goal, &base);
@@ -356,7 +362,7 @@ fn complete(goal: &Goal, way: Option<&Way<'_>>, at: u64) -> Option<jiff::Timesta
 }
 
 /// What of the copy's own settings reaches out once its plain server is started with them.
-fn reaches_out(layout: &Layout) -> Option<String> {
+pub(super) fn reaches_out(layout: &Layout) -> Option<String> {
     const REACHING: [&str; 5] = [
         "archive_command",
         "archive_library",

@@ -29,7 +29,7 @@ use lifeboat_vault::{Cancel, Clock, Monitor};
 
 use super::account::Account;
 use super::failed;
-use super::records::{Meaning, Walker};
+use super::tablespaces::harmless;
 use super::way::{Found, Way};
 
 /// Segments made ready ahead of replay: at most this many bytes, and always two.
@@ -211,11 +211,15 @@ impl<'a> Server<'a> {
     fn make(&self) {
         let _unwinding = Unwinding(self);
         while !self.stopped() {
-            let Some(name) = self.choose() else {
+            let Some((name, asked)) = self.choose() else {
                 self.supply.clock.sleep(LOOK);
                 continue;
             };
-            match self.with_patience(|| self.file(&name)) {
+            let made = match asked {
+                true => self.with_patience(|| self.file(&name)),
+                false => self.file(&name),
+            };
+            match made {
                 Ok(Found::Segment(bytes)) => {
                     let put = self.put(&format!("ready/{name}"), &bytes);
                     if let Err(error) = put {
@@ -228,19 +232,28 @@ impl<'a> Server<'a> {
                         self.fail(failed(format!("answer for {name}"))(error));
                     }
                 }
+                // Nobody asked for it, and perhaps nobody will.
+                Err(_) if !asked => {
+                    let mut inner = self.inner();
+                    inner.begun.remove(&name);
+                    inner.next = None;
+                }
+                // Whoever asked has reached its target meanwhile.
+                Err(_) if self.stopped() => {}
                 Err(error) => self.fail(error),
             }
         }
     }
 
-    fn choose(&self) -> Option<String> {
+    /// What to put together next, and whether it was asked for.
+    fn choose(&self) -> Option<(String, bool)> {
         let mut inner = self.inner();
         if let Some(name) = inner.asked.pop() {
             if let Some(number) = self.supply.way.and_then(|way| way.number(&name)) {
                 inner.next = Some((number.0, number.1 + 1));
             }
             inner.begun.insert(name.clone());
-            return Some(name);
+            return Some((name, true));
         }
         let (way, (line, number)) = (self.supply.way?, inner.next?);
         let room = (AHEAD / way.size).max(2) as usize;
@@ -252,7 +265,7 @@ impl<'a> Server<'a> {
         let line = way.line_at(((number + 1) * way.size).min(way.end())).unwrap_or(line);
         inner.next = Some((line, number + 1));
         let name = way.name(line, number);
-        inner.begun.insert(name.clone()).then_some(name)
+        inner.begun.insert(name.clone()).then_some((name, false))
     }
 
     /// Is it being made, or not yet taken away?
@@ -335,38 +348,6 @@ fn is_final(error: &EngineError) -> bool {
         return matches!(error, EngineError::Refused { .. });
     };
     source.downcast_ref::<JournalError>().is_some_and(|error| !error.is_transient())
-}
-
-/// A server that replays the making of a tablespace takes over its folder on this machine, which
-/// may be production's.
-pub(super) fn harmless(
-    way: &Way<'_>,
-    (line, number): (u32, u64),
-    segment: &[u8],
-) -> Result<(), EngineError> {
-    let mut walker = Walker::new(way.size, number * way.size);
-    let mut made = None;
-    let mut on = |_, meaning| {
-        if let Meaning::Tablespace(place) = meaning {
-            made.get_or_insert(place);
-        }
-    };
-    walker.feed(segment, &mut on);
-    if walker.in_one_that_matters()
-        && let Found::Segment(next) = way.segment(line, number + 1)?
-    {
-        walker.feed(&next, &mut on);
-    }
-    match made {
-        None => Ok(()),
-        Some(place) => Err(super::refused(
-            format!(
-                "a tablespace was made in {place} after the base; replaying that would take over \
-                 the folder of that name on this machine"
-            ),
-            "restore to a time before it, or from a base that was taken after it",
-        )),
-    }
 }
 
 /// Removes a file that may be gone.

@@ -14,6 +14,9 @@ const FIRST_ROLE: u32 = 10;
 const ROLES: u32 = 1260;
 const NAME: usize = 64;
 
+/// Of a session that writes: triggers of the copy do not fire.
+pub(super) const QUIET: &str = "-c session_replication_role=replica";
+
 /// Rows of cells.
 pub(super) type Rows = Vec<Vec<Option<String>>>;
 
@@ -34,10 +37,11 @@ impl Session<'_> {
     fn options(&self) -> String {
         let limit = self.limit.map_or(0, |limit| limit.as_millis());
         let read_only = if self.writes { "off" } else { "on" };
+        let quiet = if self.writes { QUIET } else { "" };
         format!(
             "-c session_preload_libraries= -c local_preload_libraries= \
              -c default_transaction_read_only={read_only} -c statement_timeout={limit} \
-             -c client_encoding=UTF8 -c row_security=off"
+             -c client_encoding=UTF8 -c row_security=off {quiet}"
         )
     }
 }

@@ -2,8 +2,8 @@
 //! `--prepare-only` leaves where it is missing.
 //!
 //! `wal/` beside `pgdata` holds every segment up to the target and the histories; `pgdata` is told to
-//! replay them from there to the target when its server is first started. Archiving is off until
-//! somebody removes our lines.
+//! replay them from there to the target when its server is first started. Until somebody removes our
+//! lines it keeps to itself: no TCP, no archiving, no replication, no preloaded library.
 
 use std::fs;
 use std::path::Path;
@@ -13,8 +13,11 @@ use lifeboat_model::verdict::Verdict;
 use lifeboat_recovery::ports::{EngineError, Recovered};
 
 use super::goal::{Base, Goal};
+use super::install::major_of_data;
+use super::instance;
 use super::layout::Layout;
-use super::recover::Recovery;
+use super::recover::{Recovery, reaches_out};
+use super::tablespaces::harmless;
 use super::way::{Found, Way};
 use super::{broken, failed};
 
@@ -51,13 +54,14 @@ pub(super) fn stage(
     account.own_all(&folder).map_err(failed("pass the log on"))?;
     let path = layout.data.join(AUTO);
     let own = fs::read_to_string(&path).unwrap_or_default();
+    let reaching = reaches_out(layout);
     let mut text = format!(
         "{own}\n# Lifeboat: replays the log in `wal` beside this folder when first started.\n\
          # Remove these lines afterwards.\nrestore_command = 'cp \"../wal/%f\" \"%p\"'\n\
-         recovery_target_action = 'promote'\narchive_mode = 'off'\nprimary_conninfo = ''\n\
-         synchronous_standby_names = ''\n"
+         recovery_target_action = 'promote'\n"
     );
-    for (name, value) in &goal.settings {
+    let alone = instance::alone(major_of_data(&layout.data)?, recovery.preload);
+    for (name, value) in alone.iter().chain(&goal.settings) {
         text.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
     }
     layout.write(AUTO, &text, account)?;
@@ -73,6 +77,7 @@ pub(super) fn stage(
             .to_owned(),
     ];
     notes.extend(goal.notes.iter().cloned());
+    notes.extend(reaching);
     Ok(Recovered {
         position: None,
         complete_up_to: None,
@@ -90,7 +95,7 @@ pub(super) fn stage(
 fn segment(way: &Way<'_>, line: u32, number: u64, folder: &Path) -> Result<(), EngineError> {
     for line in way.lines().into_iter().filter(|of| *of <= line) {
         if let Found::Segment(bytes) = way.segment(line, number)? {
-            super::serve::harmless(way, (line, number), &bytes)?;
+            harmless(way, (line, number), &bytes)?;
             write(folder, &way.name(line, number), &bytes)?;
         }
     }

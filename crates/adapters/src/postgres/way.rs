@@ -24,6 +24,10 @@ use super::{broken, failed, refused};
 /// Segments, put together on demand.
 pub(super) struct Way<'a> {
     reader: &'a dyn LogReader,
+    /// Those of the reader that it goes over.
+    pieces: &'a [Piece],
+    /// Up to where it is replayed.
+    target: u64,
     /// Bytes of a segment.
     pub size: u64,
     /// Those with log in them.
@@ -69,8 +73,12 @@ pub(super) enum Found<T> {
 }
 
 impl<'a> Way<'a> {
-    /// The way of a reader, if it leads on from the base.
-    pub fn new(reader: &'a dyn LogReader, base: &BaseLog<'_>) -> Result<Way<'a>, EngineError> {
+    /// The way over pieces of a reader, if it leads on from the base.
+    pub fn new(
+        reader: &'a dyn LogReader,
+        pieces: &'a [Piece],
+        base: &BaseLog<'_>,
+    ) -> Result<Way<'a>, EngineError> {
         let lineage = &reader.start().lineage;
         // What stands after the `+` counts the chains of one log.
         if lineage.split('+').next() != Some(&base.lineage) {
@@ -82,7 +90,7 @@ impl<'a> Way<'a> {
                 "`lifeboat list` shows which snapshots a journal leads on from",
             ));
         }
-        let parts = parts(reader.pieces())?;
+        let parts = parts(pieces)?;
         let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
             return Err(gap(base, "it holds nothing after the base"));
         };
@@ -95,7 +103,8 @@ impl<'a> Way<'a> {
         let histories: BTreeMap<u32, Bytes> = reader.histories()?.into_iter().collect();
         let own = base.folder.to_owned();
         let kept = Mutex::new(None);
-        let way = Way { reader, size: base.size, parts, histories, own, kept };
+        let (size, target) = (base.size, u64::MAX);
+        let way = Way { reader, pieces, target, size, parts, histories, own, kept };
         way.know_lines(base)?;
         Ok(way)
     }
@@ -151,6 +160,17 @@ impl<'a> Way<'a> {
             .collect()
     }
 
+    /// Lets go of what lies behind the place up to which it is replayed.
+    pub fn end_at(&mut self, target: u64) {
+        self.target = target;
+        self.parts.retain(|part| part.from < target);
+    }
+
+    /// Up to where it is replayed.
+    pub fn target(&self) -> u64 {
+        self.target
+    }
+
     /// The line at its end.
     pub fn line(&self) -> u32 {
         self.parts.last().map_or(0, |part| part.line)
@@ -170,7 +190,7 @@ impl<'a> Way<'a> {
 
     /// The pieces, keepalives among them.
     pub fn all(&self) -> &[Piece] {
-        self.reader.pieces()
+        self.pieces
     }
 
     /// The line on which the way passes a place: before it, where two lines part there.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -162,6 +162,16 @@ pub struct Base {
 impl Base {
     /// By `pg_basebackup`.
     pub fn of(version: Version, server: &Server) -> Base {
+        Base::during(version, server, &[], || {})
+    }
+
+    /// The same with options, while something else goes on.
+    pub fn during(
+        version: Version,
+        server: &Server,
+        options: &[&str],
+        meanwhile: impl FnOnce(),
+    ) -> Base {
         // The name of a staging folder: only that is opened for the server's user.
         let folder = tempfile::Builder::new().prefix("pg.lifeboat-partial-").tempdir().unwrap();
         let copy = folder.path().join("data");
@@ -170,6 +180,7 @@ impl Base {
         let started = now();
         let mut backup = server.client("pg_basebackup");
         backup.args(["-X", "stream", "-c", "fast", "--no-sync", "-D"]).arg(data.join("pgdata"));
+        backup.args(options).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut tablespaces = Vec::new();
         for line in server
             .psql("select oid || ' ' || pg_tablespace_location(oid) from pg_tablespace where oid > 16383")
@@ -185,7 +196,9 @@ impl Base {
                 tree: format!("/tablespaces/{oid}"),
             });
         }
-        let done = backup.output().unwrap();
+        let running = backup.spawn().unwrap();
+        meanwhile();
+        let done = running.wait_with_output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         let moved = Command::new("cp").arg("-a").arg(data.join(".")).arg(&copy).status().unwrap();
         assert!(moved.success());
@@ -228,6 +241,16 @@ impl Base {
             content: Content::Postgres(content),
         };
         Base { _folder: folder, version, copy, manifest, start, stop }
+    }
+
+    /// The same base in another folder.
+    pub fn again(&self) -> Base {
+        let folder = tempfile::Builder::new().prefix("pg.lifeboat-partial-").tempdir().unwrap();
+        let copy = folder.path().join("data");
+        let done = Command::new("cp").arg("-a").arg(&self.copy).arg(&copy).status().unwrap();
+        assert!(done.success());
+        let manifest = self.manifest.clone();
+        Base { _folder: folder, copy, manifest, ..*self }
     }
 
     pub fn data(&self) -> PathBuf {

@@ -2,10 +2,13 @@
 
 use std::fs;
 
+use jiff::Timestamp;
+use lifeboat_model::position::Position;
 use lifeboat_recovery::ports::RecoverTo;
 use lifeboat_testkit::postgres::{Server, Version};
 
 use super::kit::*;
+use crate::postgres_kit::until;
 
 /// A primary, its base, and a standby that was promoted after `rows`; the journal follows.
 struct Scene {
@@ -19,7 +22,8 @@ struct Scene {
 
 const SIZE: u64 = 1 << 20;
 
-fn scene(at_boundary: bool) -> Scene {
+/// As it is before the standby is promoted: it has all that the primary has.
+fn before(at_boundary: bool) -> Scene {
     let build = Server::build(Version::V15).initdb("--wal-segsize=1");
     let primary = SETTINGS.iter().fold(build, |to, (name, value)| to.set(name, value)).start();
     primary.psql("create table t (id int, line int)");
@@ -38,15 +42,33 @@ fn scene(at_boundary: bool) -> Scene {
         pause(20);
     }
     standby.configure(&[("wal_keep_size", "1GB")]);
-    standby.promote();
-    let history = fs::read_to_string(standby.data().join("pg_wal/00000002.history")).unwrap();
-    let parted =
-        lifeboat_adapters::postgres::lsn::parse(history.split_ascii_whitespace().nth(1).unwrap());
-    standby.psql("insert into t select generate_series(1, 20000), 2");
-    Scene { primary, standby, base, journal, parted: parted.unwrap() }
+    Scene { primary, standby, base, journal, parted: 0 }
+}
+
+fn scene(at_boundary: bool) -> Scene {
+    let mut scene = before(at_boundary);
+    scene.part();
+    scene
 }
 
 impl Scene {
+    /// The standby is promoted, and goes on.
+    fn part(&mut self) {
+        self.standby.promote();
+        let path = self.standby.data().join("pg_wal/00000002.history");
+        let history = fs::read_to_string(path).unwrap();
+        let place = history.split_ascii_whitespace().nth(1).unwrap();
+        self.parted = lifeboat_adapters::postgres::lsn::parse(place).unwrap();
+        self.standby.psql("insert into t select generate_series(1, 20000), 2");
+    }
+
+    /// From now on the standby gets nothing.
+    fn cut_off(&self) {
+        self.standby.psql("alter system set primary_conninfo = ''");
+        self.standby.reload();
+        until(&self.primary, "select count(*) = 0 from pg_stat_replication");
+    }
+
     /// The journal goes over to the promoted server where the lines parted.
     fn follow(&mut self) {
         self.journal.pieces.retain(|piece| piece.from.offset < self.parted);
@@ -145,4 +167,114 @@ fn a_place_on_the_old_line_is_left_from_that_line() {
     let recovered = scene.base.recover(Some(&scene.journal), &to).unwrap();
     assert_eq!(recovered.position.as_ref().unwrap().position.line, 1);
     assert!(reached(&recovered) <= before.to.offset);
+}
+
+/// The journal has more of the old line than the new one went on from: 300 rows, an instant, and 200
+/// rows more. Then the standby is promoted, and the stream follows it. With the instant, and where the
+/// log was then.
+fn left_behind() -> (Scene, Timestamp, Position) {
+    let mut scene = before(false);
+    scene.cut_off();
+    scene.primary.psql("insert into t select generate_series(1, 300), 1");
+    let then = Position::new(1, scene.journal.pull(&scene.primary, 150_000));
+    pause(20);
+    let instant = now();
+    pause(20);
+    scene.primary.psql("insert into t select generate_series(1, 200), 1");
+    scene.journal.pull(&scene.primary, 150_000);
+    pause(20);
+    scene.part();
+    assert!(then.offset > scene.parted, "nothing was left behind");
+    scene.journal.at = scene.parted;
+    scene.journal.branch(&scene.standby, 2);
+    scene.journal.pull(&scene.standby, 150_000);
+    (scene, instant, then)
+}
+
+#[test]
+fn an_instant_on_a_line_that_was_left_later_is_restored_on_that_line() {
+    let (scene, instant, _) = left_behind();
+    let to = RecoverTo::Time(instant);
+    let recovered = scene.base.recover(Some(&scene.journal), &to).unwrap();
+    all_pass(&recovered.checks);
+    let said = recovered.notes.iter().find(|note| note.contains("timeline 1 was the live one"));
+    assert!(said.is_some_and(|said| said.contains("timeline 2")), "{:?}", recovered.notes);
+    assert_eq!(recovered.position.as_ref().unwrap().position.line, 1);
+    assert_eq!(recovered.complete_up_to, Some(instant));
+    let copy = scene.base.started();
+    assert_eq!(copy.psql("select line || ':' || count(*) from t group by line"), "1:20300");
+}
+
+#[test]
+fn a_place_beyond_the_parting_is_restored_on_its_line() {
+    let (scene, _, then) = left_behind();
+    let recovered = scene.base.recover(Some(&scene.journal), &RecoverTo::Position(then)).unwrap();
+    assert_eq!(recovered.position.as_ref().unwrap().position, then);
+    let copy = scene.base.started();
+    assert_eq!(copy.psql("select line || ':' || count(*) from t group by line"), "1:20300");
+}
+
+fn assert_refused(scene: &Scene, instant: Timestamp) {
+    let to = RecoverTo::Time(instant);
+    let error = scene.base.recover(Some(&scene.journal), &to).unwrap_err();
+    let said = words(&error);
+    assert!(is_refused(&error), "{said}");
+    assert!(said.contains("timeline 1 was left") && said.contains("timeline 2"), "{said}");
+    scene.base.assert_does_not_start();
+}
+
+#[test]
+fn an_instant_of_which_neither_line_is_known_is_refused() {
+    let (mut scene, instant, _) = left_behind();
+    // All of the old line came an hour before: then nothing for an hour, then the new line.
+    let hour = jiff::SignedDuration::from_hours(1);
+    for piece in scene.journal.pieces.iter_mut().filter(|piece| piece.from.line == 1) {
+        piece.time -= hour;
+    }
+    scene.base.manifest.started -= hour;
+    scene.base.manifest.finished -= hour;
+    assert_refused(&scene, instant - hour / 2);
+}
+
+#[test]
+fn an_instant_at_which_both_lines_lived_is_refused() {
+    let mut scene = before(false);
+    scene.cut_off();
+    scene.part();
+    // The old primary was not told, and the stream was not either.
+    scene.primary.psql("insert into t select generate_series(1, 300), 1");
+    let instant = now();
+    scene.journal.keepalive(instant);
+    scene.journal.pull(&scene.primary, 150_000);
+    scene.journal.at = scene.parted;
+    scene.journal.branch(&scene.standby, 2);
+    scene.journal.pull(&scene.standby, 150_000);
+    assert_refused(&scene, instant);
+}
+
+#[test]
+fn the_newest_leads_over_a_line_that_was_left_and_says_what_stays_behind() {
+    let (scene, ..) = left_behind();
+    let recovered = scene.base.recover(Some(&scene.journal), &RecoverTo::Newest).unwrap();
+    let said = recovered.notes.iter().find(|note| note.contains("left behind"));
+    assert!(said.is_some_and(|said| said.contains("position:00000001-")), "{recovered:?}");
+    let copy = scene.base.started();
+    let rows = "select line || ':' || count(*) from t group by line order by line";
+    assert_eq!(copy.psql(rows), "1:20000\n2:20000");
+}
+
+#[test]
+fn an_instant_on_the_new_line_is_restored_on_it() {
+    let (mut scene, ..) = left_behind();
+    pause(20);
+    let instant = now();
+    pause(20);
+    scene.standby.psql("insert into t values (0, 2)");
+    scene.journal.pull(&scene.standby, 150_000);
+    let to = RecoverTo::Time(instant);
+    let recovered = scene.base.recover(Some(&scene.journal), &to).unwrap();
+    assert_eq!(recovered.position.as_ref().unwrap().position.line, 2);
+    let copy = scene.base.started();
+    let rows = "select line || ':' || count(*) from t group by line order by line";
+    assert_eq!(copy.psql(rows), "1:20000\n2:20000");
 }

@@ -5,10 +5,12 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex};
 
 use lifeboat_adapters::postgres::install::Installations;
+use lifeboat_model::position::Position;
 use lifeboat_recovery::ports::{Engine, RecoverTo};
 use lifeboat_testkit::postgres::{Server, Version};
 
 use super::kit::*;
+use crate::postgres_kit::until;
 
 /// Every setting that keeps a started copy to itself, and those that its replay needs.
 const ASKED: &str = "select string_agg(name || '=' || setting, ' ' order by name) from pg_settings \
@@ -196,9 +198,133 @@ fn a_tablespace_that_was_made_later_is_not_taken_over() {
 }
 
 #[test]
+fn a_tablespace_that_was_made_during_the_base_is_not_taken_over() {
+    let server = Server::start(Version::V15, SETTINGS);
+    let place = server.make_folder("meanwhile");
+    let base = Base::during(Version::V15, &server, &["--max-rate=6M"], || {
+        until(
+            &server,
+            "select count(*) = 1 from pg_stat_progress_basebackup \
+             where phase = 'streaming database files'",
+        );
+        server.psql(&format!("create tablespace meanwhile location '{}'", place.display()));
+        server.psql("create table t (id int) tablespace meanwhile");
+        let still = "select count(*) from pg_stat_progress_basebackup where backup_streamed > 0";
+        assert_eq!(server.psql(still), "1", "the base was over before");
+    });
+    let log = fs::read(
+        base.data()
+            .join("pg_wal")
+            .join(server.psql(&format!("select pg_walfile_name('{}')", shown(base.start)))),
+    );
+    let name = place.to_string_lossy().into_owned();
+    let names = |log: &[u8]| log.windows(name.len()).any(|bytes| bytes == name.as_bytes());
+    assert!(names(&log.unwrap()), "it was not made between the base's start and its end");
+    // A link that came with the base is refused by itself.
+    for link in fs::read_dir(base.data().join("pg_tblspc")).unwrap().flatten() {
+        fs::remove_file(link.path()).unwrap();
+    }
+    let before = fs::metadata(&place).unwrap().ctime_nsec();
+    // The base alone; and with a journal that begins inside of it.
+    let mut journal = Journal::from(&server, base.stop);
+    server.psql("insert into t values (1)");
+    journal.pull(&server, 1 << 16);
+    for (log, to) in [(None, RecoverTo::Base), (Some(&journal), RecoverTo::Newest)] {
+        let log = log.map(|log| log as &dyn lifeboat_recovery::ports::LogReader);
+        let error = base.recover(log, &to).unwrap_err();
+        assert!(is_refused(&error) && words(&error).contains("tablespace"), "{}", words(&error));
+        let (unfinished, control) = ("global/pg_control.unfinished", "global/pg_control");
+        fs::rename(base.data().join(unfinished), base.data().join(control)).unwrap();
+    }
+    assert_eq!(fs::metadata(&place).unwrap().ctime_nsec(), before);
+    assert_eq!(server.psql("select count(*) from t"), "1");
+}
+
+#[test]
+fn what_lies_behind_the_target_does_not_hold_it_up() {
+    let build = Server::build(Version::V15).initdb("--wal-segsize=1");
+    let server = SETTINGS.iter().fold(build, |to, (name, value)| to.set(name, value)).start();
+    server.psql("create table t (id int)");
+    let base = Base::of(Version::V15, &server);
+    let mut journal = base.journal(&server);
+    server.psql("insert into t select generate_series(1, 20000)");
+    let at = journal.pull(&server, 60_000);
+    let (count, instant) = (journal.pieces.len(), now());
+    pause(20);
+    server.psql("insert into t values (0)");
+    let place = server.make_folder("later");
+    server.psql(&format!("create tablespace later location '{}'", place.display()));
+    journal.pull(&server, 60_000);
+    let to_place = |at| RecoverTo::Position(Position::new(1, at));
+    let copies = [base.again(), base.again(), base.again()];
+    let rows = |copy: &Base| copy.started().psql("select count(*) from t");
+    copies[0].recover(Some(&journal), &RecoverTo::Time(instant)).unwrap();
+    assert_eq!(rows(&copies[0]), "20000");
+    // The refusal's own hint can be followed.
+    let error = copies[1].recover(Some(&journal), &RecoverTo::Newest).unwrap_err();
+    let said = words(&error);
+    let before = said.split("lsn:").nth(1).unwrap().split('`').next().unwrap();
+    let before = lifeboat_adapters::postgres::lsn::parse(before).unwrap();
+    let copy = base.again();
+    copy.recover(Some(&journal), &to_place(before)).unwrap();
+    assert_eq!(rows(&copy), "20001");
+    server.psql("insert into t select generate_series(1, 20000)");
+    journal.pull(&server, 60_000);
+    journal.hook = Box::new(move |seq| match seq as usize >= count {
+        true => Err(lifeboat_recovery::ports::EngineError::Refused {
+            what: "a range behind the target is damaged".to_owned(),
+            hint: String::new(),
+        }),
+        false => Ok(()),
+    });
+    copies[2].recover(Some(&journal), &to_place(at)).unwrap();
+    assert_eq!(rows(&copies[2]), "20000");
+    // What is needed is still needed.
+    let error = base.recover(Some(&journal), &RecoverTo::Newest).unwrap_err();
+    assert!(words(&error).contains("behind the target is damaged"), "{}", words(&error));
+}
+
+#[test]
+fn productions_event_triggers_do_not_fire_on_the_copy() {
+    let server = Server::start(Version::V15, SETTINGS);
+    server.psql("create database strict");
+    let trigger = "create table fired (what text);
+        create function note_it() returns event_trigger language plpgsql as
+        $$ begin insert into public.fired values (tg_tag); end $$;
+        create event trigger noting on ddl_command_end execute function note_it();";
+    for database in ["postgres", "strict"] {
+        server.psql_in(database, trigger);
+    }
+    server.psql_in("strict", "alter event trigger noting enable always");
+    for database in ["postgres", "strict"] {
+        server.psql_in(database, "delete from fired");
+    }
+    server.psql("create table t as select generate_series(1, 1000) as id");
+    assert_eq!(server.psql("select count(*) from fired"), "1", "the trigger does not fire");
+    server.psql("delete from fired");
+    let base = Base::of(Version::V15, &server);
+    let engine = engine();
+    base.recover_by(&engine, None, &RecoverTo::Base).unwrap();
+    let structure = engine.structure(&base.copy, &base.manifest);
+    let amcheck = check(&structure, "pg_amcheck");
+    assert!(amcheck.found.contains("strict"), "{amcheck:?}");
+    all_pass(&structure);
+    let copy = base.started();
+    for database in ["postgres", "strict"] {
+        assert_eq!(copy.psql_in(database, "select count(*) from fired"), "0", "{database}");
+        let left = "select count(*) from pg_extension where extname = 'amcheck'";
+        assert_eq!(copy.psql_in(database, left), "0");
+    }
+}
+
+#[test]
 fn where_its_version_is_missing_a_copy_is_staged_for_another_machine() {
-    let server = Server::build(Version::V15).initdb("--wal-segsize=1").set("wal_keep_size", "1GB");
-    let server = server.start();
+    let server = Server::build(Version::V15)
+        .initdb("--wal-segsize=1")
+        .set("wal_keep_size", "1GB")
+        .set("shared_preload_libraries", "auto_explain")
+        .set("archive_cleanup_command", "touch cleaned-up")
+        .start();
     server.psql("create table t (id int)");
     let base = Base::of(Version::V15, &server);
     let mut journal = base.journal(&server);
@@ -214,6 +340,10 @@ fn where_its_version_is_missing_a_copy_is_staged_for_another_machine() {
     assert!(is_refused(&error) && words(&error).contains("apt-get install postgresql-15"));
     let staged = base.recover_with(&nothing, Some(&journal), &RecoverTo::Newest, true).unwrap();
     assert_eq!(staged.position, None);
+    let reaches = staged.notes.iter().find(|note| note.contains("shared_preload_libraries"));
+    assert!(reaches.is_some(), "{:?}", staged.notes);
+    let auto = fs::read_to_string(base.data().join("postgresql.auto.conf")).unwrap();
+    assert!(auto.contains("listen_addresses = ''"), "{auto}");
     let mut copy = Server::on(Version::V15, &base.data());
     let _ = std::process::Command::new("chown").args(["-R", "postgres"]).arg(&base.copy).status();
     copy.start_again();
@@ -224,4 +354,11 @@ fn where_its_version_is_missing_a_copy_is_staged_for_another_machine() {
         pause(20);
     }
     assert_eq!(copy.psql("select count(*) from t"), "50000");
+    // As it stands it keeps to itself, whatever production's configuration says.
+    let asked = "select string_agg(setting, '' order by name) from pg_settings where name in \
+        ('archive_cleanup_command', 'primary_conninfo', \
+        'session_preload_libraries', 'shared_preload_libraries')";
+    assert_eq!(copy.psql(asked), "");
+    assert_eq!(copy.psql("show max_logical_replication_workers"), "0");
+    assert!(!base.data().join("cleaned-up").exists());
 }
