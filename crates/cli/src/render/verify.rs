@@ -1,7 +1,7 @@
 //! `verify`: the vault as a whole, and the ten points of each snapshot.
 
 use lifeboat_model::verdict::Verdict;
-use lifeboat_recovery::report::{Damage, SnapshotVerification, VerifyReport};
+use lifeboat_recovery::report::{Damage, JournalVerification, SnapshotVerification, VerifyReport};
 
 use super::{cell, failed_checks, failure, short, tier, warnings, when};
 use crate::screen::{Look, Screen};
@@ -48,12 +48,47 @@ pub fn verify(report: &VerifyReport, screen: &Screen) -> String {
             out.push_str(&points(screen, snapshot));
         }
     }
+    for journal in &report.journals {
+        out.push_str(&of_journal(screen, journal));
+    }
     out.push_str(&warnings(screen, &report.warnings));
     out.push_str(&format!(
         "\n{}, {}\n",
         screen.verdict(report.verdict),
         text::seconds(report.head.seconds)
     ));
+    out
+}
+
+/// A component's journal.
+fn of_journal(screen: &Screen, journal: &JournalVerification) -> String {
+    let depth = match journal.objects_read {
+        0 => "structure only".to_owned(),
+        _ => format!("{} read", text::size(journal.bytes_read)),
+    };
+    let mut out = format!(
+        "\n{} journal: {}, {depth}, {}  {}\n",
+        screen.bold(&journal.component),
+        text::plural(journal.records, "record", "records"),
+        text::seconds(journal.seconds),
+        screen.verdict(journal.verdict)
+    );
+    for damage in &journal.damage {
+        out.push_str(&damaged(screen, damage));
+    }
+    let more = journal.damaged.saturating_sub(journal.damage.len() as u64);
+    if more > 0 {
+        out.push_str(&format!("    … and {more} more\n"));
+    }
+    for note in &journal.notes {
+        out.push_str(&format!("{}\n", screen.dim(&format!("  {note}"))));
+    }
+    out.push_str(
+        &journal
+            .error
+            .as_ref()
+            .map_or_else(String::new, |e| failure(screen, &journal.component, e)),
+    );
     out
 }
 

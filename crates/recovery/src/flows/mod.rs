@@ -15,6 +15,7 @@ mod request;
 mod restore;
 mod stream;
 mod verify;
+mod verify_journal;
 mod way;
 
 pub use backup::{backup, plan_backup, run_id};

@@ -1,5 +1,5 @@
-//! Verification: the whole vault is read, and snapshots are restored and compared with what the
-//! live source was.
+//! Verification: the whole vault is read, snapshots are restored and compared with what the live
+//! source was, and journals are read record by record.
 
 use lifeboat_model::verdict::Verdict;
 use lifeboat_vault::Id;
@@ -107,10 +107,12 @@ fn execute(
         snapshots.push(proof.verification);
     }
     let missing_components = warnings.len();
+    let journals = super::verify_journal::verify(world, tier, request, &mut warnings)?;
     warnings.extend(remarks(&snapshots));
     // An older one that lacks something is said; what would be restored now decides.
     let counts = |s: &&SnapshotVerification| chosen.contains(&s.snapshot) || !s.only_partial();
     let verdicts = snapshots.iter().filter(counts).map(|s| s.verdict).chain([vault.verdict]);
+    let verdicts = verdicts.chain(journals.iter().map(|journal| journal.verdict));
     let verdict = match Verdict::of(verdicts) {
         // Nothing to verify is not a pass, and a component without a snapshot is a failure.
         _ if snapshots.is_empty() || missing_components > 0 => Verdict::Fail,
@@ -127,6 +129,7 @@ fn execute(
         quick: request.quick,
         vault,
         snapshots,
+        journals,
         warnings,
         left_out,
         head: world.head("lifeboat/verify", session.start),
@@ -135,6 +138,7 @@ fn execute(
         ("verdict".to_owned(), json!(verdict)),
         ("damage".to_owned(), json!(report.vault.damage.len())),
         ("snapshots".to_owned(), json!(report.snapshots.len())),
+        ("journals".to_owned(), json!(report.journals.len())),
     ]);
     Ok(Ended { exit: report.exit(), report, detail, facts: Vec::new() })
 }

@@ -12,6 +12,7 @@ use lifeboat_model::plan::Kind;
 use lifeboat_model::position::Position;
 use lifeboat_model::recipe::{Candidate, Choice, PointError, Skipped};
 
+pub(super) use self::reasons::is_no_point;
 use self::reasons::{clearer, lost, not_all_of_it, says_something, unreadable};
 use self::shown::show;
 pub(super) use self::shown::step;

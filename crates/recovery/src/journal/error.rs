@@ -124,6 +124,8 @@ pub enum JournalError {
         wanted: Box<str>,
         /// What lies between.
         why: Box<str>,
+        /// True if the stream itself recorded it as lost.
+        recorded: bool,
         /// The newest point before it.
         before: Option<(Position, Timestamp)>,
         /// The first point after it; it needs a base that was taken after the break.

@@ -39,6 +39,13 @@ pub struct Fault {
     pub why: String,
 }
 
+impl Fault {
+    /// True if it may have taken records away: what stands beside the way has not.
+    pub fn takes_away(&self) -> bool {
+        !matches!(self.kind, FaultKind::Beside | FaultKind::Strange)
+    }
+}
+
 /// A break that the stream itself recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Gap {

@@ -7,6 +7,7 @@
 //! What is missing, damaged, foreign or beside the way is named, and nothing leads across a gap.
 
 mod catch_up;
+mod check;
 mod error;
 mod fault;
 mod head;
@@ -30,6 +31,7 @@ mod whole;
 mod writer;
 
 pub use catch_up::{CaughtUp, Copier};
+pub use check::{Checked, Depth};
 pub use error::JournalError;
 pub use fault::{Fault, FaultKind, Gap, Window};
 pub use keys::{StreamSigner, stream_signer, trusted_keys};

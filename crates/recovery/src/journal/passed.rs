@@ -4,7 +4,7 @@
 use lifeboat_model::position::{LogPosition, Position};
 
 use super::JournalError;
-use super::fault::{Fault, FaultKind};
+use super::fault::Fault;
 use super::walk::{Ended, Path};
 
 /// The chains that do not lead on from a base, and why.
@@ -37,8 +37,8 @@ impl Passed {
 
 /// The first thing that is wrong and may have taken records away.
 pub(super) fn first_fault(faults: &[Fault], above: u32) -> Option<&Fault> {
-    let takes = |fault: &&Fault| !matches!(fault.kind, FaultKind::Beside | FaultKind::Strange);
-    faults.iter().filter(takes).filter(|fault| fault.seq.1 > above).min_by_key(|fault| fault.seq)
+    let above = faults.iter().filter(|fault| fault.takes_away() && fault.seq.1 > above);
+    above.min_by_key(|fault| fault.seq)
 }
 
 /// Why a path does not reach down (or up) to a base, in words; and what is wrong there, if it is

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::fault::{Fault, FaultKind, Gap, Window};
 use super::passed::Passed;
 use super::place::list;
-use super::records::{Inner, Records};
+use super::records::{Headers, Inner, Records};
 use super::walk::{Gather, Path, Walked, walk};
 use super::way::{Way, lay};
 use super::{JournalError, Result};
@@ -39,7 +39,7 @@ pub struct ReadFrom {
 
 /// See the module.
 pub struct Journal {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 /// What a journal holds.
@@ -91,6 +91,10 @@ impl Journal {
     /// # Errors
     /// If the store fails: that says nothing about what is there.
     pub fn survey(&self) -> Result<Survey> {
+        self.surveyed(Headers::Known)
+    }
+
+    pub(super) fn surveyed(&self, headers: Headers) -> Result<Survey> {
         let mut survey = Survey::default();
         for key in &self.inner.listing.strange {
             survey.faults.push(Fault {
@@ -102,7 +106,7 @@ impl Journal {
             });
         }
         for lineage in self.lineages() {
-            let mut records = Records::of(&self.inner, lineage)?;
+            let mut records = Records::of(&self.inner, lineage, headers)?;
             let walked = walk(&mut records, lineage, Gather::default())?;
             let mut paths = walked.paths;
             paths.sort_by_key(|path| path.bottom.seq);
@@ -160,7 +164,7 @@ impl Journal {
                 _ => None,
             },
         };
-        let mut records = Records::of(&self.inner, lineage)?;
+        let mut records = Records::of(&self.inner, lineage, Headers::Known)?;
         walk(&mut records, lineage, gather)
     }
 }

@@ -51,6 +51,15 @@ pub(super) struct Found {
     pub spots: Vec<Spot>,
 }
 
+/// Where headers come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Headers {
+    /// From the local index too, of what was written on this host.
+    Known,
+    /// Each from its object in the tier.
+    Opened,
+}
+
 /// A part of the objects that is loaded at once.
 enum Segment {
     Pack(PackName, u64),
@@ -73,14 +82,14 @@ pub(super) struct Records<'a> {
 
 impl<'a> Records<'a> {
     /// The records of a lineage.
-    pub fn of(inner: &'a Inner, lineage: &str) -> Result<Records<'a>> {
+    pub fn of(inner: &'a Inner, lineage: &str, headers: Headers) -> Result<Records<'a>> {
         let objects = inner
             .listing
             .lineages
             .get(lineage)
             .ok_or_else(|| JournalError::None { component: inner.component.clone() })?;
         let mut index = HashMap::new();
-        if let Some(folder) = &inner.local {
+        if let Some(folder) = inner.local.as_ref().filter(|_| headers == Headers::Known) {
             let known = index_of(folder, lineage)?.into_iter();
             index.extend(known.map(|entry| (entry.header.name(), entry)));
         }
@@ -251,22 +260,27 @@ impl<'a> Records<'a> {
     /// What is wrong with an object is a fault; a failing store is an error, and says nothing about
     /// what is there.
     fn fault(&mut self, seq: (u32, u32), object: &str, error: JournalError) -> Result<()> {
-        let kind = match &error {
-            JournalError::Foreign { .. } => FaultKind::Foreign,
-            JournalError::Damaged { .. } => FaultKind::Damaged,
-            JournalError::Newer { .. } => FaultKind::Newer,
-            JournalError::Store(store) => match store.kind {
-                StoreErrorKind::NotFound => FaultKind::Missing,
-                StoreErrorKind::Short => FaultKind::Damaged,
-                _ => return Err(error),
-            },
-            _ => return Err(error),
-        };
+        let Some(kind) = kind_of(&error) else { return Err(error) };
         let why = object::chained(&error);
         let (lineage, object) = (self.lineage.clone(), object.to_owned());
         self.faults.push(Fault { lineage, seq, object, kind, why });
         Ok(())
     }
+}
+
+/// The kind of fault that an error tells of; nothing for one that says nothing of what is there.
+pub(super) fn kind_of(error: &JournalError) -> Option<FaultKind> {
+    Some(match error {
+        JournalError::Foreign { .. } => FaultKind::Foreign,
+        JournalError::Damaged { .. } => FaultKind::Damaged,
+        JournalError::Newer { .. } => FaultKind::Newer,
+        JournalError::Store(store) => match store.kind {
+            StoreErrorKind::NotFound => FaultKind::Missing,
+            StoreErrorKind::Short => FaultKind::Damaged,
+            _ => return None,
+        },
+        _ => return None,
+    })
 }
 
 /// A header with its hash and its signer, or why not.

@@ -369,13 +369,14 @@ impl Leg<'_> {
                     gap.why().unwrap_or("no reason is recorded")
                 )
                 .into(),
+                recorded: true,
                 before,
                 after: next.map(|found| (found.header.from, found.header.time)),
             };
         }
         if let Some((why, after)) = &self.above {
             let (wanted, why) = (wanted.into(), why.as_str().into());
-            return JournalError::Broken { wanted, why, before, after: *after };
+            return JournalError::Broken { wanted, why, recorded: false, before, after: *after };
         }
         let end = before.or_else(|| end_of(self.path));
         let end = end.unwrap_or((self.base, Timestamp::UNIX_EPOCH));

@@ -40,7 +40,7 @@ pub use stream::{
     DetachReport, LostPart, PlannedStream, PlannedStreamOf, StreamBase, StreamReport,
     StreamedComponent,
 };
-pub use verify::{Damage, SnapshotVerification, VaultCheck, VerifyReport};
+pub use verify::{Damage, JournalVerification, SnapshotVerification, VaultCheck, VerifyReport};
 
 use jiff::Timestamp;
 use serde::Serialize;

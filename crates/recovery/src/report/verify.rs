@@ -8,6 +8,7 @@ use lifeboat_model::verdict::Verdict;
 use serde::Serialize;
 
 use super::{Failure, Head, TierRef};
+use crate::journal::Window;
 
 /// What was found about one snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -90,6 +91,37 @@ pub struct VaultCheck {
     pub seconds: f64,
 }
 
+/// What reading a component's journal found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JournalVerification {
+    /// The component.
+    pub component: String,
+    /// Pass only if there is a record, and every one that was read is what it should be.
+    pub verdict: Verdict,
+    /// The check, by its name.
+    pub checks: Vec<CheckResult>,
+    /// Records that hold together.
+    pub records: u64,
+    /// Objects in the tier.
+    pub objects: u64,
+    /// Objects that were read whole.
+    pub objects_read: u64,
+    /// Their bytes.
+    pub bytes_read: u64,
+    /// Parts without a break.
+    pub windows: Vec<Window>,
+    /// Objects and records that are missing, damaged, foreign, or do not link.
+    pub damaged: u64,
+    /// The first hundred of them.
+    pub damage: Vec<Damage>,
+    /// Recorded gaps, what stands beside the way, and other remarks.
+    pub notes: Vec<String>,
+    /// How long it took, seconds.
+    pub seconds: f64,
+    /// Why it could not be looked at.
+    pub error: Option<Failure>,
+}
+
 /// The report of a verification. Schema `lifeboat/verify`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct VerifyReport {
@@ -98,7 +130,8 @@ pub struct VerifyReport {
     pub head: Head,
     /// The tier that was verified.
     pub tier: TierRef,
-    /// Pass only if the vault and every snapshot passed, and there was at least one.
+    /// Pass only if the vault, every snapshot and every journal passed, and there was at least one
+    /// snapshot.
     pub verdict: Verdict,
     /// True if only the structure was looked at.
     pub quick: bool,
@@ -106,6 +139,8 @@ pub struct VerifyReport {
     pub vault: VaultCheck,
     /// The snapshots, newest first.
     pub snapshots: Vec<SnapshotVerification>,
+    /// The journals in the tier.
+    pub journals: Vec<JournalVerification>,
     /// What should be looked at.
     pub warnings: Vec<String>,
     /// Components of the plan that this version does not carry out: nothing of them was looked at.

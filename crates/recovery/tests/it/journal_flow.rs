@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lifeboat_model::exit::Exit;
+use lifeboat_model::journal::Name;
 use lifeboat_model::position::LogPosition;
 use lifeboat_model::verdict::Verdict;
 use lifeboat_recovery::env::World;
@@ -138,4 +139,68 @@ fn a_restore_elsewhere_believes_whom_the_ledger_is_believed_by() {
     assert!(notes[0].contains("seen for the first time"), "{notes:?}");
     let way = journal(&world).way(&base(BEGIN), &RecoverTo::Newest).unwrap();
     assert_eq!(replay(&way), logged(BEGIN, BEGIN + 10));
+}
+
+/// `verify` alone opens every record: what a restore would stumble over is found, named, exit 9.
+#[test]
+fn verification_opens_every_record_of_the_journal() {
+    let (b, tier) = streaming();
+    let place = LogPosition { lineage: LINEAGE.to_owned(), position: at(BEGIN) };
+    b.live().positions.insert(COMPONENT.to_owned(), place);
+    let world = b.world(&tier);
+    flows::backup(&world, &BackupRequest::default()).unwrap();
+    let mut writer = writer(&world);
+    let first = Joint::NewLineage { why: "the first one".to_owned() };
+    writer.begin(&start(base(BEGIN), first)).unwrap();
+    for number in 0..25 {
+        b.pass(1);
+        writer.append(&range(BEGIN + 10 * number, b.clock.wall())).unwrap();
+    }
+    let policy = PackPolicy { most_slices: 10, ..PackPolicy::default() };
+    while writer.pack(&policy).unwrap().is_some() {}
+    drop(writer);
+    let verify = |tier: &Arc<MemoryStore>, text: &str| {
+        let subset = (!text.is_empty() && text != "quick").then(|| text.parse().unwrap());
+        let request = VerifyRequest { quick: text == "quick", subset, ..Default::default() };
+        flows::verify(&b.world(tier), &request).unwrap()
+    };
+    let whole = verify(&tier, "");
+    assert_eq!((whole.verdict, whole.journals.len()), (Verdict::Pass, 1), "{whole:#?}");
+    let journal = &whole.journals[0];
+    assert_eq!((journal.component.as_str(), journal.records), (COMPONENT, 26), "{journal:#?}");
+    assert_eq!((journal.checks[0].name.as_str(), journal.damaged), ("journal whole", 0));
+    assert_eq!(journal.objects_read, journal.objects);
+    assert!(journal.bytes_read > 0 && journal.windows.len() == 1);
+    let pack = &tier.keys(&format!("journal/{COMPONENT}/{LINEAGE}/packs"))[1];
+    let lone = tier.keys(&format!("journal/{COMPONENT}/{LINEAGE}/ranges")).pop().unwrap();
+    for (key, place) in [(pack, 1500), (&lone, 300)] {
+        let copy = Arc::new(tier.image());
+        copy.tamper(key, |mut body| {
+            body[place] ^= 1;
+            Some(body)
+        });
+        let report = verify(&copy, "");
+        assert_eq!((report.verdict, report.exit()), (Verdict::Fail, Exit::Unverified), "{key}");
+        let journal = &report.journals[0];
+        assert_eq!((journal.verdict, journal.damaged), (Verdict::Fail, 1), "{journal:#?}");
+        assert!(journal.damage[0].object.contains(key.as_str()), "{journal:#?}");
+        assert_eq!(verify(&copy, "1/1").verdict, Verdict::Fail, "all of it, as a part");
+        let (part, quick) = (verify(&copy, "0.1%"), verify(&copy, "quick"));
+        assert_eq!(part.journals[0].objects_read, 1, "{part:#?}");
+        assert_eq!(quick.journals[0].objects_read, 0, "{quick:#?}");
+        let media = VerifyRequest { what: vec!["media".to_owned()], ..Default::default() };
+        let media = flows::verify(&b.world(&copy), &media).unwrap();
+        assert_eq!((media.verdict, media.journals.len()), (Verdict::Pass, 0));
+    }
+    // What is gone.
+    let gone = Arc::new(tier.image());
+    gone.tamper(pack, |_| None);
+    let name = |key: &str| key.rsplit_once('/').unwrap().1.parse::<Name>();
+    let packed = |key: &&String| name(key).is_ok_and(|name| (11..=20).contains(&name.seq));
+    for key in tier.keys("journal").iter().filter(packed) {
+        gone.tamper(key, |_| None);
+    }
+    let report = verify(&gone, "");
+    assert_eq!(report.exit(), Exit::Unverified, "{report:#?}");
+    assert!(report.journals[0].damage.iter().any(|d| d.what.contains("listing is whole")));
 }

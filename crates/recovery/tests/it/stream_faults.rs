@@ -356,3 +356,43 @@ fn a_way_that_ends_before_an_unreadable_snapshot_is_no_pass() {
     assert_eq!((report.verdict, report.exit()), (Verdict::Inconclusive, Exit::Problems));
     assert!(report.warnings.iter().any(|w| w.contains("passed over")), "{report:#?}");
 }
+
+/// Points that were there and are not any more are failed ones; a recorded gap is none.
+#[test]
+fn a_drill_fails_on_points_to_which_nothing_leads_any_more_exit_11() {
+    let (b, tier) = served();
+    three(&b, &tier);
+    for n in 4..=6 {
+        b.pass(600);
+        b.write("shop", "a", &format!("change {n}"));
+        once(&b.world(&tier));
+    }
+    // The newest point has a base of its own.
+    b.pass(60);
+    lifeboat_recovery::flows::backup(&b.world(&tier), &Default::default()).unwrap();
+    b.write("shop", "a", "last");
+    b.pass(1);
+    once(&b.world(&tier));
+    let drill = |tier: &Arc<MemoryStore>, points: u32| {
+        let mut other = crate::bench::bench();
+        other.plan = format!("{}\n[drill.all]\ncomponents = [\"*\"]\npoints = {points}\n", b.plan);
+        let mut world = b.world(tier);
+        world.plan = other.world(tier).plan;
+        let names = vec!["all".to_owned()];
+        let request =
+            lifeboat_recovery::flows::DrillRequest { names, seed: Some(7), ..Default::default() };
+        lifeboat_recovery::flows::drill(&world, &request).unwrap()
+    };
+    let whole = drill(&tier, 3);
+    assert_eq!(whole.verdict, Verdict::Pass, "{whole:#?}");
+    let broken = journal_keys(&tier).into_iter().find(|key| key.contains("-000000000000001e-"));
+    let copy = Arc::new(tier.image());
+    copy.tamper(&broken.unwrap(), |body| Some(body[..body.len() / 2].to_vec()));
+    let report = drill(&copy, 8);
+    assert_eq!((report.verdict, report.exit()), (Verdict::Fail, Exit::DrillFailed), "{report:#?}");
+    let shop = &report.components[0];
+    assert_eq!(shop.points.len(), 8, "none was passed over");
+    let failed: Vec<_> = shop.points.iter().filter(|p| p.verdict == Verdict::Fail).collect();
+    assert!(failed.iter().any(|p| p.error.as_ref().unwrap().message.contains("broken")));
+    assert!(shop.checks.iter().all(|check| check.verdict == Verdict::Pass), "the newest is good");
+}

@@ -73,7 +73,7 @@ impl fmt::Display for Subset {
 impl Subset {
     /// The items that belong to the subset, in their order; of any, one at least. Whether that one
     /// only stands in for a part that holds none.
-    pub(super) fn choose<T>(&self, items: Vec<T>, name: impl Fn(&T) -> Id) -> (Vec<T>, bool) {
+    pub fn choose<T>(&self, items: Vec<T>, name: impl Fn(&T) -> Id) -> (Vec<T>, bool) {
         let chosen = match *self {
             Subset::Part { number, of } => {
                 let belongs = |item: &T| u16::from(name(item).as_bytes()[0]) % of == number - 1;

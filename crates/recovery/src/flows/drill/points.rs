@@ -11,7 +11,7 @@ use super::outcome::Rehearsed;
 use super::run::Run;
 use crate::catalog::{Catalog, SnapshotRow};
 use crate::env::World;
-use crate::error::{Result, ends_run};
+use crate::error::{Error, Result, ends_run};
 use crate::flows::At;
 use crate::flows::point::{WantedPoint, Ways};
 use crate::flows::way;
@@ -61,7 +61,8 @@ impl Older<'_> {
     /// the newest way proves.
     fn span(&self, component: &str, end: Timestamp) -> Option<(Timestamp, Timestamp)> {
         let fits = |row: &&SnapshotRow| {
-            row.component.as_deref() == Some(component) && !row.foreign() && row.lost.is_none()
+            let of = row.component.as_deref() == Some(component);
+            of && !row.foreign() && row.lost.is_none() && row.failed.is_none()
         };
         let first = self.rows.iter().filter(fits).filter_map(|row| row.read_until).min()?;
         let window = self.world.plan.component.get(component)?.kind.window();
@@ -113,8 +114,10 @@ impl Older<'_> {
             let (choice, way) = match chosen {
                 Ok((choice, way)) if way.log.is_some() => (choice, way),
                 Err(error) if ends_run(&error) => return Err(error),
-                // In a gap, or before the journal: no point of the window.
-                Ok(_) | Err(_) => continue,
+                // Before the journal, or in a gap that the stream recorded: no point of the window.
+                Ok(_) => continue,
+                Err(error) if way::is_no_point(&error) => continue,
+                Err(error) => return Ok(Some(self.refused(time, &error))),
             };
             let tier = TierChoice {
                 name: self.world.tier.name.clone(),
@@ -130,6 +133,26 @@ impl Older<'_> {
         Ok(None)
     }
 
+    /// A point that should be there.
+    fn blank(&self, time: Timestamp) -> DrilledPoint {
+        DrilledPoint {
+            at: time,
+            started: self.world.clock.wall(),
+            snapshot: None,
+            way: None,
+            verdict: Verdict::Inconclusive,
+            checks: Vec::new(),
+            seconds: 0.0,
+            error: None,
+        }
+    }
+
+    /// One to which nothing leads any more.
+    fn refused(&self, time: Timestamp, error: &Error) -> DrilledPoint {
+        let error = Some(DrillFailure::from(&Failure::of(error)));
+        DrilledPoint { verdict: Verdict::Fail, error, ..self.blank(time) }
+    }
+
     fn restored(
         &self,
         run: &Run<'_>,
@@ -139,16 +162,7 @@ impl Older<'_> {
         folder: &Path,
     ) -> Result<DrilledPoint> {
         let begun = self.world.start();
-        let mut point = DrilledPoint {
-            at: time,
-            started: begun.wall,
-            snapshot: None,
-            way: None,
-            verdict: Verdict::Inconclusive,
-            checks: Vec::new(),
-            seconds: 0.0,
-            error: None,
-        };
+        let mut point = self.blank(time);
         for item in &recipe.items {
             point.snapshot = Some(item.choice.chosen.snapshot.clone());
             point.way = ways.get(&item.component).and_then(|way| way.shown.clone());

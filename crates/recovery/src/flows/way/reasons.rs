@@ -25,7 +25,10 @@ pub(super) fn unreadable(error: &Error) -> bool {
 pub(super) fn lost(error: &JournalError) -> Option<String> {
     match error {
         JournalError::NotCovered { broken, .. } => broken.clone(),
-        JournalError::None { .. } | JournalError::Beyond { .. } => None,
+        JournalError::None { .. }
+        | JournalError::Beyond { .. }
+        | JournalError::BeforeBase { .. }
+        | JournalError::Broken { recorded: true, .. } => None,
         other => Some(other.to_string()),
     }
 }
@@ -48,6 +51,9 @@ pub(super) fn says_something(error: &JournalError) -> bool {
 /// Of two refusals the one that says more of the wanted point.
 pub(super) fn clearer(first: Option<JournalError>, second: JournalError) -> JournalError {
     let rank = |error: &JournalError| match error {
+        // What nobody recorded comes first: it is what has to be looked after.
+        JournalError::Broken { recorded: false, .. } => 6,
+        JournalError::NotCovered { broken: Some(_), .. } => 5,
         JournalError::Broken { .. } => 4,
         JournalError::Beyond { .. } => 3,
         JournalError::Damaged { .. } | JournalError::Foreign { .. } => 2,
@@ -57,5 +63,15 @@ pub(super) fn clearer(first: Option<JournalError>, second: JournalError) -> Jour
     match first {
         Some(first) if rank(&first) >= rank(&second) => first,
         _ => second,
+    }
+}
+
+/// True if an instant cannot be had and nothing is wrong: it lies beyond the end, where no journal
+/// leads, or where the stream recorded that something is lost.
+pub(in crate::flows) fn is_no_point(error: &Error) -> bool {
+    match error {
+        Error::Journal(error) => lost(error).is_none(),
+        Error::Refused { .. } => true,
+        _ => false,
     }
 }
