@@ -10,22 +10,20 @@ use lifeboat_vault::Cancel;
 use super::error::{PgError, Result};
 use super::facts::Facts;
 use super::feed::{Feed, News};
-use super::join::{Lines, Wish, wish};
+use super::join::{self, Lines, Wish, wish};
 use super::options::{PostgresOptions, application_name};
 use super::queue::Queue;
-use super::replication::{Started, System};
+use super::replication::{REMOVED, Started, System};
 use super::slot::{self, Slot};
+use super::standby::{self, Upstream};
+use super::tail::{self, Tail};
 use super::watch;
 use super::wire::Connection;
 
-/// SQLSTATE of a file that is not there: the log was removed.
-const REMOVED: &str = "58P01";
 /// SQLSTATE of a slot that somebody streams from.
 const IN_USE: &str = "55006";
 /// How long the process of a stream that was just cut off may take to end.
 const LEFTOVER: Duration = Duration::from_secs(8);
-/// Fact of a range: up to when all is in it or before it.
-pub(crate) const COMPLETE: &str = "complete";
 
 /// A stream that runs.
 #[derive(Debug)]
@@ -34,6 +32,8 @@ pub(crate) struct Running {
     pub(crate) facts: Facts,
     pub(crate) feed: Feed,
     pub(crate) queue: Queue,
+    /// The primary, where the server is a standby.
+    pub(crate) upstream: Option<Upstream>,
     /// Said before anything else.
     pub(crate) first: Option<LogEvent>,
     /// The timeline is at its end as soon as the queue is empty.
@@ -70,7 +70,9 @@ impl Beginning<'_> {
             return Err(PgError::lost("two connections lead to two servers"));
         }
         let lines = Lines::read(system.timeline, stream.timeline_history(system.timeline)?)?;
+        let tail = resume.and_then(|resume| Tail::read(&resume.facts, resume.at.position));
         let wish = wish(resume, &facts, &system, &lines)?;
+        let wish = compared(wish, tail.as_ref(), &mut stream)?;
         let (slot, found) = self.slot(&mut sql, &mut stream)?;
         let segment = facts.segment_size;
         let kept = slot.restart.unwrap_or(system.end) / segment * segment;
@@ -112,10 +114,13 @@ impl Beginning<'_> {
         };
         let seamless = resume.filter(|_| joint == Joint::Seamless);
         let complete = complete_up_to(seamless, &mut sql, at.offset)?.min(now);
-        let mut queue = Queue::new(at, segment, complete);
+        let mut queue = Queue::new(at, lines.mark(at.line), segment, complete);
+        queue.follow(tail.filter(|tail| seamless.is_some() && tail.from.line == at.line));
+        let upstream = facts.in_recovery.then(Upstream::default);
+        warnings.extend(standby::warning(&mut sql, &facts, self.context.clock)?);
         let ended = matches!(first, Some(News::Ended));
         if let Some(News::Log(bytes, complete)) = first {
-            queue.push(bytes, complete);
+            queue.push(bytes, complete.filter(|_| upstream.is_none()));
         }
         let start = LogStart {
             at: LogPosition { lineage: facts.lineage(), position: started },
@@ -124,7 +129,7 @@ impl Beginning<'_> {
             warnings,
             source_keeps: true,
         };
-        let running = Running { sql, facts, feed, queue, first: branch, ended };
+        let running = Running { sql, facts, feed, queue, upstream, first: branch, ended };
         Ok((running, start))
     }
 
@@ -231,6 +236,18 @@ impl Beginning<'_> {
     }
 }
 
+/// The wish, if the server still has what the journal ends with. Where it has removed that, its names
+/// must do.
+fn compared(wish: Wish, tail: Option<&Tail>, stream: &mut Connection) -> Result<Wish> {
+    if let (Wish::GoOn { left: None, .. }, Some(tail)) = (&wish, tail)
+        && let Some(bytes) = stream.log_at(tail.from, tail.length)?
+        && !tail.is(&bytes)
+    {
+        return Ok(Wish::Anew(join::other_log(tail.from)));
+    }
+    Ok(wish)
+}
+
 /// How the slot was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -252,15 +269,10 @@ impl Found {
 
 /// Up to when all is in what the journal has, as far as that is known.
 fn complete_up_to(resume: Option<&Resume>, sql: &mut Connection, at: u64) -> Result<Timestamp> {
-    match resume.and_then(|resume| told(&resume.facts)) {
+    match resume.and_then(|resume| tail::told_complete(&resume.facts)) {
         Some(time) => Ok(time),
         None => watch::complete_before(sql, at),
     }
-}
-
-/// Up to when the journal's last range said that all is in it.
-fn told(facts: &LogFacts) -> Option<Timestamp> {
-    facts.get(COMPLETE)?.as_str()?.parse().ok()
 }
 
 /// Asked without a stream: what a start would make.

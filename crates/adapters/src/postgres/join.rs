@@ -9,6 +9,7 @@ use super::error::{PgError, Result};
 use super::facts::Facts;
 use super::lsn;
 use super::replication::{System, history_of, read_history};
+use super::tail;
 
 /// The server's timelines: each earlier one and where it was left, and the present one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,11 @@ impl Lines {
     /// The history file of one of them.
     pub(crate) fn history(&self, line: u32) -> Bytes {
         if line == self.now { self.text.clone() } else { history_of(line, &self.text) }
+    }
+
+    /// The mark of one of them.
+    pub(crate) fn mark(&self, line: u32) -> String {
+        tail::line_mark(line, &self.past)
     }
 
     /// The change from one timeline to the next, as an event.
@@ -102,6 +108,13 @@ pub(crate) fn wish(
         return Ok(Wish::Anew(Joint::NewLineage { why }));
     }
     let end = resume.at.position;
+    let was_there = end.line == lines.now || lines.left(end.line).is_some();
+    if let Some(told) = tail::told_line(&resume.facts, end.line)
+        && was_there
+        && told != lines.mark(end.line)
+    {
+        return Ok(Wish::Anew(other_log(end)));
+    }
     if end.line > system.timeline {
         let what = format!(
             "the server is on timeline {}, the journal already on {}: this is not the primary any \
@@ -127,6 +140,17 @@ pub(crate) fn wish(
             at: Position::new(lines.next(end.line), left),
             left: Some((end.line, left)),
         }),
+    }
+}
+
+/// The server has other log at a place than the journal, by the same names.
+pub(crate) fn other_log(at: Position) -> Joint {
+    Joint::NewLineage {
+        why: format!(
+            "the server's log is another one than the journal's, by the same system identifier and \
+             timeline ({at}): two standbys were promoted to one timeline, or an older state was put \
+             back"
+        ),
     }
 }
 
@@ -190,6 +214,20 @@ mod tests {
         assert!(matches!(other, Wish::Anew(Joint::Gap { .. })), "{other:?}");
         let older = ask(3, 0x301, 3, 0x300, history).unwrap();
         assert!(matches!(older, Wish::Anew(Joint::NewLineage { .. })), "{older:?}");
+    }
+
+    #[test]
+    fn a_timeline_that_began_elsewhere_is_another_log() {
+        let of =
+            |history: &'static str| Lines::read(2, Bytes::from_static(history.as_bytes())).unwrap();
+        let (here, there) = (of("1\t0/100\tx\n"), of("1\t0/120\tx\n"));
+        let at = LogPosition { lineage: facts().lineage(), position: Position::new(2, 0x180) };
+        let kept = tail::facts(Timestamp::UNIX_EPOCH, None, &here.mark(2));
+        let resume = Resume { at, facts: kept };
+        let system = System { identifier: 7, timeline: 2, end: 0x300 };
+        let ask = |lines: &Lines| wish(Some(&resume), &facts(), &system, lines).unwrap();
+        assert!(matches!(ask(&here), Wish::GoOn { .. }));
+        assert!(matches!(ask(&there), Wish::Anew(Joint::NewLineage { .. })));
     }
 
     #[test]

@@ -10,18 +10,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lifeboat_model::position::Position;
 use lifeboat_recovery::ports::{
-    Joint, LogContext, LogError, LogEvent, LogFacts, LogHealth, LogRange, LogSource, LogStart,
-    Resume,
+    Joint, LogContext, LogError, LogEvent, LogHealth, LogRange, LogSource, LogStart, Resume,
 };
 use lifeboat_vault::Cancel;
 
-use super::begin::{self, Beginning, COMPLETE, Running};
+use super::begin::{self, Beginning, Running};
 use super::error::{PgError, Result};
 use super::feed::News;
 use super::options::PostgresOptions;
 use super::queue::Piece;
-use super::replication::Started;
+use super::replication::{Started, read_history};
 use super::slot::{self, Slot};
+use super::tail;
 use super::watch::{self, Pace};
 
 /// How long a pause is at most before the server is looked after.
@@ -213,6 +213,11 @@ impl Running {
             return Ok(first);
         }
         let clock = context.clock;
+        if let Some(upstream) = &mut self.upstream
+            && !upstream.look(&mut self.sql, clock)?
+        {
+            self.upstream = None;
+        }
         let until = clock.monotonic() + wait;
         while !self.queue.is_full() && !self.ended {
             let left = until.saturating_sub(clock.monotonic());
@@ -224,7 +229,9 @@ impl Running {
                 self.take(news);
             }
         }
-        if let Some(piece) = self.queue.take() {
+        let upstream = &mut self.upstream;
+        let beside = |at| upstream.as_mut().map_or(Timestamp::MIN, |it| it.reached(at));
+        if let Some(piece) = self.queue.take(beside) {
             return Ok(LogEvent::Range(range(piece)));
         }
         if self.ended { self.switch(slot, context) } else { self.ask(slot, wait, context) }
@@ -232,7 +239,10 @@ impl Running {
 
     fn take(&mut self, news: News) {
         match news {
-            News::Log(bytes, complete) => self.queue.push(bytes, complete),
+            // Of its own end a standby says nothing about its primary's.
+            News::Log(bytes, complete) => {
+                self.queue.push(bytes, complete.filter(|_| self.upstream.is_none()));
+            }
             News::Ended => self.ended = true,
             News::Alive => {}
         }
@@ -249,7 +259,9 @@ impl Running {
         }
         came.into_iter().for_each(|news| self.take(news));
         if quiet {
-            let time = self.queue.idle(first.asked);
+            let at = self.queue.at().offset;
+            let upstream = self.upstream.as_mut();
+            let time = self.queue.idle(upstream.map_or(first.asked, |it| it.reached(at)));
             return Ok(LogEvent::Idle { at: self.queue.at(), time });
         }
         self.next(slot, wait.min(SLICE), context)
@@ -272,13 +284,16 @@ impl Running {
             }
         }
         self.feed.rebase(to.offset);
-        self.queue.rebase(to);
+        self.queue.rebase(to, tail::line_mark(to.line, &read_history(&history)?));
+        if let Some(upstream) = &mut self.upstream {
+            upstream.forget();
+        }
         self.ended = false;
         Ok(LogEvent::Branch { from, to, time: context.clock.wall(), history })
     }
 }
 
 fn range(piece: Piece) -> LogRange {
-    let facts = LogFacts::from([(COMPLETE.to_owned(), piece.complete.to_string().into())]);
-    LogRange { from: piece.from, to: piece.to, time: piece.complete, bytes: piece.bytes, facts }
+    let Piece { from, to, bytes, complete, facts } = piece;
+    LogRange { from, to, time: complete, bytes, facts }
 }

@@ -1,10 +1,21 @@
 //! The replication protocol's commands.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
+use lifeboat_model::position::Position;
 
 use super::error::{PgError, Result};
 use super::lsn;
 use super::wire::{Connection, RawRows, cells, server_error, unexpected};
+
+/// SQLSTATE of a file that is not there: the log was removed.
+pub(crate) const REMOVED: &str = "58P01";
+/// How long a wait is, and how many of them there are until a server counts as dumb.
+const SLICE: Duration = Duration::from_millis(200);
+const PATIENCE: u32 = 150;
+/// Bytes of a message before the log in it: its kind, two places, a time.
+const LOG: usize = 25;
 
 /// What a server is, and where its log ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +104,51 @@ impl Connection {
                 Err(PgError::Refused { what: format!("`{command}`"), said })
             }
             other => Err(unexpected(other, "the start of streaming")),
+        }
+    }
+
+    /// Bytes of the log as the server has them; nothing if it has removed them.
+    pub(crate) fn log_at(&mut self, at: Position, length: u64) -> Result<Option<Vec<u8>>> {
+        let (from, line) = (lsn::text(at.offset), at.line);
+        let command = format!("START_REPLICATION PHYSICAL {from} TIMELINE {line}");
+        self.ask(&command)?;
+        let (mut found, mut failure, mut done, mut waits) = (Vec::new(), None, false, 0);
+        loop {
+            let Some(frame) = self.frame_within(SLICE)? else {
+                waits += 1;
+                if waits > PATIENCE {
+                    return Err(PgError::lost("the server sends nothing of its log"));
+                }
+                continue;
+            };
+            match frame.tag {
+                b'd' if !done && frame.body.first() == Some(&b'w') => {
+                    found.extend_from_slice(frame.body.get(LOG..).unwrap_or_default());
+                    done = found.len() as u64 >= length;
+                }
+                b'c' if !done => done = true,
+                b'E' => {
+                    failure = Some(server_error(frame.body)?);
+                    continue;
+                }
+                b'Z' => break,
+                b'W' | b'd' | b'c' | b'T' | b'D' | b'C' => continue,
+                other => return Err(unexpected(other, "streaming")),
+            }
+            if done {
+                self.send_with(|to| {
+                    copy_done(to);
+                    Ok(())
+                })?;
+            }
+        }
+        match failure {
+            Some(said) if said.code == REMOVED => Ok(None),
+            Some(said) => Err(PgError::Refused { what: format!("`{command}`"), said }),
+            None => {
+                found.truncate(length as usize);
+                Ok(Some(found))
+            }
         }
     }
 

@@ -18,6 +18,7 @@ use super::logical;
 use super::lsn;
 use super::options::{CaptureMode, PostgresOptions};
 use super::remote::{self, Copied};
+use super::standby;
 use super::wire::Connection;
 
 /// A live PostgreSQL server.
@@ -44,6 +45,8 @@ impl Source for PostgresSource {
     ) -> Result<Capture, SourceError> {
         let started = context.clock.wall();
         let (mut sql, facts) = self.options.ask(&self.component, context.cancel)?;
+        let now = (context.clock, context.monitor);
+        let started = standby::complete_now(&mut sql, &facts, now, started)?;
         let about = (context.monitor, context.cancel);
         let mut content =
             content::describe(&self.options, &self.component, &mut sql, &facts, about)?;

@@ -1,7 +1,10 @@
 //! The log of real servers: under load, across kills, switches and losses.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
+use lifeboat_adapters::postgres::PostgresOptions;
 use lifeboat_model::position::Position;
 use lifeboat_recovery::ports::{Joint, LogContext, LogError, LogEvent, LogSource};
 use lifeboat_testkit::postgres::{Server, Version};
@@ -321,6 +324,105 @@ fn a_standby_is_promoted_while_its_log_is_read() {
     tape.drain();
     let lines: Vec<u32> = tape.lines.iter().map(|(at, _)| at.line).collect();
     assert_eq!(lines, [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_standby_that_receives_nothing_proves_nothing_of_its_primary() {
+    let primary = Server::start(Version::V15, &[("wal_keep_size", "1GB")]);
+    // It asks its primary after half of that.
+    let standby = primary.standby(&[("wal_receiver_timeout", "2s")]);
+    let mut tape = Tape::new(&standby);
+    let start = tape.start().unwrap();
+    assert!(start.warnings.iter().any(|said| said.contains("a standby")), "{start:?}");
+    primary.psql("create table t as select generate_series(1, 10000) as n");
+    let committed = tape.clock.wall();
+    for _ in 0..200 {
+        tape.step(50, true).unwrap();
+        if tape.complete > committed {
+            break;
+        }
+    }
+    assert!(tape.complete > committed, "what the primary says is never believed");
+    assert_eq!(standby.psql("select count(*) from t"), "10000");
+    standby.psql("alter system set primary_conninfo = ''");
+    standby.reload();
+    until(&primary, "select count(*) = 0 from pg_stat_replication");
+    let before = tape.clock.wall();
+    primary.psql("insert into t values (0)");
+    tape.clock.sleep(Duration::from_millis(1500));
+    tape.drain();
+    tape.step(600, true).unwrap();
+    assert!(tape.complete < before, "{} is claimed; {before}", tape.complete);
+    let wire = PostgresOptions { data_dir: Some("/nonexistent".into()), ..options(&standby) };
+    let (capture, _) = crate::postgres_base::Bench::new().capture(wire, None).unwrap();
+    assert!(capture.manifest.started < before && capture.complete_up_to < before);
+    assert!(capture.manifest.finished > before);
+}
+
+#[test]
+fn two_standbys_promoted_to_one_timeline_are_two_logs() {
+    let mut primary = Server::start(Version::V15, &[("wal_keep_size", "1GB")]);
+    primary.psql("create table t (n int)");
+    let (one, other) = (primary.standby(&[]), primary.standby(&[]));
+    let mut tape = Tape::new(&primary);
+    tape.start().unwrap();
+    tape.drain();
+    let flushed = primary.psql("select pg_current_wal_flush_lsn()");
+    for standby in [&one, &other] {
+        until(standby, &format!("select pg_last_wal_replay_lsn() >= '{flushed}'"));
+    }
+    primary.kill();
+    one.promote();
+    one.psql("insert into t values (1)");
+    tape.follow(&one);
+    assert_eq!(tape.start_again().joint, Joint::Seamless);
+    tape.drain();
+    // The same again goes on.
+    tape.follow(&one);
+    assert_eq!(tape.start_again().joint, Joint::Seamless);
+    one.psql("insert into t values (1)");
+    tape.drain();
+    assert_eq!(tape.at().position.line, 2);
+    other.promote();
+    other.psql("insert into t select generate_series(1, 1000)");
+    assert!(place(&other, "pg_current_wal_flush_lsn()") > tape.at().position.offset);
+    tape.follow(&other);
+    let start = tape.start_again();
+    let Joint::NewLineage { why } = &start.joint else { panic!("{start:?}") };
+    assert!(why.contains("two standbys"), "{why}");
+    tape.drain();
+}
+
+#[test]
+fn an_older_state_that_has_written_on_is_another_log() {
+    let mut server = Server::start(Version::V15, &[]);
+    server.psql("create table t (n int)");
+    let mut tape = Tape::new(&server);
+    tape.start().unwrap();
+    tape.drain();
+    tape.log.stop().unwrap();
+    until(&server, &slot(&tape, "not active"));
+    server.stop();
+    let older = server.data().with_file_name("older");
+    let copy = |from: &Path, to: &Path| {
+        assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+    };
+    copy(server.data(), &older);
+    server.start_again();
+    tape.follow(&server);
+    assert_eq!(tape.start_again().joint, Joint::Seamless);
+    server.psql("insert into t values (1)");
+    tape.drain();
+    server.kill();
+    std::fs::remove_dir_all(server.data()).unwrap();
+    copy(&older, server.data());
+    server.start_again();
+    server.psql("insert into t select generate_series(1, 10000)");
+    assert!(place(&server, "pg_current_wal_flush_lsn()") > tape.at().position.offset);
+    tape.follow(&server);
+    let start = tape.start_again();
+    let Joint::NewLineage { why } = &start.joint else { panic!("{start:?}") };
+    assert!(why.contains("older state"), "{why}");
 }
 
 #[test]
