@@ -43,6 +43,9 @@ pub enum Access {
     Read,
 }
 
+/// The recipient of a tier that this host knows, and its objects, or why it cannot be reached.
+pub type KnownStore = (String, Result<Arc<dyn Store>>);
+
 /// An opened tier.
 pub struct OpenTier {
     /// Its objects.
@@ -152,6 +155,29 @@ impl World {
             Err(Error::NoVault { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The tier's objects without its vault, and the recipient to which they are sealed: for what
+    /// only adds to the journal, and is to cost no key. Nothing where this host does not know the
+    /// tier; why it cannot be reached, where it does.
+    pub fn known_store(&self) -> Result<Option<KnownStore>> {
+        let Some(known) = self.state.known_tier(&self.tier.name)? else { return Ok(None) };
+        let recipient = self.plan.key.recipient.as_ref().map(|key| key.trim().to_owned());
+        let Some(recipient) = recipient.or(known.recipient.clone()) else { return Ok(None) };
+        self.refuse_on_hold()?;
+        if let Some(why) = self.state_of_other_plan()? {
+            return Err(self.of_other_plan(&why));
+        }
+        let reach = || {
+            self.nothing_there(Some(&known))?;
+            let opened = self.tier.place.open(false)?;
+            if !Vault::exists(&*opened.vault)? {
+                let (tier, place) = (self.tier.name.clone(), self.tier.url.clone());
+                return Err(Error::Unmounted { tier, place });
+            }
+            Ok(opened.store)
+        };
+        Ok(Some((recipient, reach())))
     }
 
     /// Makes the vault; of two processes that are the first, one makes it and the other joins.

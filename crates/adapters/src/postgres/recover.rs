@@ -132,7 +132,8 @@ fn attempt(
     notes.extend(reaches_out(layout));
     Ok(Recovered {
         position: Some(LogPosition { lineage, position }),
-        complete_up_to: complete(&goal, way.as_ref(), reached.at).or(Some(base.started)),
+        // What a server handed over may have nothing in it that tells a time.
+        complete_up_to: complete(&goal, way.as_ref(), reached.at).max(Some(base.started)),
         checks,
         notes,
     })

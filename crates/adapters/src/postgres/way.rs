@@ -37,7 +37,7 @@ pub(super) struct Way<'a> {
     /// The base's own log.
     own: PathBuf,
     /// The piece that was read last: two segments may share it.
-    kept: Mutex<Option<(u64, Bytes)>>,
+    kept: Mutex<Option<(Position, Bytes)>>,
 }
 
 /// A piece as far as the way uses it: what was delivered of a line beyond the place where it was left
@@ -262,13 +262,13 @@ impl<'a> Way<'a> {
 
     fn read(&self, piece: &Piece) -> Result<Bytes, EngineError> {
         let kept = || self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((seq, bytes)) = &*kept()
-            && *seq == piece.seq
+        if let Some((from, bytes)) = &*kept()
+            && *from == piece.from
         {
             return Ok(bytes.clone());
         }
         let bytes = self.reader.read(piece)?;
-        *kept() = Some((piece.seq, bytes.clone()));
+        *kept() = Some((piece.from, bytes.clone()));
         Ok(bytes)
     }
 }

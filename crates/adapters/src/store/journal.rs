@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use lifeboat_model::journal::{Name, PackName, is_lineage};
+use lifeboat_model::journal::{Name, PackName, WalKind, WalName, is_lineage};
 use lifeboat_vault::{DeleteStore, Store, StoreError, StoreErrorKind};
 
 use super::{LocalDeleter, LocalTier};
@@ -22,7 +22,7 @@ impl JournalDeleter {
     }
 }
 
-/// `journal/COMPONENT/LINEAGE/ranges/NAME` or `…/packs/NAME`.
+/// `journal/COMPONENT/LINEAGE/ranges/NAME`, `…/packs/NAME` or `…/wal/NAME`, but for histories.
 fn is_journal(key: &str) -> bool {
     let parts: Vec<&str> = key.split('/').collect();
     match parts[..] {
@@ -30,6 +30,7 @@ fn is_journal(key: &str) -> bool {
             let named = match kind {
                 "ranges" => name.parse::<Name>().is_ok(),
                 "packs" => name.parse::<PackName>().is_ok(),
+                "wal" => name.parse().is_ok_and(|name: WalName| name.kind != WalKind::History),
                 _ => false,
             };
             named && is_lineage(lineage) && !component.starts_with('.')
@@ -69,8 +70,10 @@ mod tests {
             "vault/config".to_owned(),
             format!("journal/orders/ab/other/{name}"),
             "journal/orders/ab/ranges/x".to_owned(),
+            "journal/orders/ab/wal/00000002.history".to_owned(),
         ];
-        for key in others.iter().chain([&range, &pack]) {
+        let segment = "journal/orders/ab/wal/000000010000000000000001".to_owned();
+        for key in others.iter().chain([&range, &pack, &segment]) {
             store.create(key, &[bytes::Bytes::from_static(b"x")]).unwrap();
         }
         let right = JournalDeleter::new(store.clone());
@@ -78,7 +81,7 @@ mod tests {
             assert_eq!(right.delete(key).unwrap_err().kind, StoreErrorKind::Denied, "{key}");
             assert!(store.stat(key).is_ok());
         }
-        for key in [&range, &pack] {
+        for key in [&range, &pack, &segment] {
             right.delete(key).unwrap();
             assert_eq!(store.stat(key).unwrap_err().kind, StoreErrorKind::NotFound);
         }

@@ -124,6 +124,18 @@ pub fn decide(
     decision
 }
 
+/// From where on the log of a source is needed, and since when everything of it stays. Nothing, where
+/// all of it stays.
+pub fn needed(
+    bases: &[Base],
+    window: Option<Duration>,
+    now: Timestamp,
+    lineage: &str,
+) -> Option<(Position, Timestamp)> {
+    let rule = Rule::of(bases, window, now)?;
+    rule.base_of(bases, lineage).map(|base| (base.position, rule.begins))
+}
+
 /// From where on a journal is needed.
 struct Rule<'a> {
     /// The base that all points can be had from.

@@ -10,12 +10,14 @@ mod header;
 pub mod keep;
 mod link;
 mod name;
+mod wal;
 
 pub use cadence::{keepalive_due, keepalive_every};
 pub use header::{Draft, Head, Header, Kind, Mistrust, StreamKey, WHY, seal};
 pub use keep::START_EVERY;
 pub use link::{Break, follows};
 pub use name::{Name, PackName, chain_of, is_lineage, native, next_lineage, turn};
+pub use wal::{WalHeader, WalKind, WalName, is_segment_size};
 
 /// The format that this version writes. A newer one is refused, an older one is read for ever.
 pub const FORMAT: u32 = 1;

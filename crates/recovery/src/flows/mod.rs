@@ -16,6 +16,7 @@ mod restore;
 mod stream;
 mod verify;
 mod verify_journal;
+mod wal;
 mod way;
 
 pub use backup::{backup, plan_backup, run_id};
@@ -34,6 +35,7 @@ pub use request::{
 pub use restore::{check_target, plan_restore, restore, restore_stream};
 pub use stream::{Live, detach, plan_stream, stream, wanted_base};
 pub use verify::verify;
+pub use wal::{Fetched, WalPushed, wal_fetch, wal_push};
 
 pub use crate::ledger::audit::audit_verify;
 pub use crate::ledger::log::{audit_log, audit_log_of};

@@ -3,6 +3,7 @@
 
 use lifeboat_model::duration::Duration;
 use lifeboat_model::journal::keep::{Base, anchor};
+use lifeboat_model::plan::Kind;
 use lifeboat_vault::{DeleteStore, Id};
 
 use crate::catalog::SnapshotRow;
@@ -14,7 +15,7 @@ use crate::prove::read_manifest;
 use crate::report::SnapshotFate;
 use crate::tier::OpenTier;
 
-/// A component that streams, and the snapshots of it from which its journal leads on.
+/// A component that streams or archives, and the snapshots of it from which its journal leads on.
 pub(super) struct Stream {
     component: String,
     window: Option<Duration>,
@@ -29,10 +30,14 @@ impl Stream {
         name: &str,
         rows: &[&SnapshotRow],
     ) -> Result<Option<Stream>> {
-        let Some(component) = world.plan.component.get(name).filter(|found| found.kind.streams())
-        else {
-            return Ok(None);
+        let Some(component) = world.plan.component.get(name) else { return Ok(None) };
+        let archives = || -> Result<bool> {
+            let is_server = matches!(component.kind, Kind::Postgres(_));
+            Ok(is_server && !journal::list(&*tier.store, name)?.handed.is_empty())
         };
+        if !component.kind.streams() && !archives()? {
+            return Ok(None);
+        }
         let mut bases = Vec::new();
         for row in rows.iter().filter(|row| row.lost.is_none()) {
             bases.extend(base(tier, row)?);

@@ -41,7 +41,8 @@ pub(super) fn open_journal(
     if !matches!(kind, Some(Kind::Sqlite(_) | Kind::Postgres(_))) {
         return Ok(None);
     }
-    if journal::list(&*tier.store, component)?.lineages.is_empty() {
+    let listing = journal::list(&*tier.store, component)?;
+    if listing.lineages.is_empty() && listing.handed.is_empty() {
         return Ok(None);
     }
     let closed = |why: String| {

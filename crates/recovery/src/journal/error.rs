@@ -1,7 +1,7 @@
 //! What can go wrong with a journal, told apart by what is to be done about it.
 
 use jiff::Timestamp;
-use lifeboat_model::chain::{ChainError, PublicKey};
+use lifeboat_model::chain::{ChainError, Hash, PublicKey};
 use lifeboat_model::exit::Exit;
 use lifeboat_model::position::{LogPosition, Position};
 use lifeboat_vault::{StoreError, StoreErrorKind};
@@ -61,6 +61,23 @@ pub enum JournalError {
         object: String,
         /// The key, if it names one.
         key: Option<PublicKey>,
+    },
+    /// A file of this name is there with another content.
+    #[error("{object} is there with other content: SHA-256 {}, not {}", hashes.0, hashes.1)]
+    Differs {
+        /// The object.
+        object: String,
+        /// SHA-256 of what is there, and of what was to be stored.
+        hashes: Box<(Hash, Hash)>,
+    },
+    /// A file of this name is there, and cannot be compared on this host.
+    #[error("{object} is there already and cannot be compared here")]
+    Uncompared {
+        /// The object.
+        object: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// An object was written by a newer version.
     #[error("{object} has format {found}, which this version does not read")]
@@ -176,6 +193,8 @@ impl JournalError {
             | JournalError::Damaged { .. }
             | JournalError::Missing { .. } => Exit::Unverified,
             JournalError::Newer { .. }
+            | JournalError::Differs { .. }
+            | JournalError::Uncompared { .. }
             | JournalError::NotCovered { .. }
             | JournalError::BeforeBase { .. }
             | JournalError::Beyond { .. }
@@ -232,6 +251,14 @@ impl JournalError {
                 }
             },
             JournalError::Newer { .. } => "update Lifeboat".to_owned(),
+            JournalError::Differs { .. } => {
+                "two servers archive as one component, or somebody changed the archive: nothing was \
+                 replaced. Find out which server is the right one"
+                    .to_owned()
+            }
+            JournalError::Uncompared { .. } => {
+                "name the identity in `[key] identity_file` on this host, or compare by hand".to_owned()
+            }
             JournalError::Damaged { .. } | JournalError::Missing { .. } => {
                 "take another tier, or a point before it; `lifeboat list` shows the windows"
                     .to_owned()

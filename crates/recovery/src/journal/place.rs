@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lifeboat_model::journal::{Name, PackName, is_lineage};
+use lifeboat_model::journal::{Name, PackName, WalName, is_lineage};
 use lifeboat_vault::{Entry, Store, StoreError};
 
 use crate::ledger::remote::safe_name;
@@ -10,6 +10,7 @@ use crate::ledger::remote::safe_name;
 const JOURNAL: &str = "journal";
 const RANGES: &str = "ranges";
 const PACKS: &str = "packs";
+const WAL: &str = "wal";
 
 /// The folder of a component's journal in a tier, as its chains name it.
 pub fn folder_of(component: &str) -> String {
@@ -29,6 +30,11 @@ pub(super) fn range_key(chain: &str, name: &Name) -> String {
 /// Key of a packed object.
 pub(super) fn pack_key(chain: &str, name: &PackName) -> String {
     format!("{chain}/{PACKS}/{name}")
+}
+
+/// Key of a file that a server handed over.
+pub(super) fn wal_key(chain: &str, name: &WalName) -> String {
+    format!("{chain}/{WAL}/{name}")
 }
 
 /// The objects of one lineage.
@@ -65,6 +71,8 @@ impl Objects {
 pub struct Listing {
     /// By lineage.
     pub lineages: BTreeMap<String, Objects>,
+    /// Files that servers handed over, by the source's own name of its log, and their stored size.
+    pub handed: BTreeMap<String, BTreeMap<WalName, u64>>,
     /// Keys that are none of a journal's.
     pub strange: Vec<String>,
 }
@@ -104,6 +112,10 @@ fn take(folder: &str, key: &str, size: u64, listing: &mut Listing) -> Option<()>
         PACKS => {
             let name = name.parse().ok()?;
             listing.lineages.entry(lineage.to_owned()).or_default().packs.insert(name, size);
+        }
+        WAL => {
+            let name = name.parse().ok()?;
+            listing.handed.entry(lineage.to_owned()).or_default().insert(name, size);
         }
         _ => return None,
     }

@@ -12,13 +12,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 use lifeboat_model::duration::Duration;
-use lifeboat_model::journal::keep::{Base, Item, decide};
-use lifeboat_model::journal::{Name, PackName};
+use lifeboat_model::journal::keep::{Base, Item, decide, needed};
+use lifeboat_model::journal::{Name, PackName, WalKind, is_segment_size};
 use lifeboat_vault::{Cancel, DeleteStore, Store, StoreErrorKind};
 use serde::Serialize;
 
 use super::packing::{KnownPack, known_pack};
-use super::place::{Listing, Objects, chain_of, folder_of, listing_of, pack_key, range_key};
+use super::place::{
+    Listing, Objects, chain_of, folder_of, listing_of, pack_key, range_key, wal_key,
+};
 use super::{JournalError, Result, object, pack};
 use crate::seal::Sealer;
 use crate::state::read_optional;
@@ -96,7 +98,12 @@ pub fn prune(pruning: &Pruning<'_>) -> Result<JournalFate> {
             }
         }
     }
-    work.fate.kept = items.len() as u64 - work.fate.packed - work.fate.passed;
+    let handed: usize = listing.handed.values().map(|names| names.len()).sum();
+    if work.fate.refused.is_empty() {
+        work.handed(&listing, &stored)?;
+    }
+    let all = (items.len() + handed) as u64;
+    work.fate.kept = all - work.fate.packed - work.fate.passed;
     Ok(work.fate)
 }
 
@@ -168,6 +175,51 @@ impl Work<'_> {
                 }
             };
             self.compare(&chain, &loose, &whole, &extents)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the segments that servers handed over and that end before what is needed begins.
+    /// Histories stay: they are small, and tell where lines parted.
+    fn handed(&mut self, listing: &Listing, stored: &BTreeMap<&str, Timestamp>) -> Result<()> {
+        let Pruning { component, bases, window, now, .. } = *self.pruning;
+        for (log, names) in &listing.handed {
+            let Some((base, begins)) = needed(bases, window, now, log) else { continue };
+            let segments = || names.keys().filter(|name| name.kind != WalKind::History);
+            let Some(first) = segments().find(|name| name.kind == WalKind::Segment) else {
+                continue;
+            };
+            let chain = chain_of(component, log);
+            if !self.pruning.sealer.opens() {
+                let why = format!("{chain}/wal stays: there is no identity here");
+                self.fate.warnings.push(why);
+                continue;
+            }
+            let sealed = self.pruning.store.get(&wal_key(&chain, first))?;
+            // Only its length is asked for: whoever made it, nothing goes that a base needs.
+            let plain = match self.pruning.sealer.open(&sealed) {
+                Ok(plain) => plain,
+                Err(error) => {
+                    let why = object::chained(&error);
+                    self.fate.warnings.push(format!("{chain}/wal stays: {first}: {why}"));
+                    continue;
+                }
+            };
+            let header = plain.iter().position(|byte| *byte == b'\n').unwrap_or(plain.len());
+            let size = (plain.len().saturating_sub(header + 1)) as u64;
+            if !is_segment_size(size) {
+                self.fate.warnings.push(format!("{chain}/wal stays: {first} is no segment"));
+                continue;
+            }
+            for name in segments() {
+                let key = wal_key(&chain, name);
+                let ends = name.start(size).offset.saturating_add(size);
+                let old = stored.get(key.as_str()).is_some_and(|stored| *stored < begins);
+                let passed = name.line <= base.line && ends <= base.offset;
+                if old && passed && self.remove(&key)? {
+                    self.fate.passed += 1;
+                }
+            }
         }
         Ok(())
     }

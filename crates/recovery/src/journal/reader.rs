@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use lifeboat_model::chain::PublicKey;
-use lifeboat_model::journal::{native, turn};
+use lifeboat_model::journal::{WalKind, native, turn};
 use lifeboat_model::position::{LogPosition, Position};
 use lifeboat_vault::{Cancel, Store};
 use serde::Serialize;
@@ -42,6 +42,19 @@ pub struct Journal {
     pub(super) inner: Arc<Inner>,
 }
 
+/// What servers handed over of one log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct HandedOver {
+    /// The log, as its source names it.
+    pub lineage: String,
+    /// Files.
+    pub files: u64,
+    /// Bytes that they take in the tier.
+    pub bytes: u64,
+    /// The newest whole segment.
+    pub newest: Option<String>,
+}
+
 /// What a journal holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Survey {
@@ -51,6 +64,8 @@ pub struct Survey {
     pub gaps: Vec<Gap>,
     /// What is wrong.
     pub faults: Vec<Fault>,
+    /// Files that servers handed over: they stand for what the windows lack, where they cover it.
+    pub handed: Vec<HandedOver>,
     /// What should be said.
     pub notes: Vec<String>,
 }
@@ -117,6 +132,15 @@ impl Journal {
             }
             survey.faults.extend(walked.faults);
         }
+        for (lineage, names) in &self.inner.listing.handed {
+            let segments = names.keys().rev().filter(|name| name.kind == WalKind::Segment);
+            survey.handed.push(HandedOver {
+                lineage: lineage.clone(),
+                files: names.len() as u64,
+                bytes: names.values().sum(),
+                newest: segments.map(ToString::to_string).next(),
+            });
+        }
         survey.windows.sort_by_key(|window| window.since);
         Ok(survey)
     }
@@ -130,6 +154,9 @@ impl Journal {
         let wanted = native(&base.lineage);
         let mut lineages: Vec<&str> =
             self.lineages().filter(|lineage| native(lineage) == wanted).collect();
+        if lineages.is_empty() && self.inner.listing.handed.contains_key(wanted) {
+            lineages.push(wanted);
+        }
         if lineages.is_empty() {
             return Err(match self.lineages().next() {
                 None => JournalError::None { component: self.inner.component.clone() },
@@ -164,8 +191,22 @@ impl Journal {
                 _ => None,
             },
         };
+        if !self.inner.listing.lineages.contains_key(lineage) {
+            // Segments were handed over, and nothing was streamed.
+            return Ok(Walked { paths: Vec::new(), faults: Vec::new() });
+        }
         let mut records = Records::of(&self.inner, lineage, Headers::Known)?;
         walk(&mut records, lineage, gather)
+    }
+
+    /// What it is read from.
+    pub(super) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    /// The logs of which servers handed over files.
+    pub fn handed(&self) -> impl Iterator<Item = &str> {
+        self.inner.listing.handed.keys().map(String::as_str)
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lifeboat_model::chain::{Hash, PublicKey};
-use lifeboat_model::journal::{Header, Name, PackName};
+use lifeboat_model::journal::{Header, Name, PackName, WalName};
 use lifeboat_vault::{Cancel, Store, StoreErrorKind};
 
 use super::fault::{Fault, FaultKind};
@@ -41,6 +41,8 @@ pub(super) enum Spot {
     Loose(String),
     /// In a pack.
     Slice { key: String, offset: u64, length: u64 },
+    /// A part of a file that a server handed over.
+    Handed { name: WalName, offset: u64, length: u64 },
 }
 
 /// A proven header, and where its object is.
@@ -88,6 +90,16 @@ impl<'a> Records<'a> {
             .lineages
             .get(lineage)
             .ok_or_else(|| JournalError::None { component: inner.component.clone() })?;
+        Records::among(inner, lineage, objects, headers)
+    }
+
+    /// Those of the records of a lineage that lie in these objects.
+    pub fn among(
+        inner: &'a Inner,
+        lineage: &str,
+        objects: &'a Objects,
+        headers: Headers,
+    ) -> Result<Records<'a>> {
         let mut index = HashMap::new();
         if let Some(folder) = inner.local.as_ref().filter(|_| headers == Headers::Known) {
             let known = index_of(folder, lineage)?.into_iter();
@@ -239,6 +251,7 @@ impl<'a> Records<'a> {
         let at = match &spot {
             Spot::Loose(key) => key.clone(),
             Spot::Slice { key, .. } => format!("number {seq} in {key}"),
+            Spot::Handed { name, .. } => name.to_string(),
         };
         let (header, hash, _) = match proven {
             Ok(proven) => proven,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 use lifeboat_model::chain::Hash;
-use lifeboat_model::journal::{Kind, Name};
+use lifeboat_model::journal::{Kind, Name, native};
 use lifeboat_model::position::{LogPosition, Position};
 use lifeboat_vault::StoreErrorKind;
 
@@ -14,6 +14,7 @@ use super::passed::{Passed, below, first_fault, nothing};
 use super::place::chain_of;
 use super::reader::end_of;
 use super::records::{Found, Inner, Spot};
+use super::shelf::Shelf;
 use super::walk::{Path, Walked, proves};
 use super::{JournalError, Result, object};
 use crate::ports::{EngineError, LogFacts, LogReader, Piece, RecoverTo};
@@ -45,14 +46,14 @@ pub struct Way {
 
 /// Where a record is, and what it has to be.
 #[derive(Debug, Clone)]
-struct Record {
+pub(super) struct Record {
     name: Name,
     hash: Hash,
     spots: Vec<Spot>,
 }
 
 impl Record {
-    fn of(found: &Found) -> Record {
+    pub(super) fn of(found: &Found) -> Record {
         Record { name: found.header.name(), hash: found.hash, spots: found.spots.clone() }
     }
 }
@@ -79,41 +80,55 @@ impl Way {
         self.broken.as_deref()
     }
 
-    /// The content of a record, verified. Of several places the first good one is taken.
     fn content(&self, record: &Record) -> Result<Bytes> {
-        let mut first = None;
-        for spot in &record.spots {
-            match self.content_at(record, spot) {
-                Ok(bytes) => return Ok(bytes),
-                // That one place does not answer is not what another one's damage says.
-                Err(error) => first = Some(worse(first, error)),
-            }
-        }
-        let missing = || JournalError::Missing { object: record.name.to_string() };
-        Err(first.unwrap_or_else(missing))
+        content(&self.inner, &self.chain, record)
     }
+}
 
-    fn content_at(&self, record: &Record, spot: &Spot) -> Result<Bytes> {
-        let store = &self.inner.store;
-        let (key, read) = match spot {
-            Spot::Loose(key) => (key, store.get(key)),
-            Spot::Slice { key, offset, length } => (key, store.get_range(key, *offset, *length)),
-        };
-        let sealed = read.map_err(|error| match error.kind {
-            StoreErrorKind::NotFound => JournalError::Missing { object: key.clone() },
-            StoreErrorKind::Short => {
-                JournalError::Damaged { object: key.clone(), why: "it is cut off".to_owned() }
-            }
-            _ => error.into(),
-        })?;
-        let name = (self.chain.as_str(), &record.name);
-        let opened = object::open(&self.inner.sealer, &sealed, name, &self.inner.trusted, key)?;
-        if opened.hash != record.hash {
-            let why = "it is another record than the chain has there".to_owned();
-            return Err(JournalError::Damaged { object: key.clone(), why });
+/// The content of a record, verified. Of several places the first good one is taken.
+pub(super) fn content(inner: &Inner, chain: &str, record: &Record) -> Result<Bytes> {
+    let mut first = None;
+    for spot in &record.spots {
+        match content_at(inner, chain, record, spot) {
+            Ok(bytes) => return Ok(bytes),
+            // That one place does not answer is not what another one's damage says.
+            Err(error) => first = Some(worse(first, error)),
         }
-        Ok(opened.payload)
     }
+    let missing = || JournalError::Missing { object: record.name.to_string() };
+    Err(first.unwrap_or_else(missing))
+}
+
+fn content_at(inner: &Inner, chain: &str, record: &Record, spot: &Spot) -> Result<Bytes> {
+    let store = &inner.store;
+    let (key, read) = match spot {
+        Spot::Loose(key) => (key, store.get(key)),
+        Spot::Slice { key, offset, length } => (key, store.get_range(key, *offset, *length)),
+        Spot::Handed { name, offset, length } => {
+            let lineage = chain.rsplit('/').next().unwrap_or_default();
+            let handed = inner.handed(native(lineage), name)?;
+            let (from, to) = (*offset as usize, offset.saturating_add(*length) as usize);
+            let short = || JournalError::Damaged {
+                object: name.to_string(),
+                why: "it is short".to_owned(),
+            };
+            handed.content.get(from..to).ok_or_else(short)?;
+            return Ok(handed.content.slice(from..to));
+        }
+    };
+    let sealed = read.map_err(|error| match error.kind {
+        StoreErrorKind::NotFound => JournalError::Missing { object: key.clone() },
+        StoreErrorKind::Short => {
+            JournalError::Damaged { object: key.clone(), why: "it is cut off".to_owned() }
+        }
+        _ => error.into(),
+    })?;
+    let opened = object::open(&inner.sealer, &sealed, (chain, &record.name), &inner.trusted, key)?;
+    if opened.hash != record.hash {
+        let why = "it is another record than the chain has there".to_owned();
+        return Err(JournalError::Damaged { object: key.clone(), why });
+    }
+    Ok(opened.payload)
 }
 
 /// Of two failures the one that another try may mend.
@@ -138,8 +153,10 @@ impl LogReader for Way {
     }
 
     fn read(&self, piece: &Piece) -> Result<Bytes, EngineError> {
-        let found = self.pieces.binary_search_by_key(&piece.seq, |piece| piece.seq).ok();
-        let record = found.and_then(|index| self.sources.get(index));
+        // What was handed over stands under the number of the record before it.
+        let first = self.pieces.partition_point(|one| one.seq < piece.seq);
+        let found = self.pieces[first..].iter().position(|one| one == piece);
+        let record = found.and_then(|index| self.sources.get(first + index));
         let Some(record) = record else {
             let what = format!("record {} is not on the way", piece.seq);
             return Err(EngineError::Failed { what, source: None });
@@ -186,24 +203,39 @@ pub(super) fn lay(
             Err(None) => own.add(below(&paths[index], base.position, &faults)),
         }
     }
-    let Some((index, first)) = chosen else {
+    let (before, taken) = match chosen {
+        Some((index, first)) => {
+            let mut before = std::mem::take(&mut paths[index].taken);
+            let taken = before.split_off(first);
+            (before, taken)
+        }
+        None => (Vec::new(), Vec::new()),
+    };
+    let chosen = chosen.map(|(index, _)| index);
+    let mut notes: Vec<String> = match chosen {
+        Some(index) => paths[index].notes.iter().rev().cloned().collect(),
+        None => Vec::new(),
+    };
+    let laid = Laid { chosen, base: base.position, faults: &faults };
+    let taken = laid.bridged((inner, lineage), taken, &mut paths, to, &mut notes)?;
+    // What leads on from the base and ends before the chain begins is no way along it.
+    let joins = paths.is_empty() || taken.iter().any(|found| found.hash != Hash::NONE);
+    let leads = taken.first().is_some_and(|found| found.header.from == base.position);
+    if chosen.is_none() && !(joins && leads) {
         if paths.is_empty() {
             own.add(nothing(lineage, &faults));
         }
         passed.join(own);
         return Ok(None);
-    };
-    let path = &paths[index];
-    let above = above(&faults, &paths, path.top.seq);
-    let leg = Leg { taken: &path.taken[first..], path, base: base.position, above };
+    }
+    let leg = laid.leg(&taken, &paths);
     let (length, target) = leg.reach(to)?;
-    let facts = path.taken[..first].iter().rev().chain(path.taken[first..].iter());
+    let facts = before.iter().rev().chain(taken.iter());
     let facts = facts.map(|found| &found.header).find(|header| header.kind == Kind::Start);
-    let on_way = &path.taken[first..first + length];
+    let on_way = &taken[..length];
     let pieces: Vec<&Found> = on_way.iter().filter(|found| proves(found.header.kind)).collect();
-    let branches = path.taken[..first + length].iter();
+    let branches = before.iter().chain(on_way);
     let branches = branches.filter(|found| found.header.kind == Kind::Branch);
-    let mut notes: Vec<String> = path.notes.iter().rev().cloned().collect();
     let (said, mut broken) = leg.note(to, length);
     notes.extend(said);
     if leads_to_the_end(to) {
@@ -223,6 +255,53 @@ pub(super) fn lay(
         notes,
         broken,
     }))
+}
+
+/// What was found for a base: the path that leads on from it, if one does.
+struct Laid<'a> {
+    chosen: Option<usize>,
+    base: Position,
+    faults: &'a [Fault],
+}
+
+impl Laid<'_> {
+    fn leg<'b>(&self, taken: &'b [Found], paths: &'b [Path]) -> Leg<'b> {
+        let path = self.chosen.map(|index| &paths[index]);
+        let top = path.map_or(0, |path| path.top.seq);
+        let top = taken.last().map_or(top, |found| found.header.seq.max(top));
+        Leg { taken, path, base: self.base, above: above(self.faults, paths, top) }
+    }
+
+    /// The records, and what servers handed over where these do not lead to the point.
+    fn bridged(
+        &self,
+        (inner, lineage): (&Inner, &str),
+        taken: Vec<Found>,
+        paths: &mut [Path],
+        to: &RecoverTo,
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Found>> {
+        let alone = self.chosen.is_some()
+            && !leads_to_the_end(to)
+            && self.leg(&taken, paths).reach(to).is_ok();
+        if alone {
+            return Ok(taken);
+        }
+        let Some(mut shelf) = Shelf::of(inner, native(lineage))? else { return Ok(taken) };
+        if self.chosen.is_none() {
+            // A base inside a gap: what begins before it does not lead on from it.
+            for path in &mut *paths {
+                path.taken.retain(|found| found.header.from >= self.base);
+            }
+        }
+        let line = match to {
+            RecoverTo::Position(place) => Some(place.line),
+            _ => None,
+        };
+        let taken = shelf.bridge(self.base, taken, paths, line)?;
+        notes.append(&mut shelf.notes);
+        Ok(taken)
+    }
 }
 
 /// True for a point that lies as far on as the journal leads.
@@ -289,7 +368,8 @@ fn first(taken: &[Found], base: Position) -> Result<usize, Option<String>> {
 /// The records from the base on, to the end of their path.
 struct Leg<'a> {
     taken: &'a [Found],
-    path: &'a Path,
+    /// The path that it begins on, if that is one of records.
+    path: Option<&'a Path>,
     base: Position,
     /// A fault above the path: why, and the first point after it.
     above: Option<Above>,
@@ -378,7 +458,7 @@ impl Leg<'_> {
             let (wanted, why) = (wanted.into(), why.as_str().into());
             return JournalError::Broken { wanted, why, recorded: false, before, after: *after };
         }
-        let end = before.or_else(|| end_of(self.path));
+        let end = before.or_else(|| self.path.and_then(end_of));
         let end = end.unwrap_or((self.base, Timestamp::UNIX_EPOCH));
         JournalError::Beyond { wanted, end }
     }

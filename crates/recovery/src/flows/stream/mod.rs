@@ -5,7 +5,7 @@ mod follow;
 mod lag;
 mod live;
 mod tally;
-mod tiers;
+pub(super) mod tiers;
 mod watch;
 
 use std::collections::BTreeMap;

@@ -22,7 +22,7 @@ pub(super) fn refs(world: &World) -> Vec<TierRef> {
 
 /// The world of the first tier that answers: the log must not wait for one that does not, while
 /// another one is there. One that has no vault yet is made only where it is the plan's first.
-pub(super) fn first_that_answers(world: &World) -> Result<World> {
+pub(in crate::flows) fn first_that_answers(world: &World) -> Result<World> {
     let first = match world.open_tier_to_look() {
         Ok(_) => return Ok(world.clone()),
         Err(error) => error,
@@ -71,7 +71,12 @@ pub(super) fn open(
     Ok(tiers)
 }
 
-fn one(there: &World, first: &OpenTier, sealer: &Arc<Sealer>) -> Result<OpenTier> {
+/// Opens a tier beside the first one, or makes it; of the same identity.
+pub(in crate::flows) fn one(
+    there: &World,
+    first: &OpenTier,
+    sealer: &Arc<Sealer>,
+) -> Result<OpenTier> {
     there.refuse_on_hold()?;
     let tier = match there.open_tier(Access::Make)? {
         Some(tier) => tier,
