@@ -2,12 +2,14 @@
 //! they do stands in `commands`.
 
 mod log;
+mod wal;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 pub use log::Stream;
+pub use wal::{Wal, WalFetch, WalPush};
 
 /// Protects applications by one plan file: backs up, proves every backup by restoring it, and
 /// measures how fast it is back and how much is lost.
@@ -65,6 +67,9 @@ pub enum Command {
     Backup(Backup),
     /// Ship each component's log as it is written, so that any second can be restored
     Stream(Stream),
+    /// Archive a PostgreSQL server's log, and give it back to one that recovers
+    #[command(subcommand)]
+    Wal(Wal),
     /// Show snapshots and the windows of journals
     List(List),
     /// Read stored snapshots back and prove them
@@ -470,5 +475,4 @@ pub const LATER: &[&str] = &[
     "serve",
     "watch",
     "install",
-    "wal",
 ];

@@ -38,37 +38,44 @@ fn main() -> ExitCode {
     if let Some(code) = as_example_application() {
         return code;
     }
-    ExitCode::from(run().code())
+    if commands::wal::is_restore_command(std::env::args_os().skip(1)) {
+        return commands::wal::as_restore_command(run);
+    }
+    ExitCode::from(run().0.code())
 }
 
-fn run() -> Exit {
+/// Runs a command; what it ends with, and whether it is its answer that says *failed*: neither an
+/// error nor a result that could not be printed.
+fn run() -> (Exit, bool) {
     let environment = Environment;
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return (usage(&error), false),
     };
     let screen = Screen::new(cli.global.json, cli.global.quiet, environment.no_color());
     let cancel = lifeboat_vault::Cancel::default();
     if let Err(error) = interrupt::install(&cancel, cli.global.quiet) {
-        return screen.fault(&Fault::caused(Exit::Failed, "cannot catch signals", &error));
+        return (screen.fault(&Fault::caused(Exit::Failed, "cannot catch signals", &error)), false);
     }
     let clock = Arc::new(SystemClock::new());
     let hands = Hands { global: &cli.global, screen: &screen, environment, clock, cancel };
     match dispatch(&cli.command, &hands) {
-        Ok(reply) => screen.reply(&reply),
-        Err(fault) => screen.fault(&fault),
+        Ok(reply) => (screen.reply(&reply), reply.exit == Exit::Failed),
+        Err(fault) => (screen.fault(&fault), false),
     }
 }
 
 fn dispatch(command: &Command, hands: &Hands<'_>) -> Outcome<Reply> {
     use commands::{
-        doctor, keys, lint, maintain, manuals, protect, prove, restore, status, stream,
+        doctor, keys, lint, maintain, manuals, protect, prove, restore, status, stream, wal,
     };
     match command {
         Command::Init(args) => init::init(args, &hands.global.plan, hands.screen),
         Command::Lint(args) => lint::lint(args, hands),
         Command::Backup(args) => protect::backup(args, hands),
         Command::Stream(args) => stream::stream(args, hands),
+        Command::Wal(args::Wal::Push(args)) => wal::push(args, hands),
+        Command::Wal(args::Wal::Fetch(args)) => wal::fetch(args, hands),
         Command::List(args) => protect::list(args, hands),
         Command::Verify(args) => protect::verify(args, hands),
         Command::Restore(args) => restore::restore(args, hands),

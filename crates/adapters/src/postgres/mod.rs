@@ -12,6 +12,7 @@
 
 mod account;
 mod ahead;
+pub mod archive;
 mod auth;
 mod backup_manifest;
 mod base;

@@ -11,3 +11,4 @@ pub mod prove;
 pub mod restore;
 pub mod status;
 pub mod stream;
+pub mod wal;

@@ -1,7 +1,8 @@
 //! `list`.
 
 use lifeboat_model::verdict::Verdict;
-use lifeboat_recovery::report::{ListReport, ListedSnapshot};
+use lifeboat_recovery::journal::HandedOver;
+use lifeboat_recovery::report::{ListReport, ListedJournal, ListedSnapshot};
 
 use super::{short, tier, warnings, when};
 use crate::screen::{Look, Screen};
@@ -41,8 +42,9 @@ pub fn list(report: &ListReport, screen: &Screen) -> String {
 
 /// The windows of the journals, and what is lost between them.
 fn journals(report: &ListReport, screen: &Screen) -> String {
+    let handed: String = report.journals.iter().flat_map(handed_over).collect();
     if report.journals.iter().all(|journal| journal.survey.windows.is_empty()) {
-        return String::new();
+        return handed;
     }
     let mut grid =
         screen.table(&["journal", "any point from", "to", "place", "records", "size", ""]);
@@ -64,9 +66,11 @@ fn journals(report: &ListReport, screen: &Screen) -> String {
         }
         for gap in &journal.survey.gaps {
             gaps.push_str(&format!(
-                "{} {}: lost for ever from {} to {} (found {}): {}\n",
+                "{} {}: {} from {} to {} (found {}): {}\n",
                 screen.red("✗"),
                 journal.component,
+                // What the server handed over may cover it.
+                if journal.survey.handed.is_empty() { "lost for ever" } else { "not streamed" },
                 gap.from,
                 gap.to,
                 text::time(gap.time),
@@ -74,7 +78,22 @@ fn journals(report: &ListReport, screen: &Screen) -> String {
             ));
         }
     }
-    format!("\n{}{gaps}", grid.text())
+    format!("\n{}{gaps}{handed}", grid.text())
+}
+
+/// What the servers of a component handed over.
+fn handed_over(journal: &ListedJournal) -> Vec<String> {
+    let component = &journal.component;
+    let line = |log: &HandedOver| {
+        format!(
+            "{component}: {} of log {} handed over by the server ({}), the newest segment {}\n",
+            text::plural(log.files, "file", "files"),
+            log.lineage,
+            text::size(log.bytes),
+            log.newest.as_deref().unwrap_or("none"),
+        )
+    };
+    journal.survey.handed.iter().map(line).collect()
 }
 
 /// What sets a snapshot apart.

@@ -17,17 +17,22 @@ fn help_of_each_command_is_worded() {
     let app = App::bare();
     for command in [
         "init", "backup", "verify", "restore", "drill", "prune", "copy", "repair", "key", "demo",
-        "stream",
+        "stream", "wal",
     ] {
         let help = app.run(&[command, "--help"]).ends(0);
         insta::assert_snapshot!(format!("help_{command}"), help.out);
+    }
+    // What a server reads of them stands in their help.
+    for command in ["push", "fetch"] {
+        let help = app.run(&["wal", command, "--help"]).ends(0);
+        insta::assert_snapshot!(format!("help_wal_{command}"), help.out);
     }
 }
 
 #[test]
 fn verbs_of_a_later_version_say_so() {
     let app = App::bare();
-    for verb in ["simulate", "scenario", "incident", "evidence", "wal", "serve", "kit"] {
+    for verb in ["simulate", "scenario", "incident", "evidence", "serve", "kit"] {
         let ran = app.run(&[verb, "anything"]).ends(2);
         assert_eq!(
             ran.err,

@@ -25,3 +25,4 @@ mod secrets;
 mod signing;
 mod stream;
 mod swapped;
+mod wal;

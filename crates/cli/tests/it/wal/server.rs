@@ -1,0 +1,262 @@
+//! Real servers: archiving under load and kills, recovery to the last archived position, and a
+//! restore across a gap of the stream.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use lifeboat_testkit::postgres::{Server, Version};
+use serde_json::Value;
+
+use crate::kit::{KEY, Ran};
+
+fn wait(milliseconds: u64) {
+    let clock = lifeboat_adapters::SystemClock::new();
+    lifeboat_vault::Clock::sleep(&clock, Duration::from_millis(milliseconds));
+}
+
+/// A server with segments of 1 MiB, and a plan that its own account can use.
+struct Site {
+    server: Server,
+    root: PathBuf,
+    binary: PathBuf,
+}
+
+impl Site {
+    fn new(version: Version, stream: bool) -> Site {
+        let server = Server::build(version)
+            .initdb("--wal-segsize=1")
+            .set("archive_mode", "on")
+            .set("archive_command", "")
+            .set("wal_level", "replica")
+            .set("max_wal_size", "4MB")
+            .set("min_wal_size", "2MB")
+            .set("wal_keep_size", "0")
+            .start();
+        let root = server.make_folder("plan");
+        // The server's account may not be able to reach the folder of the build.
+        let binary = root.join("lifeboat");
+        let built = env!("CARGO_BIN_EXE_lifeboat");
+        if fs::hard_link(built, &binary).is_err() {
+            fs::copy(built, &binary).unwrap();
+        }
+        server.psql("create table t (n serial, at timestamptz default now())");
+        let site = Site { server, root, binary };
+        site.write("vault.key", KEY);
+        site.write("dsn", &site.server.dsn());
+        let streams = if stream { ", stream = true, window = \"7d\"" } else { "" };
+        let plan = format!(
+            "[plan]\nname = \"Accounts\"\nrto = \"1h\"\nrpo = \"5m\"\n\n[key]\nvault_file = \"vault.key\"\n\n\
+             [component.accounts]\npostgres = {{ dsn_file = \"dsn\"{streams} }}\n\n\
+             [tier.local]\nurl = \"tier\"\n"
+        );
+        site.write("lifeboat.toml", &plan);
+        site.run(&["backup"]).ends(0);
+        site
+    }
+
+    /// A private file of the server's account.
+    fn write(&self, name: &str, text: &str) {
+        let mut tee = self.server.tool("/bin/sh");
+        let path = self.root.join(name);
+        tee.args(["-c", "umask 077; printf '%s' \"$1\" > \"$2\"", "sh", text]).arg(path);
+        assert!(tee.status().unwrap().success());
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.server.tool(self.binary.to_str().unwrap());
+        command.args(["--plan", self.root.join("lifeboat.toml").to_str().unwrap()]).args(args);
+        command.env_remove("LIFEBOAT_PLAN");
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        Ran::of(self.command(args).output().unwrap())
+    }
+
+    fn json(&self, args: &[&str]) -> (i32, Value) {
+        let ran = self.run(&[args, &["--json"]].concat());
+        (ran.code, ran.json())
+    }
+
+    fn wal(&self, verb: &str) -> String {
+        let (binary, root) = (self.binary.display(), self.root.display());
+        format!("{binary} --plan {root}/lifeboat.toml wal {verb}")
+    }
+
+    fn archive(&self, command: &str) {
+        self.server.configure(&[("archive_command", command)]);
+        self.server.reload();
+    }
+
+    /// Ends the segment, and waits until it is archived.
+    fn archived(&self) -> String {
+        self.server.psql("insert into t default values");
+        let last = self.server.psql("select pg_walfile_name(pg_current_wal_insert_lsn())");
+        self.server.psql("select pg_switch_wal()");
+        for _ in 0..600 {
+            let done = self.server.psql("select last_archived_wal from pg_stat_archiver");
+            if done.len() == 24 && done >= last {
+                return last;
+            }
+            wait(100);
+        }
+        panic!("{last} was not archived:\n{}", self.server.log());
+    }
+
+    fn rows(&self) -> String {
+        self.server.psql("select count(*), sum(n) from t")
+    }
+}
+
+/// A plain base backup of a server without its log.
+fn base(site: &Site) -> PathBuf {
+    let folder = site.server.make_folder("base").join("data");
+    let mut copy = site.server.client("pg_basebackup");
+    copy.args(["-X", "none", "-c", "fast", "--no-sync", "-D"]).arg(&folder);
+    assert!(copy.status().unwrap().success());
+    folder
+}
+
+/// A server on a copy, which recovers by itself.
+fn recovering(site: &Site, version: Version, data: &Path) -> Server {
+    let copy = Server::on(version, data);
+    copy.write("recovery.signal", "");
+    copy.configure(&[
+        ("restore_command", &site.wal("fetch %f %p")),
+        ("archive_mode", "off"),
+        ("archive_command", ""),
+    ]);
+    copy
+}
+
+fn recovered(server: &Server) {
+    for _ in 0..600 {
+        match server.try_psql("postgres", "select pg_is_in_recovery()") {
+            Ok(answer) if answer == "f" => return,
+            Ok(_) => {}
+            Err(why) => panic!("{why}:\n{}", server.log()),
+        }
+        wait(50);
+    }
+    panic!("it does not end its recovery:\n{}", server.log());
+}
+
+fn archives_and_recovers(version: Version) {
+    let mut site = Site::new(version, false);
+    // Every file is first handed over by a push that is killed at some moment.
+    let script = format!(
+        "#!/bin/sh\ntimeout -s KILL 0.$(( $$ % 9 ))$(( $$ % 7 + 1 )) {push} \"$1\"\n\
+         [ $? = 137 ] && echo killed >> {root}/kills\nexec {push} \"$1\"\n",
+        push = site.wal("push"),
+        root = site.root.display(),
+    );
+    site.write("archive.sh", &script);
+    site.archive(&format!("/bin/sh {}/archive.sh %p", site.root.display()));
+    let base = base(&site);
+    site.server.pgbench_init(1);
+    let load = site.server.pgbench(&["-c", "2", "-T", "4"]);
+    for _ in 0..8 {
+        site.server.psql("insert into t select from generate_series(1, 100)");
+        wait(400);
+    }
+    drop(load);
+    let last = site.archived();
+    let (rows, kills) = (site.rows(), fs::read_to_string(site.root.join("kills")).unwrap());
+    assert!(kills.lines().count() >= 3, "pushes were killed: {kills:?}");
+    site.server.kill();
+
+    // While the tier is away nothing is promoted: the server ends with an error.
+    let mut copy = recovering(&site, version, &base);
+    let (tier, away) = (site.root.join("tier"), site.root.join("away"));
+    fs::rename(&tier, &away).unwrap();
+    let why = copy.try_start().expect_err("it started without its log");
+    assert!(why.contains("could not restore file"), "{why}");
+    assert!(!base.join("pg_wal/00000002.history").exists(), "it was promoted");
+    assert!(base.join("recovery.signal").exists() && base.join("backup_label").exists());
+    fs::rename(&away, &tier).unwrap();
+    copy.start_again();
+    recovered(&copy);
+    assert_eq!(copy.psql("select count(*), sum(n) from t"), rows, "up to {last}");
+    assert_eq!(copy.psql("select pg_walfile_name(pg_current_wal_insert_lsn())")[..8], *"00000002");
+
+    // The same objects bring Lifeboat's own restore as far, without a stream.
+    let target = site.root.join("back");
+    let (code, report) = site.json(&["restore", "accounts", "--to", target.to_str().unwrap()]);
+    assert_eq!(code, 0, "{report:#}");
+    let mut back = Server::on(version, &target.join("pgdata"));
+    back.configure(&[("archive_mode", "off"), ("archive_command", "")]);
+    back.start_again();
+    assert_eq!(back.psql("select count(*), sum(n) from t"), rows, "{report:#}");
+}
+
+/// TEC-24: a server whose log is archived comes back to the last archived position, and not at all
+/// while its archive is away.
+#[test]
+fn a_server_archives_under_kills_and_recovers_to_the_last_archived_position() {
+    archives_and_recovers(Version::V15);
+}
+
+#[test]
+fn so_do_newer_servers() {
+    archives_and_recovers(Version::V16);
+    archives_and_recovers(Version::V18);
+}
+
+#[test]
+fn a_gap_of_the_stream_that_was_archived_is_no_gap_of_a_restore() {
+    let site = Site::new(Version::V15, true);
+    let (code, report) = site.json(&["stream", "--once"]);
+    assert_eq!(code, 0, "{report:#}");
+    site.archive(&site.wal("push %p"));
+    // Nobody streams, the slot is gone, and the server throws its log away.
+    site.server.psql("select pg_drop_replication_slot(slot_name) from pg_replication_slots");
+    for _ in 0..4 {
+        site.server.psql("insert into t select from generate_series(1, 50)");
+        site.archived();
+        site.server.psql("checkpoint");
+    }
+    let between = site.server.psql("select clock_timestamp() at time zone 'UTC'");
+    wait(50);
+    site.server.psql("insert into t select from generate_series(1, 7)");
+    site.archived();
+    site.server.psql("checkpoint");
+    let (code, report) = site.json(&["stream", "--once", "--no-base"]);
+    assert_eq!(code, 3, "a gap: {report:#}");
+    let (_, list) = site.json(&["list"]);
+    assert_eq!(list["journals"][0]["gaps"].as_array().unwrap().len(), 1, "{list:#}");
+    site.server.psql("insert into t select from generate_series(1, 20)");
+    site.json(&["stream", "--once", "--no-base"]);
+    let restored = |to: &str, at: &[&str]| {
+        let target = site.root.join(to);
+        let args = [&["restore", "accounts", "--to", target.to_str().unwrap()], at].concat();
+        let (code, report) = site.json(&args);
+        assert_eq!(code, 0, "{report:#}");
+        let mut back = Server::on(Version::V15, &target.join("pgdata"));
+        back.configure(&[("archive_mode", "off"), ("archive_command", "")]);
+        back.start_again();
+        back.psql("select count(*), sum(n) from t")
+    };
+    assert_eq!(restored("newest", &[]), site.rows(), "the newest");
+    let inside = format!("{}Z", between.replace(' ', "T"));
+    let rows =
+        site.server.psql(&format!("select count(*), sum(n) from t where at <= '{between}Z'"));
+    assert_eq!(restored("inside", &["--at", &inside]), rows, "inside the gap");
+    // A plain recovery gets it too: handed over or streamed, from one command.
+    let first = site.server.psql("select pg_walfile_name('0/0'::pg_lsn + 1048576)");
+    let wanted = site.root.join("wanted");
+    let ran = site.run(&["wal", "fetch", &first, wanted.to_str().unwrap()]);
+    assert_eq!(ran.code, 255, "the journal begins later: {}", ran.err);
+    let now = site.server.psql("select pg_walfile_name(pg_current_wal_lsn())");
+    let ran = site.run(&["wal", "fetch", &now, wanted.to_str().unwrap()]).ends(0);
+    assert!(ran.err.contains("filled up with zeros"), "{}", ran.err);
+    assert_eq!(fs::metadata(&wanted).unwrap().len(), 1 << 20);
+    // Without what was handed over the gap is one again.
+    let log = fs::read_dir(site.root.join("tier/journal/accounts")).unwrap().next().unwrap();
+    fs::rename(log.unwrap().path().join("wal"), site.root.join("hidden")).unwrap();
+    let target = site.root.join("none");
+    let refused =
+        site.run(&["restore", "accounts", "--to", target.to_str().unwrap(), "--at", &inside]);
+    assert_eq!(refused.code, 4, "{}", refused.err);
+}
