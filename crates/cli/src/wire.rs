@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lifeboat_adapters::files::{FilesEngine, FilesInPlace, FilesOptions, FilesSource};
-use lifeboat_adapters::postgres::{PostgresInPlace, PostgresLog, PostgresOptions, PostgresSource};
+use lifeboat_adapters::postgres::{
+    PostgresInPlace, PostgresLog, PostgresOptions, PostgresSource, server_around,
+};
 use lifeboat_adapters::sqlite::{
     NewestChange, QUESTION_LIMIT, SqliteEngine, SqliteInPlace, SqliteLog, SqliteOptions,
     SqliteSource,
@@ -182,6 +184,7 @@ fn adapters(
             let live = Arc::clone(&live);
             Arc::new(move |name| live.unsettled(name))
         },
+        in_use: Arc::new(server_around),
         log: {
             let live = Arc::clone(&live);
             Arc::new(move |name| live.log(name))

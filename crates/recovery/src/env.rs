@@ -1,6 +1,6 @@
 //! The world that a flow acts in, built once by the command line: nothing here is global.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lifeboat_model::manifest::Manifest;
@@ -84,6 +84,9 @@ pub type MakeInPlace =
 /// Looks for what a swap that was cut off has left.
 pub type Unsettled = dyn Fn(&str) -> Option<String> + Send + Sync;
 
+/// Looks for who is at work on data that stand at, in or around a folder.
+pub type InUse = dyn Fn(&Path) -> Option<String> + Send + Sync;
+
 /// The adapters by component name.
 #[derive(Clone)]
 pub struct Adapters {
@@ -97,6 +100,9 @@ pub struct Adapters {
     pub in_place: Arc<MakeInPlace>,
     /// What a swap that was cut off has left at a component's live data, in words; only looks.
     pub unsettled: Arc<Unsettled>,
+    /// Which server runs on a folder, in words, whoever's it is; only looks. A restore never writes
+    /// under a running one.
+    pub in_use: Arc<InUse>,
 }
 
 /// Everything that a flow needs.

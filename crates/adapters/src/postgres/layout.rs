@@ -213,6 +213,17 @@ pub fn running(data: &Path) -> Option<u32> {
     (is_server && there.is_none_or(|there| Some(there) == here())).then_some(pid)
 }
 
+/// The server that runs on a data directory at this folder, around it or in the `pgdata` of a restored
+/// component, in words.
+pub fn server_around(folder: &Path) -> Option<String> {
+    let inside = folder.join("pgdata");
+    let (data, pid) = folder
+        .ancestors()
+        .chain([inside.as_path()])
+        .find_map(|place| running(place).map(|pid| (place, pid)))?;
+    Some(format!("a server of PostgreSQL runs on {} (process {pid})", data.display()))
+}
+
 /// Removes a file that may be missing.
 fn remove(path: &Path) -> Result<(), EngineError> {
     match fs::remove_file(path) {

@@ -75,6 +75,7 @@ pub use error::{PgError, ServerError};
 pub use facts::Facts;
 pub use fingerprint::fingerprint;
 pub use in_place::PostgresInPlace;
+pub use layout::server_around;
 pub use log::PostgresLog;
 pub use options::{CaptureMode, PostgresOptions};
 pub use replication::System;

@@ -125,6 +125,39 @@ pub struct ComponentRestore {
     pub error: Option<Failure>,
 }
 
+impl ComponentRestore {
+    /// The entry of a component of which nothing else is known.
+    pub fn unknown(component: &str, verdict: Verdict) -> Self {
+        ComponentRestore {
+            component: component.to_owned(),
+            snapshot: None,
+            snapshot_time: None,
+            complete_up_to: None,
+            rpo_seconds: None,
+            partial: false,
+            level_before: None,
+            chosen: String::new(),
+            way: None,
+            passed_over: Vec::new(),
+            verdict,
+            checks: Vec::new(),
+            target: None,
+            kept: Vec::new(),
+            failed_copy: None,
+            notes: Vec::new(),
+            files: 0,
+            bytes: 0,
+            unchanged: 0,
+            beside: Vec::new(),
+            beside_removed: false,
+            damaged: Vec::new(),
+            problems: Vec::new(),
+            seconds: 0.0,
+            error: None,
+        }
+    }
+}
+
 /// How far a component's restore point is from the newest of the same restore.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SkewEntry {

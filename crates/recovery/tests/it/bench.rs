@@ -262,6 +262,7 @@ impl Bench {
             source: Arc::new(source),
             log: self.logs(),
             unsettled: Arc::new(|_| None),
+            in_use: Arc::new(|_| None),
             engine: Arc::new(move |_, _, _, _| {
                 Ok(Box::new(FakeEngine(live.clone(), cancel.clone())))
             }),

@@ -1,7 +1,7 @@
 //! Restore: beside, judged, put there last; nothing half-restored looks finished.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lifeboat_model::exit::Exit;
@@ -367,6 +367,41 @@ fn no_target_inside_any_tier_or_beside_a_key() {
     // The folder of the plan is the application's own, whatever key lies in it.
     let report = run(&b, &tier, &one("orders", b.app().join("restored")));
     assert_eq!(report.exit(), Exit::Done);
+}
+
+/// A data directory of PostgreSQL, whether a server runs there now or not, and whoever's it is.
+#[test]
+fn no_target_on_the_data_of_a_server() {
+    let (mut b, tier) = saved();
+    let live = to(&b, "live");
+    fs::create_dir_all(live.join("pgdata")).unwrap();
+    fs::write(live.join("pgdata/PG_VERSION"), b"15\n").unwrap();
+    // Production's own, by the plan: also while its server is down.
+    b.plan += &format!(
+        "\n[component.crm]\npostgres = {{ dsn_env = \"DSN\", data_dir = \"{}\" }}\n",
+        live.join("pgdata").display()
+    );
+    let over = |folder: &Path| RestoreRequest {
+        to: Destination::Over { folder: folder.to_owned(), delete: false },
+        ..one("orders", folder.to_owned())
+    };
+    for folder in [live.clone(), live.join("pgdata"), live.join("pgdata/base")] {
+        let error = refused(&b, &tier, &over(&folder));
+        assert_eq!(error.exit(), Exit::Refused, "{folder:?}");
+        assert!(error.to_string().contains("the source"), "{folder:?}: {error}");
+    }
+    // One that no plan names, as long as it runs: asked of the adapter.
+    let elsewhere = to(&b, "elsewhere");
+    fs::create_dir_all(&elsewhere).unwrap();
+    fs::write(elsewhere.join("mine"), b"mine").unwrap();
+    let mut world = b.world(&tier);
+    let used = elsewhere.clone();
+    world.adapters.in_use =
+        Arc::new(move |folder| (folder == used).then(|| "a server runs there".to_owned()));
+    let error = restore(&world, &over(&elsewhere)).unwrap_err();
+    assert_eq!(error.exit(), Exit::Refused);
+    assert!(error.to_string().contains("is in use: a server runs there"), "{error}");
+    assert_eq!(tree(&elsewhere).len(), 1);
 }
 
 #[test]

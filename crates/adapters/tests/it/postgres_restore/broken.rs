@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use lifeboat_adapters::postgres::server_around;
 use lifeboat_recovery::ports::{EngineError, RecoverTo};
 use lifeboat_testkit::postgres::{Server, Version};
 use lifeboat_vault::Clock;
@@ -154,6 +155,28 @@ fn the_directory_of_a_running_server_is_not_touched() {
     let after = fs::metadata(standing.data().join("global/pg_control")).unwrap();
     assert_eq!(before.len(), after.len());
     assert_eq!(standing.psql("select 1"), "1");
+}
+
+/// Nor taken as a target, at whatever depth it is named.
+#[test]
+fn a_server_is_found_around_a_folder_as_long_as_it_runs() {
+    let mut server = Server::start(Version::V15, &[]);
+    let data = fs::canonicalize(server.data()).unwrap();
+    let component = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(&data, component.path().join("pgdata")).unwrap();
+    let places = [data.clone(), data.join("base"), data.join("new/deep"), component.path().into()];
+    for place in &places {
+        let said = server_around(place).unwrap_or_default();
+        let process = format!("process {}", server.pid());
+        assert!(said.contains("PostgreSQL") && said.contains(&process), "{place:?}: {said:?}");
+    }
+    // A folder beside it is nobody's; nor is what a killed server has left.
+    assert_eq!(server_around(data.parent().unwrap()), None);
+    server.kill();
+    assert!(data.join("postmaster.pid").exists());
+    for place in &places {
+        assert_eq!(server_around(place), None, "{place:?}");
+    }
 }
 
 #[test]

@@ -36,31 +36,14 @@ impl Job<'_> {
     pub(super) fn entry(&self, item: &RestoreItem) -> ComponentRestore {
         let chosen = &item.choice.chosen;
         ComponentRestore {
-            component: item.component.clone(),
             snapshot: Some(chosen.snapshot.clone()),
             snapshot_time: Some(chosen.time),
-            complete_up_to: None,
-            rpo_seconds: None,
             partial: chosen.partial,
             level_before: level_of(self.rows, &chosen.snapshot),
             chosen: item.choice.why.clone(),
             way: self.ways.get(&item.component).and_then(|way| way.shown.clone()),
             passed_over: item.choice.skipped.clone(),
-            verdict: Verdict::Inconclusive,
-            checks: Vec::new(),
-            target: None,
-            kept: Vec::new(),
-            failed_copy: None,
-            notes: Vec::new(),
-            files: 0,
-            bytes: 0,
-            unchanged: 0,
-            beside: Vec::new(),
-            beside_removed: false,
-            damaged: Vec::new(),
-            problems: Vec::new(),
-            seconds: 0.0,
-            error: None,
+            ..ComponentRestore::unknown(&item.component, Verdict::Inconclusive)
         }
     }
 

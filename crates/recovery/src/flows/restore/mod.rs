@@ -309,31 +309,8 @@ fn execute(
 /// The entry of a component that has no restore point.
 fn without_point(name: &str, error: &Error) -> ComponentRestore {
     ComponentRestore {
-        component: name.to_owned(),
-        snapshot: None,
-        snapshot_time: None,
-        complete_up_to: None,
-        rpo_seconds: None,
-        partial: false,
-        level_before: None,
-        chosen: String::new(),
-        way: None,
-        passed_over: Vec::new(),
-        verdict: Verdict::Fail,
-        checks: Vec::new(),
-        target: None,
-        kept: Vec::new(),
-        failed_copy: None,
-        notes: Vec::new(),
-        files: 0,
-        bytes: 0,
-        unchanged: 0,
-        beside: Vec::new(),
-        beside_removed: false,
-        damaged: Vec::new(),
-        problems: Vec::new(),
-        seconds: 0.0,
         error: Some(Failure::of(error)),
+        ..ComponentRestore::unknown(name, Verdict::Fail)
     }
 }
 

@@ -31,7 +31,8 @@ pub(super) fn check_existing(world: &World, target: &Path) -> Result<PathBuf> {
     apart(world, &target, "", hint, None)
 }
 
-/// The folder as an absolute path, if it lies apart from live data, tiers, local state and keys.
+/// The folder as an absolute path, if it lies apart from live data, tiers, local state and keys, and
+/// no server runs on it.
 /// `called` is how messages begin; `own` is a place in which it may lie all the same.
 pub fn apart(
     world: &World,
@@ -47,6 +48,9 @@ pub fn apart(
         return Ok(folder);
     }
     let name = format!("{called} {}", folder.display()).trim_start().to_owned();
+    if let Some(who) = (world.adapters.in_use)(&folder) {
+        return Err(Error::refused(format!("{name} is in use: {who}"), hint));
+    }
     for (what, place) in protected(world)? {
         let shown = place.display();
         if folder.starts_with(&place) {
@@ -130,6 +134,10 @@ fn protected(world: &World) -> Result<Vec<(&'static str, PathBuf)>> {
             Kind::Sqlite(sqlite) => places.push(("the source", sqlite.path.to_string())),
             Kind::Files(files) => {
                 places.extend(files.paths.iter().map(|path| ("the source", path.to_string())));
+            }
+            Kind::Postgres(postgres) => {
+                let data = postgres.data_dir.iter();
+                places.extend(data.map(|path| ("the source", path.to_string())));
             }
             _ => {}
         }
