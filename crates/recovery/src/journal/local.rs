@@ -13,6 +13,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lifeboat_model::chain::Hash;
 use lifeboat_model::journal::{Head, Header};
@@ -60,6 +61,8 @@ pub(super) struct Indexed {
 #[derive(Debug)]
 pub(super) struct Local {
     folder: PathBuf,
+    /// Held while the index is written.
+    pub index: Arc<Mutex<()>>,
     _lock: FileLock,
 }
 
@@ -71,7 +74,7 @@ impl Local {
             state.make(&format!("{}/{name}", below(component)))?;
         }
         match FileLock::try_exclusive(&folder.join("lock"))? {
-            Some(lock) => Ok(Local { folder, _lock: lock }),
+            Some(lock) => Ok(Local { folder, index: Arc::default(), _lock: lock }),
             None => Err(JournalError::Locked { component: component.to_owned() }),
         }
     }
@@ -107,6 +110,7 @@ impl Local {
         let mut line = serde_json::to_vec(entry)
             .map_err(|source| JournalError::Encode { what: "the index", source })?;
         line.push(b'\n');
+        let _index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         let mut file = OpenOptions::new()
             .append(true)
             .create(true)

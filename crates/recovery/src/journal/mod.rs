@@ -42,7 +42,7 @@ pub use fault::{Fault, FaultKind, Gap, Window};
 pub use handed::Handed;
 pub use keys::{StreamSigner, stream_signer, trusted_keys};
 pub use local::local_folder;
-pub use packing::{PackPolicy, Packed};
+pub use packing::{PackPolicy, Packed, Packer};
 pub use place::{Listing, folder_of, list};
 pub use prune::{JournalFate, Pruning, prune};
 pub use push::{Away, Opens, PushTier, Pushed, Pushing, WalFile, handed_logs, push};

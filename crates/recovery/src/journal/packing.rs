@@ -7,20 +7,23 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use lifeboat_model::chain::Hash;
 use lifeboat_model::journal::PackName;
-use lifeboat_vault::StoreErrorKind;
+use lifeboat_vault::{Clock, StoreErrorKind};
 use serde::{Deserialize, Serialize};
 
+use super::catch_up::Copier;
 use super::local::{Indexed, index_of, indexed_lineages};
 use super::pack::{Slice, tail};
 use super::place::{chain_of, pack_key, range_key};
 use super::tiers::{Offer, offer};
 use super::writer::Writer;
 use super::{JournalError, Result};
+use crate::seal::Sealer;
 use crate::state::{at, read_optional, replace, sync_parent};
 
 /// When and how much is packed into one object.
@@ -75,15 +78,46 @@ struct Batch {
 }
 
 impl Writer {
+    /// What packs; it may do so in a thread of its own while the stream goes on.
+    pub fn packer(&self) -> Packer {
+        let (settings, local, copier) = self.parts();
+        Packer {
+            folder: local.path(""),
+            index: local.index.clone(),
+            copier: copier.clone(),
+            sealer: settings.sealer.clone(),
+            clock: settings.clock.clone(),
+        }
+    }
+
+    /// As [`Packer::pack`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pack(&mut self, policy: &PackPolicy) -> Result<Option<Packed>> {
+        self.packer().pack(policy)
+    }
+}
+
+/// Packs the records of one stream; not two of them at a time.
+pub struct Packer {
+    folder: PathBuf,
+    index: Arc<Mutex<()>>,
+    copier: Copier,
+    sealer: Arc<Sealer>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Packer {
     /// Packs the oldest records that lie by themselves, if there are enough; nothing otherwise. Call
     /// it until it has nothing more to do.
     ///
     /// # Errors
     /// If no tier has the records or takes the pack, or if it does not read back.
-    pub fn pack(&mut self, policy: &PackPolicy) -> Result<Option<Packed>> {
+    pub fn pack(&self, policy: &PackPolicy) -> Result<Option<Packed>> {
         let Some(batch) = self.batch(policy)? else { return Ok(None) };
-        let (settings, local, copier) = self.parts();
-        let chain = chain_of(&settings.component, &batch.lineage);
+        let copier = &self.copier;
+        let chain = chain_of(&copier.component, &batch.lineage);
         let key = pack_key(&chain, &batch.name);
         let mut body = Vec::new();
         let mut slices = Vec::with_capacity(batch.entries.len());
@@ -102,11 +136,11 @@ impl Writer {
             format: 1,
             slices: slices.iter().map(|s| (s.name.clone(), s.offset, s.length, s.sha256)).collect(),
         };
-        let intent = local.path(format!("packing/{}={}", batch.lineage, batch.name));
+        let intent = self.folder.join(format!("packing/{}={}", batch.lineage, batch.name));
         let end = match read_optional(&intent)? {
             Some(end) => end,
             None => {
-                let end = tail(&settings.sealer, &chain, slices)?;
+                let end = tail(&self.sealer, &chain, slices)?;
                 replace(&intent, &end)?;
                 end
             }
@@ -119,10 +153,10 @@ impl Writer {
             let why = "what was stored does not read back".to_owned();
             return Err(JournalError::Damaged { object: key, why });
         }
-        if !settings.sealer.opens() {
+        if !self.sealer.opens() {
             let known = serde_json::to_vec(&known)
                 .map_err(|source| JournalError::Encode { what: "a pack", source })?;
-            replace(&local.path(known_pack(&batch.lineage, &batch.name)), &known)?;
+            replace(&self.folder.join(known_pack(&batch.lineage, &batch.name)), &known)?;
         }
         copier.shared().stored(place, &key, None, &body);
         self.leave_index(&batch)?;
@@ -136,10 +170,8 @@ impl Writer {
     /// The oldest records without a hole between their numbers: those that a killed packing had
     /// chosen, or enough of them.
     fn batch(&self, policy: &PackPolicy) -> Result<Option<Batch>> {
-        let (settings, local, _) = self.parts();
-        let folder = local.path("");
-        for lineage in indexed_lineages(&folder)? {
-            let mut all = index_of(&folder, &lineage)?;
+        for lineage in indexed_lineages(&self.folder)? {
+            let mut all = index_of(&self.folder, &lineage)?;
             let Some(first) = all.first().map(|entry| entry.header.name()) else { continue };
             if let Some(name) = self.begun(&lineage)? {
                 let from = all.iter().position(|entry| entry.header.name() == name.first);
@@ -160,7 +192,7 @@ impl Writer {
             let more = all.len() > count;
             let oldest = all[0].header.time;
             all.truncate(count);
-            let age = settings.clock.wall().duration_since(oldest);
+            let age = self.clock.wall().duration_since(oldest);
             let due = Duration::try_from(age).is_ok_and(|age| age >= policy.after);
             if more || count == policy.most_slices || due {
                 let name = PackName { first, count: count as u32 };
@@ -172,7 +204,7 @@ impl Writer {
 
     /// A packing of this lineage that was killed.
     fn begun(&self, lineage: &str) -> Result<Option<PackName>> {
-        let folder = self.parts().1.path("packing");
+        let folder = self.folder.join("packing");
         for entry in fs::read_dir(&folder).map_err(at("read", &folder))? {
             let file = entry.map_err(at("read", &folder))?.file_name();
             let name = file.to_str().and_then(|file| file.split_once('='));
@@ -189,7 +221,7 @@ impl Writer {
     /// The sealed bytes of a record, from the first tier that has them.
     fn sealed(&self, key: &str, hash: &Hash) -> Result<Bytes> {
         let mut failed = JournalError::Missing { object: key.to_owned() };
-        for tier in self.parts().2.tiers.iter() {
+        for tier in self.copier.tiers.iter() {
             match tier.store.get(key) {
                 Ok(bytes) if Hash::of(&bytes) == *hash => return Ok(bytes),
                 Ok(_) => {
@@ -205,7 +237,7 @@ impl Writer {
 
     fn put_pack(&self, key: &str, body: &Bytes) -> Result<usize> {
         let mut failed = None;
-        for (index, tier) in self.parts().2.tiers.iter().enumerate() {
+        for (index, tier) in self.copier.tiers.iter().enumerate() {
             match offer(&*tier.store, key, body) {
                 Offer::There => return Ok(index),
                 Offer::Failed(error) => failed = failed.or(Some(error)),
@@ -220,16 +252,16 @@ impl Writer {
 
     /// Takes a batch out of the local index: the index of the pack has it now.
     fn leave_index(&self, batch: &Batch) -> Result<()> {
-        let local = self.parts().1;
+        let _index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         let last = batch.name.last_seq();
         let mut rest = Vec::new();
-        for entry in index_of(&local.path(""), &batch.lineage)? {
+        for entry in index_of(&self.folder, &batch.lineage)? {
             if entry.header.seq > last {
                 serde_json::to_writer(&mut rest, &entry)
                     .map_err(|source| JournalError::Encode { what: "the index", source })?;
                 rest.push(b'\n');
             }
         }
-        Ok(replace(&local.path(format!("index/{}.jsonl", batch.lineage)), &rest)?)
+        Ok(replace(&self.folder.join(format!("index/{}.jsonl", batch.lineage)), &rest)?)
     }
 }
