@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lifeboat_model::journal::Name;
+use lifeboat_model::journal::{Name, PackName};
 use lifeboat_vault::{Clock, StoreErrorKind};
 
+use super::believed::Believed;
 use super::object::chained;
 use super::place::{Listing, Objects, chain_of, list, pack_key, range_key};
-use super::standing::{Lag, Reached, Shared, Standing};
+use super::standing::{Known, Lag, Reached, Shared, Standing};
 use super::tiers::{JournalTier, Offer, offer};
 use super::whole::Whole;
 use super::{JournalError, Result};
@@ -38,6 +39,7 @@ pub struct Copier {
     pub(super) shared: Arc<Mutex<Shared>>,
     pub(super) copying: Arc<Mutex<()>>,
     pub(super) whole: Arc<Mutex<Whole>>,
+    pub(super) believed: Arc<Believed>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -49,26 +51,31 @@ impl Copier {
     /// Copies at most `most` objects to tiers that lack them.
     ///
     /// # Errors
-    /// [`JournalError::Taken`] if a tier has another object under a name of this journal. A tier
-    /// that fails is a problem in the answer, no error.
+    /// [`JournalError::Taken`] if a tier has another object under a name of this journal; the other
+    /// tiers were served all the same. A tier that fails is a problem in the answer, no error.
     pub fn catch_up(&self, most: usize) -> Result<CaughtUp> {
         let _one = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
         let mut done = CaughtUp::default();
+        let mut taken = None;
         for index in 0..self.tiers.len() {
             if !self.rested(index) {
                 continue;
             }
-            if let Err(error) = self.learn(index).and_then(|()| self.serve(index, most, &mut done))
-            {
-                if matches!(error, JournalError::Taken { .. }) {
-                    return Err(error);
-                }
+            let served = match self.learn(index) {
+                Ok(true) => self.serve(index, most, &mut done),
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = served {
                 self.rest(index, &error);
                 done.problems.push((self.tiers[index].name.clone(), chained(&error)));
+                if matches!(error, JournalError::Taken { .. }) {
+                    taken = taken.or(Some(error));
+                }
             }
         }
         done.left = self.shared().tiers.iter().map(|tier| tier.lag.len()).sum();
-        Ok(done)
+        taken.map_or(Ok(done), Err)
     }
 
     fn serve(&self, index: usize, most: usize, done: &mut CaughtUp) -> Result<()> {
@@ -82,9 +89,17 @@ impl Copier {
                 let Some(bytes) = self.fetch(&lag)? else {
                     // It was packed meanwhile: what is lacking is looked up anew.
                     self.shared().forget(index);
-                    return self.learn(index);
+                    return self.learn(index).map(drop);
                 };
                 let tier = &self.tiers[index];
+                if let Some((lineage, pack)) = &lag.pack
+                    && let Err(error) = self.believed.prove(lineage, pack, &bytes)
+                {
+                    let why = format!("{} is not copied: {}", lag.key, chained(&error));
+                    done.problems.push((self.tiers[lag.from].name.clone(), why));
+                    self.shared().caught_up(index, lag.order);
+                    continue;
+                }
                 match offer(&*tier.store, &lag.key, &bytes) {
                     Offer::There => {}
                     Offer::Failed(error) => return Err(error.into()),
@@ -94,6 +109,9 @@ impl Copier {
                             tier: tier.name.clone(),
                         });
                     }
+                }
+                if let Some((lineage, pack)) = &lag.pack {
+                    self.believed.remember(&tier.name, lineage, pack)?;
                 }
                 done.copied += 1;
                 done.bytes += bytes.len() as u64;
@@ -122,32 +140,34 @@ impl Copier {
         }
     }
 
-    /// Lists what a tier lacks of what the others have, if that is not known.
-    pub(super) fn learn(&self, index: usize) -> Result<()> {
-        if self.shared().tiers[index].known {
-            return Ok(());
-        }
-        // What is stored while this looks is put behind what it finds.
+    /// Lists what a tier lacks of what the others have, if that is not known. False if another
+    /// thread is at it.
+    pub(super) fn learn(&self, index: usize) -> Result<bool> {
         {
             let mut shared = self.shared();
+            match shared.tiers[index].known {
+                Known::All => return Ok(true),
+                Known::Looking => return Ok(false),
+                Known::Nothing => {}
+            }
             shared.forget(index);
-            shared.tiers[index].known = true;
+            shared.tiers[index].known = Known::Looking;
         }
         let looked = self.look(index);
         let mut shared = self.shared();
         match looked {
             Ok((missing, reached)) => {
                 let tier = &mut shared.tiers[index];
+                tier.reached = match missing.is_empty() {
+                    true => reached.or(tier.reached.take()),
+                    false => reached,
+                };
                 for lag in missing.into_iter().rev() {
                     tier.lag.push_front(lag);
                 }
-                // What was stored meanwhile came after all this.
-                if tier.lag.iter().all(|lag| lag.there) {
-                    tier.reached = tier.reached.take().or(reached);
-                } else {
-                    tier.reached = reached;
-                }
-                Ok(())
+                tier.known = Known::All;
+                shared.pass_what_is_there(index);
+                Ok(true)
             }
             Err(error) => {
                 shared.forget(index);
@@ -158,6 +178,9 @@ impl Copier {
 
     fn look(&self, index: usize) -> Result<(Vec<Lag>, Option<Reached>)> {
         let own = list(&*self.tiers[index].store, &self.component)?;
+        for (lineage, objects) in &own.lineages {
+            self.believed.forget_others(&self.tiers[index].name, lineage, objects)?;
+        }
         let end = self.shared().end.clone();
         let mut missing = Vec::new();
         let mut whole = false;
@@ -165,7 +188,7 @@ impl Copier {
         for (from, tier) in self.tiers.iter().enumerate().filter(|(from, _)| *from != index) {
             // One that does not answer is compared when it does: its own turn tells.
             if let Ok(other) = list(&*tier.store, &self.component) {
-                whole |= has_end(&other, end.as_ref());
+                whole |= self.has_end(from, &other, end.as_ref());
                 compared.extend(other.lineages.keys().cloned());
                 self.lacking(index, &own, &other, from, &mut missing);
             }
@@ -174,7 +197,7 @@ impl Copier {
         missing.dedup_by(|a, b| a.1.key == b.1.key);
         let reached = match missing.first() {
             Some((_, lag)) => lag.reached.clone(),
-            None => newest(&own, end.as_ref()),
+            None => self.newest(index, &own, end.as_ref()),
         };
         let mut shared = self.shared();
         shared.tiers[index].compared = compared;
@@ -210,21 +233,26 @@ impl Copier {
                 whole.lowest(&self.tiers[index].name, lineage, there)
             };
             let there = there.unwrap_or(&nothing);
-            let mut add = |first: &Name, key: String, pack: bool| {
-                let reached =
-                    Reached { lineage: lineage.clone(), position: first.from, proven: None };
-                let lag =
-                    Lag { order: 0, key, reached: Some(reached), bytes: None, from, there: false };
-                missing.push(((lineage.clone(), first.seq, pack), lag));
+            let mut add = |first: &Name, key: String, pack: Option<PackName>| {
+                let (lineage, position) = (lineage.clone(), first.from);
+                let reached = Reached { lineage: lineage.clone(), position, proven: None };
+                let place = (lineage.clone(), first.seq, pack.is_some());
+                let pack = pack.map(|pack| (lineage, pack));
+                let reached = Some(reached);
+                let lag = Lag { order: 0, key, pack, reached, bytes: None, from, there: false };
+                missing.push((place, lag));
             };
             let packs = objects.packs.keys().filter(|pack| pack.last_seq() >= lowest);
             for pack in packs.filter(|pack| !there.packs.contains_key(pack)) {
-                add(&pack.first, pack_key(&chain, pack), true);
+                add(&pack.first, pack_key(&chain, pack), Some(*pack));
             }
             for name in objects.ranges.keys().filter(|name| name.seq >= lowest) {
-                let held = objects.packs_hold(name.seq) || there.packs_hold(name.seq);
-                if !held && !there.ranges.contains_key(name) {
-                    add(name, range_key(&chain, name), false);
+                let held = |at: usize, objects: &Objects| {
+                    let tier = &self.tiers[at];
+                    self.believed.hold((&tier.name, &*tier.store), lineage, objects, name.seq)
+                };
+                if !there.ranges.contains_key(name) && !held(from, objects) && !held(index, there) {
+                    add(name, range_key(&chain, name), None);
                 }
             }
         }
@@ -258,30 +286,36 @@ impl Copier {
                 lineage: progress.reached.as_ref().map(|reached| reached.lineage.clone()),
                 position: progress.reached.as_ref().map(|reached| reached.position),
                 proven: progress.reached.as_ref().and_then(|reached| reached.proven),
-                lacks: progress.known.then(|| progress.lag.iter().filter(|l| !l.there).count()),
+                lacks: (progress.known == Known::All)
+                    .then(|| progress.lag.iter().filter(|lag| !lag.there).count()),
                 problem: progress.problem.clone(),
             })
             .collect()
     }
-}
 
-fn has_end(listing: &Listing, end: Option<&(u32, Reached)>) -> bool {
-    end.is_some_and(|(seq, reached)| {
-        listing.lineages.get(&reached.lineage).is_some_and(|objects| objects.newest() >= *seq)
-    })
-}
-
-/// Up to where a tier has the stream's lineage that lacks nothing of what the others have.
-fn newest(own: &Listing, end: Option<&(u32, Reached)>) -> Option<Reached> {
-    let (_, reached) = end?;
-    let objects = own.lineages.get(&reached.lineage)?;
-    if has_end(own, end) {
-        return Some(reached.clone());
+    /// True if tier `at` has the object with which the stream ends, by its number.
+    fn has_end(&self, at: usize, listing: &Listing, end: Option<&(u32, Reached)>) -> bool {
+        let Some((seq, reached)) = end else { return false };
+        let Some(objects) = listing.lineages.get(&reached.lineage) else { return false };
+        let tier = &self.tiers[at];
+        objects.ranges.keys().any(|name| name.seq == *seq)
+            || self.believed.hold((&tier.name, &*tier.store), &reached.lineage, objects, *seq)
     }
-    // It lacks what no tier that answers has: all before its newest object is there.
-    let loose = objects.ranges.keys().max_by_key(|name| name.seq).copied();
-    let packed = objects.packs.keys().map(|pack| pack.first).max_by_key(|name| name.seq);
-    let name = loose.into_iter().chain(packed).max_by_key(|name| name.seq)?;
-    let (lineage, position) = (reached.lineage.clone(), name.from);
-    Some(Reached { lineage, position, proven: None })
+
+    /// Up to where a tier has the stream's lineage that lacks nothing of what the others have.
+    fn newest(&self, at: usize, own: &Listing, end: Option<&(u32, Reached)>) -> Option<Reached> {
+        let (seq, reached) = end?;
+        let objects = own.lineages.get(&reached.lineage)?;
+        if self.has_end(at, own, end) {
+            return Some(reached.clone());
+        }
+        // It lacks what no tier that answers has: all before its newest object is there. A name from
+        // beyond the end is none of this stream's.
+        let of_stream = |name: &Name| name.seq < *seq && name.from <= reached.position;
+        let loose = objects.ranges.keys().copied();
+        let packed = objects.packs.keys().map(|pack| pack.first);
+        let name = loose.chain(packed).filter(of_stream).max_by_key(|name| name.seq)?;
+        let (lineage, position) = (reached.lineage.clone(), name.from);
+        Some(Reached { lineage, position, proven: None })
+    }
 }

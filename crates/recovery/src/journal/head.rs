@@ -1,6 +1,7 @@
 //! Where a journal ends, read back from the tiers by a host that lost its own state.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
+use std::collections::BTreeSet;
 
 use lifeboat_model::chain::PublicKey;
 use lifeboat_model::journal::{Head, Header, Kind, Name, PackName, follows};
@@ -77,10 +78,10 @@ struct Source<'a> {
 impl Source<'_> {
     /// The newest object that is believed, and the facts of the last range or gap before it.
     fn end(&self, lineage: &str, notes: &mut Vec<String>) -> Result<Option<End>> {
-        let newest = self.places.iter().map(|(_, objects)| objects.newest()).max().unwrap_or(0);
+        let mut numbers = Numbers::of(self);
         let mut top: Option<Head> = None;
         let mut after: Option<Header> = None;
-        for seq in (1..=newest).rev() {
+        while let Some(seq) = numbers.next(self, notes)? {
             let mut found = self.at(seq, notes)?.into_iter();
             let Some((header, key)) = found.find(|(header, _)| match &after {
                 None => true,
@@ -127,6 +128,24 @@ impl Source<'_> {
         Ok((opened.header, opened.key))
     }
 
+    /// The numbers that a pack holds, by its index.
+    fn held(&self, store: &dyn Store, name: &PackName, size: u64) -> Result<Vec<u32>> {
+        let slices = self.slices(store, name, size)?;
+        Ok(slices.iter().map(|slice| slice.header.seq).collect())
+    }
+
+    fn slices(&self, store: &dyn Store, name: &PackName, size: u64) -> Result<Ref<'_, [Slice]>> {
+        let key = pack_key(self.chain, name);
+        if self.read.borrow().as_ref().is_none_or(|(of, _)| *of != key) {
+            let slices = pack::read_index(store, self.sealer, (self.chain, name), &key, size)?;
+            *self.read.borrow_mut() = Some((key, slices));
+        }
+        Ok(Ref::map(self.read.borrow(), |read| match read {
+            Some((_, slices)) => &slices[..],
+            None => &[],
+        }))
+    }
+
     fn packed(
         &self,
         store: &dyn Store,
@@ -135,19 +154,45 @@ impl Source<'_> {
         seq: u32,
     ) -> Result<(Header, PublicKey)> {
         let key = pack_key(self.chain, name);
-        let mut read = self.read.borrow_mut();
-        let slices = match &mut *read {
-            Some((of, slices)) if *of == key => slices,
-            read => {
-                let name = (self.chain, name);
-                let slices = pack::read_index(store, self.sealer, name, &key, size)?;
-                &mut read.insert((key.clone(), slices)).1
-            }
-        };
+        let slices = self.slices(store, name, size)?;
         let missing = || JournalError::Missing { object: format!("number {seq} in {key}") };
         let slice = slices.iter().find(|slice| slice.header.seq == seq).ok_or_else(missing)?;
         let (header, _, signer) = slice.judge(self.chain, self.trusted, &key)?;
         Ok((header, signer))
+    }
+}
+
+/// The numbers that there are, from the newest down. What a pack holds is taken from its index: its
+/// name is nobody's word.
+struct Numbers<'a> {
+    loose: BTreeSet<u32>,
+    /// By the last number that they claim.
+    packs: Vec<(&'a dyn Store, PackName, u64)>,
+}
+
+impl<'a> Numbers<'a> {
+    fn of(source: &Source<'a>) -> Numbers<'a> {
+        let objects = || source.places.iter().map(|(store, objects)| (*store, *objects));
+        let loose = objects().flat_map(|(_, o)| o.ranges.keys().map(|name| name.seq)).collect();
+        let mut packs: Vec<_> = objects()
+            .flat_map(|(store, o)| o.packs.iter().map(move |(name, size)| (store, *name, *size)))
+            .collect();
+        packs.sort_by_key(|(_, name, _)| name.last_seq());
+        Numbers { loose, packs }
+    }
+
+    fn next(&mut self, source: &Source<'_>, notes: &mut Vec<String>) -> Result<Option<u32>> {
+        let top = self.loose.last().copied().unwrap_or(0);
+        while let Some((store, name, size)) = self.packs.pop_if(|(_, n, _)| n.last_seq() >= top) {
+            match source.held(store, &name, size) {
+                Ok(numbers) => self.loose.extend(numbers),
+                Err(error @ (JournalError::Foreign { .. } | JournalError::Damaged { .. })) => {
+                    notes.push(object::chained(&error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.loose.pop_last())
     }
 }
 

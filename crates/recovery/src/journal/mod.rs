@@ -6,6 +6,7 @@
 //! that it gives out was proven by its signature, its place in the chain and the hash of its payload.
 //! What is missing, damaged, foreign or beside the way is named, and nothing leads across a gap.
 
+mod believed;
 mod catch_up;
 mod check;
 mod covering;

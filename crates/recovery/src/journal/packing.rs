@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lifeboat_model::chain::Hash;
 use lifeboat_model::journal::PackName;
-use lifeboat_vault::{Clock, StoreErrorKind};
+use lifeboat_vault::{Clock, Monitor, StoreErrorKind};
 use serde::{Deserialize, Serialize};
 
 use super::catch_up::Copier;
@@ -22,7 +22,7 @@ use super::pack::{Slice, tail};
 use super::place::{chain_of, pack_key, range_key};
 use super::tiers::{Offer, offer};
 use super::writer::Writer;
-use super::{JournalError, Result};
+use super::{JournalError, Result, object};
 use crate::seal::Sealer;
 use crate::state::{at, read_optional, replace, sync_parent};
 
@@ -65,6 +65,18 @@ pub(super) struct KnownPack {
     pub slices: Vec<(String, u64, u64, Hash)>,
 }
 
+impl KnownPack {
+    fn of(entries: &[Indexed]) -> KnownPack {
+        let mut offset = 0;
+        let slices = entries.iter().map(|entry| {
+            let at = offset;
+            offset += entry.size;
+            (entry.header.name().to_string(), at, entry.size, entry.sha256)
+        });
+        KnownPack { format: 1, slices: slices.collect() }
+    }
+}
+
 /// The file of a known pack below a component's local state.
 pub(super) fn known_pack(lineage: &str, name: &PackName) -> PathBuf {
     PathBuf::from(format!("packed/{lineage}={name}.json"))
@@ -87,6 +99,7 @@ impl Writer {
             copier: copier.clone(),
             sealer: settings.sealer.clone(),
             clock: settings.clock.clone(),
+            monitor: settings.monitor.clone(),
         }
     }
 
@@ -106,23 +119,38 @@ pub struct Packer {
     copier: Copier,
     sealer: Arc<Sealer>,
     clock: Arc<dyn Clock>,
+    monitor: Arc<dyn Monitor>,
 }
 
 impl Packer {
     /// Packs the oldest records that lie by themselves, if there are enough; nothing otherwise. Call
-    /// it until it has nothing more to do.
+    /// it until it has nothing more to do. A record that is lost in every tier is left out, and said.
     ///
     /// # Errors
-    /// If no tier has the records or takes the pack, or if it does not read back.
+    /// If no tier has the records now or takes the pack, or if it does not read back.
     pub fn pack(&self, policy: &PackPolicy) -> Result<Option<Packed>> {
-        let Some(batch) = self.batch(policy)? else { return Ok(None) };
-        let copier = &self.copier;
-        let chain = chain_of(&copier.component, &batch.lineage);
-        let key = pack_key(&chain, &batch.name);
+        while let Some(batch) = self.batch(policy)? {
+            if let Some(body) = self.body(&batch)? {
+                return self.put(&batch, &body).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The bytes of the pack; nothing if one of the records is lost: it left the index.
+    fn body(&self, batch: &Batch) -> Result<Option<Bytes>> {
+        let chain = chain_of(&self.copier.component, &batch.lineage);
         let mut body = Vec::new();
         let mut slices = Vec::with_capacity(batch.entries.len());
         for entry in &batch.entries {
-            let sealed = self.sealed(&range_key(&chain, &entry.header.name()), &entry.sha256)?;
+            let key = range_key(&chain, &entry.header.name());
+            let sealed = match self.sealed(&key, &entry.sha256) {
+                Ok(sealed) => sealed,
+                Err(error @ (JournalError::Missing { .. } | JournalError::Damaged { .. })) => {
+                    return self.without(batch, entry.header.seq, &error);
+                }
+                Err(error) => return Err(error),
+            };
             slices.push(Slice {
                 name: entry.header.name().to_string(),
                 offset: body.len() as u64,
@@ -132,11 +160,7 @@ impl Packer {
             });
             body.extend_from_slice(&sealed);
         }
-        let known = KnownPack {
-            format: 1,
-            slices: slices.iter().map(|s| (s.name.clone(), s.offset, s.length, s.sha256)).collect(),
-        };
-        let intent = self.folder.join(format!("packing/{}={}", batch.lineage, batch.name));
+        let intent = self.intent(batch);
         let end = match read_optional(&intent)? {
             Some(end) => end,
             None => {
@@ -146,25 +170,67 @@ impl Packer {
             }
         };
         body.extend_from_slice(&end);
-        let body = Bytes::from(body);
-        let place = self.put_pack(&key, &body)?;
+        Ok(Some(Bytes::from(body)))
+    }
+
+    /// A record of the batch is in no tier any more. If the pack was made before, by a packing that
+    /// was killed, that is no loss.
+    fn without(&self, batch: &Batch, seq: u32, why: &JournalError) -> Result<Option<Bytes>> {
+        let intent = self.intent(batch);
+        if let Some(end) = read_optional(&intent)? {
+            let key = pack_key(&chain_of(&self.copier.component, &batch.lineage), &batch.name);
+            for tier in self.copier.tiers.iter() {
+                match tier.store.get(&key) {
+                    Ok(made) if made.ends_with(&end) => return Ok(Some(made)),
+                    Err(error) if error.kind != StoreErrorKind::NotFound => {
+                        return Err(error.into());
+                    }
+                    _ => {}
+                }
+            }
+            self.end_intent(batch)?;
+        }
+        let component = &self.copier.component;
+        let line = format!("{component}: {}: it will be in no pack", object::chained(why));
+        self.monitor.note(&line);
+        self.leave_index(&batch.lineage, |number| number == seq)?;
+        Ok(None)
+    }
+
+    /// Stores it, reads it back, and takes its records out of the index.
+    fn put(&self, batch: &Batch, body: &Bytes) -> Result<Packed> {
+        let copier = &self.copier;
+        let key = pack_key(&chain_of(&copier.component, &batch.lineage), &batch.name);
+        let place = self.put_pack(&key, body)?;
+        let tier = copier.tiers[place].name.clone();
         let there = copier.tiers[place].store.get(&key)?;
-        if there != body {
+        if there != *body {
             let why = "what was stored does not read back".to_owned();
             return Err(JournalError::Damaged { object: key, why });
         }
         if !self.sealer.opens() {
-            let known = serde_json::to_vec(&known)
+            let known = serde_json::to_vec(&KnownPack::of(&batch.entries))
                 .map_err(|source| JournalError::Encode { what: "a pack", source })?;
             replace(&self.folder.join(known_pack(&batch.lineage, &batch.name)), &known)?;
         }
-        copier.shared().stored(place, &key, None, &body);
-        self.leave_index(&batch)?;
-        fs::remove_file(&intent).map_err(at("remove", &intent))?;
-        sync_parent(&intent)?;
-        let tier = copier.tiers[place].name.clone();
+        copier.believed.remember(&tier, &batch.lineage, &batch.name)?;
+        let pack = (batch.lineage.clone(), batch.name);
+        copier.shared().stored(place, (&key, Some(&pack)), None, body);
+        let last = batch.name.last_seq();
+        self.leave_index(&batch.lineage, |number| number <= last)?;
+        self.end_intent(batch)?;
         let (slices, bytes) = (batch.entries.len(), body.len() as u64);
-        Ok(Some(Packed { key, slices, bytes, tier }))
+        Ok(Packed { key, slices, bytes, tier })
+    }
+
+    fn intent(&self, batch: &Batch) -> PathBuf {
+        self.folder.join(format!("packing/{}={}", batch.lineage, batch.name))
+    }
+
+    fn end_intent(&self, batch: &Batch) -> Result<()> {
+        let intent = self.intent(batch);
+        fs::remove_file(&intent).map_err(at("remove", &intent))?;
+        Ok(sync_parent(&intent)?)
     }
 
     /// The oldest records without a hole between their numbers: those that a killed packing had
@@ -173,13 +239,8 @@ impl Packer {
         for lineage in indexed_lineages(&self.folder)? {
             let mut all = index_of(&self.folder, &lineage)?;
             let Some(first) = all.first().map(|entry| entry.header.name()) else { continue };
-            if let Some(name) = self.begun(&lineage)? {
-                let from = all.iter().position(|entry| entry.header.name() == name.first);
-                let held = from.map(|from| all.split_off(from)).unwrap_or_default();
-                if held.len() >= name.count as usize {
-                    let entries = held.into_iter().take(name.count as usize).collect();
-                    return Ok(Some(Batch { lineage, name, entries }));
-                }
+            if let Some(batch) = self.begun(&lineage, &all)? {
+                return Ok(Some(batch));
             }
             let mut size = 0;
             let fits = all.iter().zip(first.seq..).take(policy.most_slices);
@@ -202,37 +263,43 @@ impl Packer {
         Ok(None)
     }
 
-    /// A packing of this lineage that was killed.
-    fn begun(&self, lineage: &str) -> Result<Option<PackName>> {
+    /// A packing of this lineage that was killed before its records left the index.
+    fn begun(&self, lineage: &str, all: &[Indexed]) -> Result<Option<Batch>> {
         let folder = self.folder.join("packing");
         for entry in fs::read_dir(&folder).map_err(at("read", &folder))? {
             let file = entry.map_err(at("read", &folder))?.file_name();
-            let name = file.to_str().and_then(|file| file.split_once('='));
-            if let Some((of, name)) = name
-                && of == lineage
-                && let Ok(name) = name.parse()
-            {
-                return Ok(Some(name));
+            let named = file.to_str().and_then(|file| file.split_once('='));
+            let Some((_, name)) = named.filter(|(of, _)| *of == lineage) else { continue };
+            let Ok(name) = name.parse::<PackName>() else { continue };
+            let count = name.count as usize;
+            let from = all.iter().position(|entry| entry.header.name() == name.first);
+            let lineage = lineage.to_owned();
+            match from.and_then(|from| all.get(from..from + count)) {
+                Some(held) => return Ok(Some(Batch { lineage, name, entries: held.to_vec() })),
+                // Only its end was cut off.
+                None => self.end_intent(&Batch { lineage, name, entries: Vec::new() })?,
             }
         }
         Ok(None)
     }
 
-    /// The sealed bytes of a record, from the first tier that has them.
+    /// The sealed bytes of a record, from the first tier that has them. Missing or damaged only if
+    /// every tier answered.
     fn sealed(&self, key: &str, hash: &Hash) -> Result<Bytes> {
-        let mut failed = JournalError::Missing { object: key.to_owned() };
+        let mut lost = JournalError::Missing { object: key.to_owned() };
+        let mut failed = None;
         for tier in self.copier.tiers.iter() {
             match tier.store.get(key) {
                 Ok(bytes) if Hash::of(&bytes) == *hash => return Ok(bytes),
                 Ok(_) => {
                     let why = format!("tier {} has other bytes than were written", tier.name);
-                    failed = JournalError::Damaged { object: key.to_owned(), why };
+                    lost = JournalError::Damaged { object: key.to_owned(), why };
                 }
                 Err(error) if error.kind == StoreErrorKind::NotFound => {}
-                Err(error) => failed = error.into(),
+                Err(error) => failed = Some(error),
             }
         }
-        Err(failed)
+        Err(failed.map_or(lost, JournalError::from))
     }
 
     fn put_pack(&self, key: &str, body: &Bytes) -> Result<usize> {
@@ -250,18 +317,17 @@ impl Packer {
         Err(JournalError::NoTier(failed))
     }
 
-    /// Takes a batch out of the local index: the index of the pack has it now.
-    fn leave_index(&self, batch: &Batch) -> Result<()> {
+    /// Takes records out of the local index: a pack has them now, or they are lost.
+    fn leave_index(&self, lineage: &str, gone: impl Fn(u32) -> bool) -> Result<()> {
         let _index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = batch.name.last_seq();
         let mut rest = Vec::new();
-        for entry in index_of(&self.folder, &batch.lineage)? {
-            if entry.header.seq > last {
+        for entry in index_of(&self.folder, lineage)? {
+            if !gone(entry.header.seq) {
                 serde_json::to_writer(&mut rest, &entry)
                     .map_err(|source| JournalError::Encode { what: "the index", source })?;
                 rest.push(b'\n');
             }
         }
-        Ok(replace(&self.folder.join(format!("index/{}.jsonl", batch.lineage)), &rest)?)
+        Ok(replace(&self.folder.join(format!("index/{lineage}.jsonl")), &rest)?)
     }
 }

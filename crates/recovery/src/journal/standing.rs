@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use lifeboat_model::journal::PackName;
 use lifeboat_model::position::Position;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +62,8 @@ pub(super) struct Reached {
 pub(super) struct Lag {
     pub order: u64,
     pub key: String,
+    /// A pack: its lineage and its name.
+    pub pack: Option<(String, PackName)>,
     /// What the tier has once it has this one.
     pub reached: Option<Reached>,
     pub bytes: Option<Bytes>,
@@ -70,11 +73,21 @@ pub(super) struct Lag {
     pub there: bool,
 }
 
+/// What is known of what a tier lacks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Known {
+    #[default]
+    Nothing,
+    /// It is being listed. What is stored meanwhile goes behind what the listing will show, and says
+    /// nothing of what was before.
+    Looking,
+    All,
+}
+
 /// One tier.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// What it lacks is known.
-    pub known: bool,
+    pub known: Known,
     /// The lineages of which it was compared with the others.
     pub compared: Vec<String>,
     pub lag: VecDeque<Lag>,
@@ -96,17 +109,23 @@ pub(super) struct Shared {
 
 impl Shared {
     /// An object is in tier `at` now, and in no other.
-    pub fn stored(&mut self, at: usize, key: &str, reached: Option<&Reached>, bytes: &Bytes) {
+    pub fn stored(
+        &mut self,
+        at: usize,
+        (key, pack): (&str, Option<&(String, PackName)>),
+        reached: Option<&Reached>,
+        bytes: &Bytes,
+    ) {
         self.order += 1;
         for index in 0..self.tiers.len() {
             let there = index == at;
             let tier = &mut self.tiers[index];
-            if there && tier.lag.is_empty() && tier.known {
+            if there && tier.lag.is_empty() && tier.known == Known::All {
                 tier.reached = reached.cloned().or(tier.reached.take());
                 continue;
             }
             // What it lacks will be listed.
-            if !tier.known {
+            if tier.known == Known::Nothing {
                 continue;
             }
             let keep = !there && self.in_memory + bytes.len() <= IN_MEMORY;
@@ -116,6 +135,7 @@ impl Shared {
             tier.lag.push_back(Lag {
                 order: self.order,
                 key: key.to_owned(),
+                pack: pack.cloned(),
                 reached: reached.cloned(),
                 bytes: keep.then(|| bytes.clone()),
                 from: at,
@@ -137,10 +157,18 @@ impl Shared {
         }
     }
 
+    /// What a tier has of what it was said to lack, as far as nothing before it is missing.
+    pub fn pass_what_is_there(&mut self, tier: usize) {
+        while let Some(lag) = self.tiers[tier].lag.front().filter(|lag| lag.there) {
+            let order = lag.order;
+            self.caught_up(tier, order);
+        }
+    }
+
     /// What a tier lacks is to be listed anew.
     pub fn forget(&mut self, tier: usize) {
         let tier = &mut self.tiers[tier];
-        tier.known = false;
+        tier.known = Known::Nothing;
         for lag in tier.lag.drain(..) {
             self.in_memory -= lag.bytes.map_or(0, |bytes| bytes.len());
         }

@@ -11,7 +11,7 @@ use super::local::{End, Indexed};
 use super::object;
 use super::place::{chain_of, range_key};
 use super::queue::Intent;
-use super::standing::Reached;
+use super::standing::{Known, Reached};
 use super::tiers::{Offer, offer};
 use super::writer::{Appended, Writer};
 use super::{JournalError, Result};
@@ -91,10 +91,12 @@ impl Writer {
             let reached = self.proven(&end, header.kind);
             let mut shared = self.copier.shared();
             shared.end = Some((end.head.seq, reached.clone()));
-            shared.stored(at, &intent.key, Some(&reached), &bytes);
+            shared.stored(at, (&intent.key, None), Some(&reached), &bytes);
             let known = shared.tiers[at].known;
             drop(shared);
-            if !known && let Err(error) = self.copier.learn(at) {
+            if known == Known::Nothing
+                && let Err(error) = self.copier.learn(at)
+            {
                 self.copier.rest(at, &error);
             }
         }

@@ -18,6 +18,7 @@ use lifeboat_model::position::{LogPosition, Position};
 use lifeboat_vault::{Clock, Monitor};
 use serde_json::json;
 
+use super::believed::Believed;
 use super::catch_up::{CaughtUp, Copier};
 use super::head::read_back;
 use super::local::{End, Local};
@@ -132,6 +133,11 @@ impl Writer {
             shared: Arc::new(Mutex::new(shared)),
             copying: Arc::default(),
             whole: Arc::new(Mutex::new(Whole::load(&local)?)),
+            believed: {
+                let (sealer, trusted) = (&settings.sealer, &settings.trusted[..]);
+                let folder = local.path("");
+                Arc::new(Believed::load(&settings.component, &folder, sealer, trusted)?)
+            },
             clock: settings.clock.clone(),
         };
         let mut writer = Writer {

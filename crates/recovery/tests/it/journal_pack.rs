@@ -165,6 +165,58 @@ fn a_pack_whose_answer_was_lost_is_made_again_with_the_same_bytes() {
     assert_eq!(store.get(&key).unwrap(), there);
 }
 
+/// A record that no tier has any more is said and left out; the others are packed all the same.
+#[test]
+fn a_lost_record_does_not_stop_packing() {
+    for lost in [0, 4, 8] {
+        let store = Arc::new(MemoryStore::default());
+        let kit = Kit::new(store.clone());
+        let mut writer = kit.stream();
+        kit.ranges(&mut writer, 20);
+        let key = store.keys(&format!("journal/{COMPONENT}/{LINEAGE}/ranges")).remove(lost);
+        let damaged = |mut body: Vec<u8>| {
+            body[30] ^= 1;
+            Some(body)
+        };
+        store.tamper(&key, |body| if lost == 4 { damaged(body) } else { None });
+        kit.pass(4000);
+        let slices: Vec<usize> = pack_all(&mut writer, 10).iter().map(|p| p.slices).collect();
+        assert_eq!(slices.iter().sum::<usize>(), 20, "all but one of 21: {slices:?}");
+        assert!(writer.pack(&policy(10)).unwrap().is_none());
+    }
+}
+
+/// A tier that does not answer may have it: nothing is left out.
+#[test]
+fn a_record_that_cannot_be_read_now_is_packed_later() {
+    let store = Arc::new(FaultyStore::new(MemoryStore::default()));
+    let kit = Kit::new(store.clone());
+    let mut writer = kit.stream();
+    kit.ranges(&mut writer, 9);
+    store.arm(Fault::nth(Verb::Get, 3, StoreErrorKind::Unreachable));
+    assert!(writer.pack(&policy(10)).is_err());
+    store.disarm();
+    assert_eq!(writer.pack(&policy(10)).unwrap().unwrap().slices, 10);
+}
+
+/// Packed, killed before that was noted, and the loose records pruned meanwhile: nothing is lost.
+#[test]
+fn a_pack_that_was_made_before_a_kill_is_known_again_without_its_loose_records() {
+    let store = Arc::new(FaultyStore::new(MemoryStore::default()));
+    let kit = Kit::new(store.clone());
+    let mut writer = kit.stream();
+    let end = kit.ranges(&mut writer, 9);
+    store.arm(Fault { after_effect: true, ..Fault::nth(Verb::Create, 1, StoreErrorKind::Other) });
+    assert!(writer.pack(&policy(10)).is_err());
+    store.disarm();
+    for key in store.inner().keys(&format!("journal/{COMPONENT}/{LINEAGE}/ranges")) {
+        store.inner().tamper(&key, |_| None);
+    }
+    assert_eq!(writer.pack(&policy(10)).unwrap().unwrap().slices, 10);
+    assert!(writer.pack(&policy(10)).unwrap().is_none());
+    assert_eq!(replay(&kit.way(BEGIN, &RecoverTo::Newest).unwrap()), logged(BEGIN, end));
+}
+
 /// What does not read back does not count, and nothing loose goes by it.
 #[test]
 fn a_pack_that_does_not_read_back_takes_nothing_with_it() {

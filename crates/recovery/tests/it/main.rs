@@ -16,6 +16,7 @@ mod in_place;
 mod journal_flow;
 mod journal_formats;
 mod journal_kit;
+mod journal_lag;
 mod journal_pack;
 mod journal_read;
 mod journal_trust;

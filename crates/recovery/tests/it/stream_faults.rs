@@ -23,6 +23,12 @@ fn shut(after: u64, times: u64) -> Fault {
     Fault { after, times, ..fault }
 }
 
+/// The stream's threads run in real time.
+#[allow(clippy::disallowed_methods)]
+fn real_pause() {
+    std::thread::sleep(Duration::from_millis(20));
+}
+
 fn come(b: &Bench, count: usize) {
     b.live().servers.get_mut("shop").unwrap().to_come =
         (0..count).map(|n| ("a".to_owned(), format!("come {n}"))).collect();
@@ -159,6 +165,39 @@ fn an_object_that_somebody_else_planted_is_not_replayed() {
     b.write("shop", "a", "later");
     let report = once(&b.world(&tier));
     assert_eq!(report.exit(), Exit::Locked, "{report:#?}");
+}
+
+/// Another host wrote into a tier that was away: found by whoever brings it what it lacks, not at the
+/// end of a stream that may run for months.
+#[test]
+fn somebody_elses_record_in_a_tier_that_lagged_ends_the_stream() {
+    let (b, tier) = served();
+    let (first, second) =
+        (Arc::new(FaultyStore::new(tier.image())), Arc::new(FaultyStore::new(tier.image())));
+    once(&b.world_of(&first, &second));
+    let had = journal_keys(second.inner());
+    second.arm(Fault::always(Verb::Create, "journal/shop", StoreErrorKind::Unreachable));
+    // It would go on for ever.
+    let (tell, ended) = std::sync::mpsc::channel();
+    let (report, lacks) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            tell.send(stream(&b.world_of(&first, &second), &StreamRequest::default())).unwrap();
+        });
+        let lacks = (0..2000).find_map(|_| {
+            real_pause();
+            journal_keys(first.inner()).into_iter().find(|key| !had.contains(key))
+        });
+        if let Some(lacks) = &lacks {
+            second.inner().plant(lacks, &b"theirs"[..]);
+            second.disarm();
+        }
+        let report = ended.recv_timeout(Duration::from_secs(60));
+        b.cancel.cancel();
+        (report.expect("it ends by itself").unwrap(), lacks.expect("the first tier goes on"))
+    });
+    assert_eq!(report.exit(), Exit::Locked, "{report:#?}");
+    let error = report.components[0].error.as_ref().unwrap();
+    assert!(error.line().contains(&lacks), "{error:?}");
 }
 
 #[test]

@@ -3,19 +3,20 @@
 //! recorded, and a base is asked for, for only that makes what follows restorable.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use lifeboat_model::objective::{Circumstances, resolve};
 use lifeboat_model::position::Position;
 
 use super::StreamRequest;
+use super::behind::{AT_ONCE, Behind};
 use super::live::{Live, want_base, wanted_base};
 use super::tally::Tally;
 use super::watch::Told;
 use crate::env::World;
 use crate::error::{Error, Result};
-use crate::journal::{Appended, Copier, JournalError, PackPolicy, Settings, Writer};
+use crate::journal::{Appended, JournalError, Settings, Writer};
 use crate::ports::{Joint, LogContext, LogError, LogEvent, LogSource, LogStart};
 use crate::report::{Failure, LostPart, StreamedComponent};
 
@@ -25,18 +26,12 @@ const GATHER: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause before a lost source is joined again.
 const LONGEST: Duration = Duration::from_secs(30);
-/// Between two looks for what other tiers lack.
-const COPY: Duration = Duration::from_millis(500);
-/// Objects copied to another tier before the thread looks whether it is to end.
-const AT_ONCE: usize = 64;
 /// Between two looks at the source's health.
 const HEALTH: Duration = Duration::from_secs(10);
 /// Between two notes of how the stream stands.
 const LIVE: Duration = Duration::from_secs(2);
 /// Between two lines for people.
 const PROGRESS: Duration = Duration::from_secs(60);
-/// Between two looks whether there is something to pack.
-const PACK: Duration = Duration::from_secs(60);
 /// Tries to join a source, where the stream is to end by itself.
 const TRIES: u32 = 3;
 /// Rounds of catching up before a stream that ends leaves the rest to the next one.
@@ -51,6 +46,8 @@ pub(super) struct Task<'a> {
     pub(super) until: Option<Duration>,
     /// A base that it asked for is not there yet.
     pub(super) base_open: &'a AtomicBool,
+    /// What goes on behind it cannot go on.
+    pub(super) failed: AtomicBool,
     pub(super) tell: Sender<(String, Told)>,
 }
 
@@ -108,7 +105,9 @@ impl Task<'_> {
     }
 
     fn asked_to_stop(&self) -> bool {
-        self.world.cancel.is_cancelled() || self.until.is_some_and(|until| self.now() >= until)
+        self.world.cancel.is_cancelled()
+            || self.until.is_some_and(|until| self.now() >= until)
+            || self.failed.load(Ordering::SeqCst)
     }
 
     /// Asks for a base, durably: the wish outlives this process.
@@ -155,7 +154,6 @@ struct Follower<'a> {
     next_health: Duration,
     next_live: Duration,
     next_line: Duration,
-    next_pack: Duration,
 }
 
 impl<'a> Follower<'a> {
@@ -178,21 +176,26 @@ impl<'a> Follower<'a> {
             next_health: now,
             next_live: now,
             next_line: now + PROGRESS,
-            next_pack: now,
         })
     }
 
     /// Sessions, one after the other, while a thread of its own serves the tiers that lag.
     fn run(&mut self, tally: &mut Tally) -> Result<()> {
-        let copier = self.writer.copier();
+        let behind = Behind {
+            world: self.task.world,
+            component: self.task.component,
+            copier: self.writer.copier(),
+            packer: self.writer.packer(),
+            failed: &self.task.failed,
+        };
         std::thread::scope(|scope| {
             let (end, ended) = mpsc::channel::<()>();
-            let copying = scope.spawn(move || keep_copying(&copier, &ended));
+            let served = scope.spawn(move || behind.run(&ended));
             let result = self.sessions(tally);
             drop(end);
-            let copied = copying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let served = served.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let finished = self.finish(tally);
-            result.and(copied).and(finished)
+            result.and(served).and(finished)
         })
     }
 
@@ -415,27 +418,10 @@ impl<'a> Follower<'a> {
             let line = tally.line(self.task.world.clock.wall());
             self.task.world.monitor.note(&format!("{}: {line}", self.task.component));
         }
-        if now >= self.next_pack {
-            self.next_pack = now + PACK;
-            self.pack(tally)?;
-        }
         if let Some(sums) = tally.hour(self.task.world.clock.wall()) {
             self.task.told(Told::Hour(sums));
         }
         Ok(())
-    }
-
-    /// Small objects become one; that it cannot be done now is said, and stops nothing.
-    fn pack(&mut self, tally: &mut Tally) -> Result<(), Stop> {
-        match self.writer.pack(&PackPolicy::default()) {
-            Ok(_) => Ok(()),
-            Err(error @ JournalError::Taken { .. }) => Err(error.into()),
-            Err(error) => {
-                let line = Failure::of(&error.into()).line();
-                self.task.note(tally, &format!("nothing could be packed: {line}"));
-                Ok(())
-            }
-        }
     }
 
     fn over(&self) -> bool {
@@ -485,16 +471,5 @@ fn joined(word: &str, lineage: &str, at: Position, lost: Option<&LostPart>) -> S
             format!("streaming from {at} of {lineage}; what lies before is lost: {}", lost.why)
         }
         Some(lost) => format!("streaming a new log, {lineage}, from {at}: {}", lost.why),
-    }
-}
-
-/// Serves the tiers that lag until the channel is closed.
-fn keep_copying(copier: &Copier, ended: &mpsc::Receiver<()>) -> Result<()> {
-    loop {
-        copier.catch_up(AT_ONCE)?;
-        match ended.recv_timeout(COPY) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-        }
     }
 }

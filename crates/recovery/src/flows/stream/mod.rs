@@ -1,6 +1,7 @@
 //! Stream: each component's log goes into the tiers as it is written, in ranges at most a second old,
 //! until somebody asks to stop. Killed at any moment, the next stream goes on where this one stood.
 
+mod behind;
 mod follow;
 mod lag;
 mod live;
@@ -209,8 +210,16 @@ fn execute(
         for (name, settings) in names.iter().zip(settings) {
             let (tell, base_open) = (tell.clone(), &open[name]);
             scope.spawn(move || {
-                let task =
-                    Task { world, component: name, request, until, base_open, tell: tell.clone() };
+                let (tell, failed) = (tell.clone(), AtomicBool::new(false));
+                let task = Task {
+                    world,
+                    component: name,
+                    request,
+                    until,
+                    base_open,
+                    failed,
+                    tell: tell.clone(),
+                };
                 let ended = catch_unwind(AssertUnwindSafe(|| follow(&task, settings)));
                 let told = match ended {
                     Ok(ended) => Told::Ended(Box::new(ended)),
