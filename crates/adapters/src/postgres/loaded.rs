@@ -1,7 +1,7 @@
 //! V3 and V4 of a logical copy: its dumps are loaded into a cluster made for that, and counted.
 //!
-//! Roles and databases come back; tablespaces do not, for `globals.sql` would make them where
-//! production has its own. The cluster is removed afterwards, on every path.
+//! Roles and databases come back. Tablespaces are made in folders of that cluster, for `globals.sql`
+//! would make them where production has its own. The cluster is removed afterwards, on every path.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use lifeboat_recovery::ports::EngineError;
 
 use super::install::Installation;
 use super::instance::{Instance, Start};
-use super::sql::Session;
+use super::sql::{QUIET, Session};
 use super::tool::Tools;
 use super::{broken, failed};
 
@@ -106,8 +106,15 @@ impl Loaded {
         let path = copy.join("dump/globals.sql");
         let text = fs::read_to_string(&path).map_err(failed(format!("read {}", path.display())))?;
         let safe = self.folder.join("globals.sql");
-        fs::write(&safe, without_tablespaces(&text))
-            .and_then(|()| instance.tools().account.own(&safe))
+        let account = instance.tools().account;
+        let (text, places) = with_own_tablespaces(&text, &self.folder);
+        for place in &places {
+            fs::create_dir(place)
+                .and_then(|()| account.own(place))
+                .map_err(failed("make a folder for a tablespace"))?;
+        }
+        fs::write(&safe, text)
+            .and_then(|()| account.own(&safe))
             .map_err(failed("write down the roles"))?;
         let mut psql = self.client(instance, "psql")?;
         psql.args(["-X", "-q", "-d", "postgres", "-f"]).arg(&safe);
@@ -170,6 +177,10 @@ impl Loaded {
             command.arg("-w");
         }
         command.env("PGHOST", instance.socket()).env("PGPORT", "5432").env("PGUSER", "postgres");
+        // Stronger than what the dumped roles and databases are set to; and production's event
+        // triggers do not fire, which a dump makes before it fills materialized views.
+        let options = "-c default_transaction_read_only=off -c statement_timeout=0";
+        command.env("PGOPTIONS", format!("{options} {QUIET}"));
         Ok(command)
     }
 
@@ -262,15 +273,30 @@ fn is_table(line: &str) -> bool {
         && !matches!(words.next(), Some("DATA" | "ATTACH") | None)
 }
 
-/// Roles without tablespaces: statements of `pg_dumpall --globals-only` are a line each.
-fn without_tablespaces(globals: &str) -> String {
-    let of_tablespace = |line: &&str| {
-        let mut words = line.split_ascii_whitespace();
-        let verb = words.next().unwrap_or_default();
-        let is = |verb: &str| matches!(verb, "CREATE" | "ALTER" | "COMMENT" | "GRANT" | "REVOKE");
-        is(verb) && line.split_ascii_whitespace().take(6).any(|word| word == "TABLESPACE")
-    };
-    globals.lines().filter(|line| !of_tablespace(line)).map(|line| format!("{line}\n")).collect()
+/// The globals with every tablespace in a folder of its own below `folder`, and those folders: statements
+/// of `pg_dumpall --globals-only` are a line each.
+fn with_own_tablespaces(globals: &str, folder: &Path) -> (String, Vec<PathBuf>) {
+    const PLACE: &str = " LOCATION ";
+    let mut places = Vec::new();
+    let mut text = String::with_capacity(globals.len());
+    for line in globals.lines() {
+        let makes = line.trim_start().starts_with("CREATE TABLESPACE");
+        match line.rfind(PLACE).filter(|_| makes) {
+            Some(at) => {
+                let place = folder.join(format!("tablespace-{}", places.len()));
+                let quoted = place.to_string_lossy().replace('\'', "''");
+                text.push_str(&format!("{}{PLACE}'{quoted}';\n", &line[..at]));
+                places.push(place);
+            }
+            // Without a place it is none that can be made here.
+            None if makes => {}
+            None => {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    (text, places)
 }
 
 #[cfg(test)]
@@ -280,11 +306,14 @@ mod tests {
     #[test]
     fn no_tablespace_is_made_where_production_has_it() {
         let globals = "CREATE ROLE app;\nCREATE TABLESPACE fast OWNER app LOCATION '/srv/fast';\n\
-            GRANT ALL ON TABLESPACE fast TO app;\nALTER ROLE app SET x TO 'y';\n";
+            GRANT ALL ON TABLESPACE fast TO app;\nCREATE TABLESPACE odd;\n";
+        let (text, places) = with_own_tablespaces(globals, Path::new("/own"));
         assert_eq!(
-            without_tablespaces(globals),
-            "CREATE ROLE app;\nALTER ROLE app SET x TO 'y';\n"
+            text,
+            "CREATE ROLE app;\nCREATE TABLESPACE fast OWNER app LOCATION '/own/tablespace-0';\n\
+             GRANT ALL ON TABLESPACE fast TO app;\n"
         );
+        assert_eq!(places, [PathBuf::from("/own/tablespace-0")]);
     }
 
     #[test]

@@ -287,17 +287,7 @@ impl Base {
         to: &RecoverTo,
         prepare_only: bool,
     ) -> Result<Recovered, EngineError> {
-        let scratch = self.copy.with_file_name("scratch");
-        fs::create_dir(&scratch).unwrap();
-        let context = RecoverContext {
-            clock: &SystemClock::new(),
-            monitor: &NoMonitor,
-            cancel: &Cancel::default(),
-            scratch: &scratch,
-            prepare_only,
-        };
-        let done = engine.recover(&self.copy, &self.manifest, log, to, &context);
-        fs::remove_dir_all(&scratch).unwrap();
+        let done = recover_copy(engine, &self.copy, &self.manifest, (log, to), prepare_only);
         done.map(Option::unwrap)
     }
 
@@ -315,6 +305,37 @@ impl Base {
         let why = server.try_start().unwrap_err();
         assert!(why.contains("pg_control"), "{why}");
     }
+}
+
+/// Recovers a restored copy of any kind.
+pub fn recover(
+    engine: &PostgresEngine,
+    copy: &Path,
+    manifest: &Manifest,
+    to: &RecoverTo,
+) -> Result<Option<Recovered>, EngineError> {
+    recover_copy(engine, copy, manifest, (None, to), false)
+}
+
+fn recover_copy(
+    engine: &PostgresEngine,
+    copy: &Path,
+    manifest: &Manifest,
+    (log, to): (Option<&dyn LogReader>, &RecoverTo),
+    prepare_only: bool,
+) -> Result<Option<Recovered>, EngineError> {
+    let scratch = copy.with_file_name("scratch");
+    fs::create_dir(&scratch).unwrap();
+    let context = RecoverContext {
+        clock: &SystemClock::new(),
+        monitor: &NoMonitor,
+        cancel: &Cancel::default(),
+        scratch: &scratch,
+        prepare_only,
+    };
+    let done = engine.recover(copy, manifest, log, to, &context);
+    fs::remove_dir_all(&scratch).unwrap();
+    done
 }
 
 /// What the bases before the journal and their log were made with.

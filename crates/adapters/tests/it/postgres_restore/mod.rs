@@ -1,6 +1,7 @@
 //! Restores of PostgreSQL servers, on real servers.
 
 mod broken;
+mod dumped;
 mod in_place;
 mod kit;
 mod lines;
