@@ -73,6 +73,7 @@ struct Base {
     candidate: Candidate,
     started: Timestamp,
     read_until: Timestamp,
+    finished: Timestamp,
     position: Option<lifeboat_model::position::LogPosition>,
 }
 
@@ -235,6 +236,7 @@ impl Chooser<'_> {
             candidate: candidate.clone(),
             started: manifest.started,
             read_until: manifest.read_until(),
+            finished: manifest.finished,
             position: manifest.position,
         }))
     }
@@ -255,7 +257,7 @@ impl Chooser<'_> {
         let Some(position) = &base.position else {
             return Ok(Err(JournalError::None { component: self.component.to_owned() }));
         };
-        match self.journal.way(position, to) {
+        match self.journal.way_since(position, base.finished, to) {
             Ok(way) => Ok(Ok(way)),
             Err(error) if says_something(&error) => Ok(Err(error)),
             Err(error) => Err(error.into()),

@@ -9,6 +9,21 @@ use lifeboat_vault::{StoreError, StoreErrorKind};
 use crate::seal::SealError;
 use crate::state::StateError;
 
+/// What lies between a base and a point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Break {
+    /// In words.
+    pub why: String,
+    /// True if the stream itself recorded it as lost.
+    pub recorded: bool,
+}
+
+impl std::fmt::Display for Break {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
 /// A failure of the journal.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -116,7 +131,7 @@ pub enum JournalError {
         instead: String,
         /// What is wrong with it, if that may be why; nothing where it begins later, was pruned, or
         /// says itself that something is lost.
-        broken: Option<String>,
+        broken: Option<Box<str>>,
     },
     /// The wanted point lies before the base.
     #[error("{wanted} lies before the base, which ends at {base}")]
@@ -140,9 +155,7 @@ pub enum JournalError {
         /// What was asked for.
         wanted: Box<str>,
         /// What lies between.
-        why: Box<str>,
-        /// True if the stream itself recorded it as lost.
-        recorded: bool,
+        why: Box<Break>,
         /// The newest point before it.
         before: Option<(Position, Timestamp)>,
         /// The first point after it; it needs a base that was taken after the break.

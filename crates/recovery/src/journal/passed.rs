@@ -31,7 +31,11 @@ impl Passed {
     pub(super) fn refusal(mut self, base: &LogPosition) -> JournalError {
         self.instead.dedup();
         let instead = self.instead.join("; ");
-        JournalError::NotCovered { base: base.clone(), instead, broken: self.broken }
+        JournalError::NotCovered {
+            base: base.clone(),
+            instead,
+            broken: self.broken.map(String::into_boxed_str),
+        }
     }
 }
 

@@ -151,6 +151,21 @@ impl Journal {
     /// If no journal reaches the base, if the point lies before it, beyond the end or behind a gap
     /// (with what can be had instead), or if the store fails.
     pub fn way(&self, base: &LogPosition, to: &RecoverTo) -> Result<Way> {
+        self.way_since(base, Timestamp::MAX, to)
+    }
+
+    /// The same for a base whose reading ended at an instant. A chain that goes on after another one
+    /// (`LINEAGE+2`) and was begun later does not lead from it: at the base's place it may have
+    /// another log, of a server that was set back.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn way_since(
+        &self,
+        base: &LogPosition,
+        finished: Timestamp,
+        to: &RecoverTo,
+    ) -> Result<Way> {
         let wanted = native(&base.lineage);
         let mut lineages: Vec<&str> =
             self.lineages().filter(|lineage| native(lineage) == wanted).collect();
@@ -171,7 +186,8 @@ impl Journal {
         lineages.sort_by_key(|lineage| turn(lineage));
         let mut passed = Passed::default();
         while let Some(lineage) = lineages.pop() {
-            let walked = self.walked(lineage, base, to)?;
+            let there = (turn(lineage) > 1).then_some(finished);
+            let walked = self.walked(lineage, base, there, to)?;
             if let Some(way) = lay(&self.inner, lineage, base, to, walked, &mut passed)? {
                 return Ok(way);
             }
@@ -179,8 +195,15 @@ impl Journal {
         Err(passed.refusal(base))
     }
 
-    fn walked(&self, lineage: &str, base: &LogPosition, to: &RecoverTo) -> Result<Walked> {
+    fn walked(
+        &self,
+        lineage: &str,
+        base: &LogPosition,
+        there: Option<Timestamp>,
+        to: &RecoverTo,
+    ) -> Result<Walked> {
         let gather = Gather {
+            there,
             from: Some(base.position),
             until: match to {
                 RecoverTo::Time(time) => Some(*time),

@@ -27,6 +27,8 @@ pub(super) struct Gather {
     pub until: Option<Timestamp>,
     /// A place that the path has to lead through, where there are several.
     pub through: Option<Position>,
+    /// An instant at which the chain has to have been there: down to a record that is as old.
+    pub there: Option<Timestamp>,
 }
 
 /// Why a path leads no further down.
@@ -62,6 +64,9 @@ pub(super) struct Path {
     /// The record above the present bottom is a gap, or there is none.
     apart: bool,
     covered: bool,
+    told: bool,
+    /// A record is as old as the chain has to be.
+    there: bool,
     cut: bool,
 }
 
@@ -163,6 +168,8 @@ impl Path {
             next: (0, Hash::NONE),
             apart: true,
             covered: false,
+            told: false,
+            there: gather.there.is_none(),
             cut: false,
         };
         path.take(found, lineage, gather);
@@ -275,11 +282,17 @@ impl Path {
         }
         // A branch may have left its line before the end that was delivered of it.
         self.covered |= header.from <= from && header.kind != Kind::Branch;
-        let enough = self.covered && header.kind == Kind::Start;
+        self.told |= self.covered && header.kind == Kind::Start;
+        self.there |= gather.there.is_some_and(|there| header.time <= there);
         self.taken.push(found);
-        if enough && self.ended.is_none() {
+        if self.told && self.there && self.ended.is_none() {
             self.ended = Some(Ended::Enough);
         }
+    }
+
+    /// When the chain was begun, where that is known to be too late.
+    pub(super) fn begun_late(&self) -> Option<Timestamp> {
+        (self.ended == Some(Ended::Begin) && !self.there).then_some(self.bottom.time)
     }
 
     fn break_off(&mut self, fault: Fault, faults: &mut Vec<Fault>) {

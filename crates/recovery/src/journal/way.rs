@@ -10,9 +10,9 @@ use lifeboat_model::position::{LogPosition, Position};
 use lifeboat_vault::StoreErrorKind;
 
 use super::fault::Fault;
-use super::passed::{Passed, below, first_fault, nothing};
+use super::leg::{First, Leg, above, first, leads_to_the_end};
+use super::passed::{Passed, below, nothing};
 use super::place::chain_of;
-use super::reader::end_of;
 use super::records::{Found, Inner, Spot};
 use super::shelf::Shelf;
 use super::walk::{Path, Walked, proves};
@@ -191,27 +191,23 @@ pub(super) fn lay(
     let Walked { mut paths, faults } = walked;
     // Newest line first, then the longest.
     paths.sort_by_key(|path| (path.top.to.line, path.top.seq));
-    let (mut chosen, mut own) = (None, Passed::default());
-    for index in (0..paths.len()).rev() {
-        paths[index].taken.reverse();
-        match first(&paths[index].taken, base.position) {
-            Ok(first) => {
-                chosen = Some((index, first));
-                break;
-            }
-            Err(Some(why)) => own.add((why, None)),
-            Err(None) => own.add(below(&paths[index], base.position, &faults)),
-        }
+    let mut own = Passed::default();
+    paths.retain(|path| in_time(path, lineage, &mut own));
+    if paths.is_empty() && !own.instead.is_empty() {
+        passed.join(own);
+        return Ok(None);
     }
+    let chosen = choose(base.position, to, (&mut paths, &faults), &mut own);
     let (before, taken) = match chosen {
-        Some((index, first)) => {
+        Some((index, first, end)) => {
             let mut before = std::mem::take(&mut paths[index].taken);
+            before.truncate(end);
             let taken = before.split_off(first);
             (before, taken)
         }
         None => (Vec::new(), Vec::new()),
     };
-    let chosen = chosen.map(|(index, _)| index);
+    let chosen = chosen.map(|(index, ..)| index);
     let mut notes: Vec<String> = match chosen {
         Some(index) => paths[index].notes.iter().rev().cloned().collect(),
         None => Vec::new(),
@@ -304,21 +300,44 @@ impl Laid<'_> {
     }
 }
 
-/// True for a point that lies as far on as the journal leads.
-fn leads_to_the_end(to: &RecoverTo) -> bool {
-    matches!(to, RecoverTo::Newest | RecoverTo::Name(_) | RecoverTo::Transaction(_))
+/// False for a path of a chain that is younger than the base.
+fn in_time(path: &Path, lineage: &str, own: &mut Passed) -> bool {
+    let begun = path.begun_late();
+    if let Some(begun) = begun {
+        own.add((format!("{lineage} was begun at {begun}, after the base"), None));
+    }
+    begun.is_none()
 }
 
-/// The first thing that is wrong above a path, and the first point after it.
-fn above(faults: &[Fault], paths: &[Path], top: u32) -> Option<Above> {
-    let fault = first_fault(faults, top)?;
-    let next = paths.iter().filter(|path| path.bottom.seq > top).min_by_key(|p| p.bottom.seq);
-    let after = next.and_then(|path| path.windows.last());
-    Some((fault.why.clone(), after.map(|window| (window.from, window.since))))
+/// The first of the paths that leads on from a base: which, the index of its first record from there
+/// on, and where it ends for this point. Why the others do not.
+fn choose(
+    base: Position,
+    to: &RecoverTo,
+    (paths, faults): (&mut [Path], &[Fault]),
+    own: &mut Passed,
+) -> Option<(usize, usize, usize)> {
+    for index in (0..paths.len()).rev() {
+        paths[index].taken.reverse();
+        let taken = &paths[index].taken;
+        match first(taken, base) {
+            Ok(First { at, left: None }) => {
+                return Some((index, at, taken.len()));
+            }
+            // Up to there the line that the base is on was the one that lived.
+            Ok(First { at, left: Some((end, why)) }) => {
+                let own_line = Leg { base, taken: &taken[at..end], path: None, above: None };
+                if !leads_to_the_end(to) && own_line.reach(to).is_ok() {
+                    return Some((index, at, end));
+                }
+                own.add((why, None));
+            }
+            Err(Some(why)) => own.add((why, None)),
+            Err(None) => own.add(below(&paths[index], base, faults)),
+        }
+    }
+    None
 }
-
-/// Why a way ends, and the first point after it.
-type Above = (String, Option<(Position, Timestamp)>);
 
 fn piece(found: &Found) -> Piece {
     let header = &found.header;
@@ -329,158 +348,5 @@ fn piece(found: &Found) -> Piece {
         time: header.time,
         bytes: if header.kind == Kind::Range { header.bytes } else { 0 },
         facts: header.facts.clone(),
-    }
-}
-
-/// The index of the first record that leads on from the base; why not, if something is there.
-fn first(taken: &[Found], base: Position) -> Result<usize, Option<String>> {
-    let leads_on = |found: &Found| {
-        let header = &found.header;
-        let here = header.from <= base && base.line == header.from.line;
-        let empty = header.from == header.to && header.from == base;
-        here && (header.to > base || empty)
-    };
-    let index = match taken.iter().position(leads_on) {
-        Some(index) => index,
-        // The base is the very end.
-        None if taken.last().is_some_and(|found| found.header.to == base) => taken.len(),
-        None => return Err(None),
-    };
-    let rest = &taken[index..];
-    if let Some(gap) = rest.first().map(|found| &found.header)
-        && gap.kind == Kind::Gap
-        && gap.from < base
-    {
-        return Err(Some(format!("it has a gap from {} to {}", gap.from, gap.to)));
-    }
-    let left = rest.iter().map(|found| &found.header).find(|header| {
-        header.kind == Kind::Branch && header.from.line == base.line && header.from < base
-    });
-    match left {
-        Some(branch) => Err(Some(format!(
-            "line {} left line {} at {}, before the base",
-            branch.to.line, branch.from.line, branch.from
-        ))),
-        None => Ok(index),
-    }
-}
-
-/// The records from the base on, to the end of their path.
-struct Leg<'a> {
-    taken: &'a [Found],
-    /// The path that it begins on, if that is one of records.
-    path: Option<&'a Path>,
-    base: Position,
-    /// A fault above the path: why, and the first point after it.
-    above: Option<Above>,
-}
-
-impl Leg<'_> {
-    /// How many records lie before the first gap.
-    fn unbroken(&self) -> usize {
-        let gap = self.taken.iter().position(|found| found.header.kind == Kind::Gap);
-        gap.unwrap_or(self.taken.len())
-    }
-
-    /// What the first `count` records reach.
-    fn reached(&self, count: usize) -> Reach {
-        let all = &self.taken[..count];
-        let proven = all.iter().rev().find(|found| proves(found.header.kind));
-        let last = all.last();
-        Reach {
-            position: last.map_or(self.base, |found| found.header.to),
-            proven: proven.map(|found| found.header.time),
-            seq: last.map(|found| u64::from(found.header.seq)),
-        }
-    }
-
-    /// How many records the way has, and where the point lies on it.
-    fn reach(&self, to: &RecoverTo) -> Result<(usize, Reach)> {
-        let length = self.unbroken();
-        match to {
-            RecoverTo::Base => Ok((length, self.reached(0))),
-            RecoverTo::Newest | RecoverTo::Name(_) | RecoverTo::Transaction(_) => {
-                Ok((length, self.reached(length)))
-            }
-            RecoverTo::Time(time) => {
-                let before =
-                    |found: &Found| proves(found.header.kind) && found.header.time <= *time;
-                let last = self.taken[..length].iter().rposition(before);
-                let shown = self.taken[..length].iter();
-                let mut shown = shown.filter(|found| proves(found.header.kind));
-                if shown.any(|found| found.header.time >= *time) {
-                    return Ok((length, self.reached(last.map_or(0, |index| index + 1))));
-                }
-                Err(self.refuse(time.to_string(), length))
-            }
-            RecoverTo::Position(place) => {
-                if *place < self.base {
-                    let (wanted, base) = (place.to_string(), self.base);
-                    return Err(JournalError::BeforeBase { wanted, base });
-                }
-                if *place == self.base {
-                    return Ok((length, self.reached(0)));
-                }
-                let holds = |found: &Found| {
-                    let header = &found.header;
-                    let line = header.to.line == place.line && header.from.line == place.line;
-                    line && header.from <= *place && *place <= header.to
-                };
-                match self.taken[..length].iter().position(holds) {
-                    Some(index) => Ok((length, self.reached(index + 1))),
-                    None => Err(self.refuse(place.to_string(), length)),
-                }
-            }
-        }
-    }
-
-    /// The refusal of a point after the first `length` records, with what can be had instead.
-    fn refuse(&self, wanted: String, length: usize) -> JournalError {
-        let reached = self.reached(length);
-        let before = reached.proven.map(|proven| (reached.position, proven));
-        if let Some(gap) = self.taken.get(length).map(|found| &found.header) {
-            let next = self.taken[length + 1..].iter().find(|f| f.header.kind != Kind::Gap);
-            return JournalError::Broken {
-                wanted: wanted.into(),
-                why: format!(
-                    "from {} to {} it is lost ({})",
-                    gap.from,
-                    gap.to,
-                    gap.why().unwrap_or("no reason is recorded")
-                )
-                .into(),
-                recorded: true,
-                before,
-                after: next.map(|found| (found.header.from, found.header.time)),
-            };
-        }
-        if let Some((why, after)) = &self.above {
-            let (wanted, why) = (wanted.into(), why.as_str().into());
-            return JournalError::Broken { wanted, why, recorded: false, before, after: *after };
-        }
-        let end = before.or_else(|| self.path.and_then(end_of));
-        let end = end.unwrap_or((self.base, Timestamp::UNIX_EPOCH));
-        JournalError::Beyond { wanted, end }
-    }
-
-    /// What must be said of a way to the newest point that ends before the journal does; and what
-    /// is wrong there, where no stream recorded it.
-    fn note(&self, to: &RecoverTo, length: usize) -> (Option<String>, Option<String>) {
-        if !leads_to_the_end(to) {
-            return (None, None);
-        }
-        let end = self.reached(length).position;
-        if let Some(gap) = self.taken.get(length).map(|found| &found.header) {
-            let why = gap.why().unwrap_or("no reason is recorded");
-            let note = format!(
-                "the journal has a gap from {end} to {} ({why}): what came after it needs a \
-                 snapshot that was taken after it",
-                gap.to
-            );
-            return (Some(note), None);
-        }
-        let Some((why, _)) = &self.above else { return (None, None) };
-        let note = format!("the journal is broken at {end}, and the way ends there: {why}");
-        (Some(note), Some(why.clone()))
     }
 }

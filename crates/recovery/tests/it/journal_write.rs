@@ -12,7 +12,7 @@ use lifeboat_testkit::{Fault, FaultyStore, MemoryStore, Verb};
 use lifeboat_vault::{Entry, Store, StoreError, StoreErrorKind};
 
 use crate::journal_kit::{
-    BEGIN, COMPONENT, Kit, at, base, closed, logged, range, replay, signer, start, tier,
+    BEGIN, COMPONENT, Kit, LINEAGE, at, base, closed, logged, range, replay, signer, start, tier,
 };
 
 fn faulty() -> Arc<FaultyStore<MemoryStore>> {
@@ -421,6 +421,76 @@ fn a_branch_goes_on_on_the_new_line_and_brings_its_history() {
     let beyond = kit.way(BEGIN + 28, &RecoverTo::Newest).err().unwrap();
     assert!(matches!(beyond, JournalError::NotCovered { .. }));
     assert!(beyond.hint().unwrap().contains("left line 1"), "{:?}", beyond.hint());
+    let beyond = kit.way(BEGIN + 28, &RecoverTo::Name("a".to_owned())).err().unwrap();
+    assert!(matches!(beyond, JournalError::NotCovered { .. }), "{beyond}");
+}
+
+/// A base on a stretch that was left later still leads to every point up to there.
+#[test]
+fn a_base_after_the_fork_leads_to_its_own_past() {
+    let kit = Kit::new(Arc::new(MemoryStore::default()));
+    let mut writer = kit.stream();
+    kit.ranges(&mut writer, 5);
+    let wanted = kit.now();
+    kit.ranges(&mut writer, 3);
+    kit.pass(60);
+    let branch = LogEvent::Branch {
+        from: at(BEGIN + 20),
+        to: lifeboat_model::position::Position::new(2, BEGIN + 20),
+        time: kit.now(),
+        history: Bytes::from_static(b"1\t0/14\tno recovery target specified\n"),
+    };
+    writer.append(&branch).unwrap();
+    kit.pass(60);
+    let mut next = match range(BEGIN + 20, kit.now()) {
+        LogEvent::Range(range) => range,
+        _ => unreachable!(),
+    };
+    (next.from.line, next.to.line) = (2, 2);
+    writer.append(&LogEvent::Range(next)).unwrap();
+    let after = BEGIN + 30;
+    for to in [RecoverTo::Time(wanted), RecoverTo::Position(at(BEGIN + 50))] {
+        let way = kit.way(after, &to).unwrap();
+        assert_eq!(way.target().position, at(BEGIN + 50), "{to:?}");
+        assert_eq!(replay(&way), logged(after, BEGIN + 50));
+        let last = way.pieces().last().unwrap();
+        assert_eq!(last.to, at(BEGIN + 80), "nothing of the other line is on it");
+    }
+    for to in [RecoverTo::Newest, RecoverTo::Time(kit.now()), RecoverTo::Position(at(BEGIN + 90))] {
+        let error = kit.way(after, &to).err().unwrap();
+        assert!(matches!(error, JournalError::NotCovered { .. }), "{to:?}: {error}");
+        assert!(error.hint().unwrap().contains("left line 1"), "{to:?}: {:?}", error.hint());
+    }
+}
+
+/// A server that was set back without another line writes other bytes at the same places: what a
+/// later chain has there is not the log that an older base goes on with.
+#[test]
+fn a_chain_that_is_younger_than_a_base_does_not_lead_from_it() {
+    let store = Arc::new(MemoryStore::default());
+    let kit = Kit { sealer: closed(), ..Kit::new(store.clone()) };
+    let mut writer = kit.stream();
+    kit.ranges(&mut writer, 3);
+    let finished = kit.now();
+    let end = kit.ranges(&mut writer, 3);
+    drop(writer);
+    std::fs::remove_dir_all(kit.folder.path().join("state")).unwrap();
+    kit.pass(60);
+    let mut writer = kit.writer();
+    let lost = Joint::NewLineage { why: "an older state was put back".to_owned() };
+    writer.begin(&start(base(BEGIN + 10), lost)).unwrap();
+    for number in 1..=9 {
+        writer.append(&kit.range(BEGIN + 10 * number)).unwrap();
+    }
+    let later = kit.now();
+    let journal = kit.journal();
+    let old = journal.way_since(&base(BEGIN + 20), finished, &RecoverTo::Newest).unwrap();
+    assert_eq!((old.lineage(), old.target().position), (LINEAGE, at(end)));
+    let said = |note: &String| note.contains("+2 was begun at");
+    assert!(old.notes().iter().any(said), "{:?}", old.notes());
+    let new = journal.way_since(&base(BEGIN + 20), later, &RecoverTo::Newest).unwrap();
+    assert_eq!(new.target().position, at(BEGIN + 100));
+    assert!(new.lineage().ends_with("+2"), "a base that was taken since is on the later one");
 }
 
 #[test]

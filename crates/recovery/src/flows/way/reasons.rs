@@ -24,11 +24,11 @@ pub(super) fn unreadable(error: &Error) -> bool {
 /// What is wrong with the journal, where that may be why it does not lead from a base to a point.
 pub(super) fn lost(error: &JournalError) -> Option<String> {
     match error {
-        JournalError::NotCovered { broken, .. } => broken.clone(),
+        JournalError::NotCovered { broken, .. } => broken.as_deref().map(str::to_owned),
         JournalError::None { .. }
         | JournalError::Beyond { .. }
-        | JournalError::BeforeBase { .. }
-        | JournalError::Broken { recorded: true, .. } => None,
+        | JournalError::BeforeBase { .. } => None,
+        JournalError::Broken { why, .. } if why.recorded => None,
         other => Some(other.to_string()),
     }
 }
@@ -52,7 +52,7 @@ pub(super) fn says_something(error: &JournalError) -> bool {
 pub(super) fn clearer(first: Option<JournalError>, second: JournalError) -> JournalError {
     let rank = |error: &JournalError| match error {
         // What nobody recorded comes first: it is what has to be looked after.
-        JournalError::Broken { recorded: false, .. } => 6,
+        JournalError::Broken { why, .. } if !why.recorded => 6,
         JournalError::NotCovered { broken: Some(_), .. } => 5,
         JournalError::Broken { .. } => 4,
         JournalError::Beyond { .. } => 3,
