@@ -79,14 +79,13 @@ pub(super) fn choose<'l>(
         ));
     }
     let mut way = Way { base, ranges: Vec::new(), open: Vec::new(), reached: None, kept: None };
-    let mut next = None;
-    for piece in log.pieces() {
-        if limit.excludes(piece) {
-            next = Some(piece);
-            break;
-        }
+    // Where a clock was set back an instant came twice: its later one is meant.
+    let pieces = log.pieces();
+    let taken = pieces.iter().rposition(|piece| !limit.excludes(piece)).map_or(0, |last| last + 1);
+    for piece in &pieces[..taken] {
         way.take(piece)?;
     }
+    let next = pieces.get(taken);
     let idle = way.kept.filter(|kept| *kept > manifest.started);
     let Some(reached) = way.reached else {
         return match (limit, idle) {

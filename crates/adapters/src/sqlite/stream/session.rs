@@ -188,11 +188,13 @@ impl Session {
         if self.doubt.is_some() || self.reopened(context)? {
             return Ok(());
         }
-        self.looked = context.clock.wall();
+        let now = context.clock.wall();
         let doubt = match &mut self.mode {
             Mode::Wal(tail) => match tail.step(&self.limits)? {
                 Found::Doubt(why) => Some(why),
                 Found::Nothing | Found::News => None,
+                // Nothing is complete up to an instant at which nothing was seen.
+                Found::Unseen => return Ok(()),
             },
             Mode::Rollback { connection, version } => {
                 match open::patiently(context.clock, self.options.patience, || {
@@ -206,7 +208,10 @@ impl Session {
         };
         match doubt {
             Some(why) => self.doubt = Some(why.to_owned()),
-            None => self.beacon.beat(context.clock)?,
+            None => {
+                self.looked = now;
+                self.beacon.beat(context.clock)?;
+            }
         }
         Ok(())
     }

@@ -29,6 +29,8 @@ const LOCK_FRAMES: u32 = 256;
 pub(super) enum Found {
     /// Nothing more.
     Nothing,
+    /// Nothing could be told now: the next look will.
+    Unseen,
     /// Commits; they are gathered.
     News,
     /// It cannot be proven that nothing is missing: one clause that says why.
@@ -143,7 +145,7 @@ impl Tail {
     /// One look: gathers what was committed, and holds the newest state from then on.
     pub fn step(&mut self, limits: &Limits) -> Result<Found, Failure> {
         match self.read(limits) {
-            Err(Failure::Sqlite(error)) if is_busy(&error) => Ok(Found::Nothing),
+            Err(Failure::Sqlite(error)) if is_busy(&error) => Ok(Found::Unseen),
             other => other,
         }
     }
@@ -200,7 +202,7 @@ impl Tail {
         if self.unclear > PATIENCE {
             return Found::Doubt("the write-ahead log has no header that can be read");
         }
-        Found::Nothing
+        Found::Unseen
     }
 
     /// Makes room in the log: copies it into the database, so that the next writer starts it over.
