@@ -1,4 +1,4 @@
-//! Every row of docs/pitfalls.md names a test that exists.
+//! Every row of docs/pitfalls.md and docs/requirements.md names a test that exists.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,9 @@ fn rows(text: &str) -> Vec<Row> {
         if let Some(heading) = line.strip_prefix("## ") {
             engine = heading.to_owned();
         }
-        let heads = line.starts_with("| pitfall |") || line.starts_with("|---");
+        let named = ["pitfall", "requirement", "case", "input"];
+        let heads = line.starts_with("|---")
+            || named.iter().any(|first| line.starts_with(&format!("| {first} |")));
         if !line.starts_with('|') || heads {
             continue;
         }
@@ -88,21 +90,32 @@ fn missing(crates: &Path, test: &str) -> Option<String> {
     (!holds).then(|| format!("there is no test `{test}`"))
 }
 
-#[test]
-fn every_pitfall_names_a_test_that_exists() {
+fn names_tests_that_exist(document: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let text = std::fs::read_to_string(root.join("docs/pitfalls.md")).unwrap();
-    let wrong: Vec<String> = rows(&text)
+    let text = std::fs::read_to_string(root.join(document)).unwrap();
+    let rows = rows(&text);
+    assert!(rows.len() > 20, "{document} has {} rows", rows.len());
+    let wrong: Vec<String> = rows
         .into_iter()
         .filter_map(|row| {
             let why = match &row.test {
                 Some(test) => missing(&root.join("crates"), test)?,
                 None => "a row has a pitfall, what is done, and a test".to_owned(),
             };
-            Some(format!("docs/pitfalls.md:{}: {why}", row.line))
+            Some(format!("{document}:{}: {why}", row.line))
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_pitfall_names_a_test_that_exists() {
+    names_tests_that_exist("docs/pitfalls.md");
+}
+
+#[test]
+fn every_requirement_names_a_test_that_exists() {
+    names_tests_that_exist("docs/requirements.md");
 }
 
 #[test]
