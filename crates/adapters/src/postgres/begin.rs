@@ -269,7 +269,8 @@ impl Found {
 
 /// Up to when all is in what the journal has, as far as that is known.
 fn complete_up_to(resume: Option<&Resume>, sql: &mut Connection, at: u64) -> Result<Timestamp> {
-    match resume.and_then(|resume| tail::told_complete(&resume.facts)) {
+    let told = resume.and_then(|resume| tail::told_complete(&resume.facts));
+    match told.max(resume.and_then(|resume| resume.proven)) {
         Some(time) => Ok(time),
         None => watch::complete_before(sql, at),
     }

@@ -194,7 +194,7 @@ mod tests {
     fn ask(line: u32, offset: u64, now: u32, end: u64, history: &str) -> Result<Wish> {
         let lines = Lines::read(now, Bytes::copy_from_slice(history.as_bytes())).unwrap();
         let at = LogPosition { lineage: facts().lineage(), position: Position::new(line, offset) };
-        let resume = Resume { at, facts: LogFacts::new() };
+        let resume = Resume { at, facts: LogFacts::new(), proven: None };
         wish(Some(&resume), &facts(), &System { identifier: 7, timeline: now, end }, &lines)
     }
 
@@ -223,7 +223,7 @@ mod tests {
         let (here, there) = (of("1\t0/100\tx\n"), of("1\t0/120\tx\n"));
         let at = LogPosition { lineage: facts().lineage(), position: Position::new(2, 0x180) };
         let kept = tail::facts(Timestamp::UNIX_EPOCH, None, &here.mark(2));
-        let resume = Resume { at, facts: kept };
+        let resume = Resume { at, facts: kept, proven: None };
         let system = System { identifier: 7, timeline: 2, end: 0x300 };
         let ask = |lines: &Lines| wish(Some(&resume), &facts(), &system, lines).unwrap();
         assert!(matches!(ask(&here), Wish::GoOn { .. }));

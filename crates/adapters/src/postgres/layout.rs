@@ -213,15 +213,25 @@ pub fn running(data: &Path) -> Option<u32> {
     (is_server && there.is_none_or(|there| Some(there) == here())).then_some(pid)
 }
 
-/// The server that runs on a data directory at this folder, around it or in the `pgdata` of a restored
-/// component, in words.
+/// The server that runs on a data directory at this folder, around it or anywhere below, in words.
 pub fn server_around(folder: &Path) -> Option<String> {
-    let inside = folder.join("pgdata");
-    let (data, pid) = folder
-        .ancestors()
-        .chain([inside.as_path()])
-        .find_map(|place| running(place).map(|pid| (place, pid)))?;
+    let around =
+        folder.ancestors().find_map(|place| running(place).map(|pid| (place.to_owned(), pid)));
+    let (data, pid) = around.or_else(|| running_below(folder))?;
     Some(format!("a server of PostgreSQL runs on {} (process {pid})", data.display()))
+}
+
+/// A server whose data directory lies below: its processes work there.
+fn running_below(folder: &Path) -> Option<(PathBuf, u32)> {
+    let folder = fs::canonicalize(folder).ok()?;
+    fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let name = fs::read_to_string(entry.path().join("comm")).ok()?;
+        let data = fs::read_link(entry.path().join("cwd")).ok()?;
+        let is_server = matches!(name.trim(), "postgres" | "postmaster");
+        let below = is_server && data.starts_with(&folder);
+        below.then(|| (data.clone(), running(&data).unwrap_or(pid)))
+    })
 }
 
 /// Removes a file that may be missing.

@@ -45,8 +45,6 @@ impl Tape {
     /// The same journal, read from another server.
     pub fn follow(&mut self, server: &Server) {
         self.log = PostgresLog::new("orders", options(server));
-        // A new stream knows what the journal's last range said, not what keepalives did.
-        self.complete = Timestamp::UNIX_EPOCH;
     }
 
     pub fn start(&mut self) -> Result<LogStart, LogError> {
@@ -60,8 +58,11 @@ impl Tape {
                 self.complete = Timestamp::UNIX_EPOCH;
             }
         }
-        let facts = self.end.take().map(|end| end.facts).unwrap_or_default();
-        self.end = Some(Resume { at, facts });
+        let same = matches!(start.joint, Joint::Seamless);
+        let before = self.end.take();
+        let proven = before.as_ref().filter(|_| same).and_then(|end| end.proven);
+        let facts = before.map(|end| end.facts).unwrap_or_default();
+        self.end = Some(Resume { at, facts, proven });
         Ok(start)
     }
 
@@ -89,6 +90,7 @@ impl Tape {
                 assert!(range.time <= self.clock.wall() && range.time >= self.complete);
                 (end.at.position, end.facts, self.complete) =
                     (range.to, range.facts.clone(), range.time);
+                end.proven = Some(range.time);
                 self.lines.last_mut().unwrap().1.extend_from_slice(&range.bytes);
                 if durable {
                     self.log.durable(range.to)?;
@@ -98,6 +100,7 @@ impl Tape {
                 assert_eq!(*at, end.at.position);
                 assert!(*time >= self.complete);
                 self.complete = *time;
+                end.proven = Some(*time);
             }
             LogEvent::Branch { from, to, history, .. } => {
                 assert_eq!(from.line, end.at.position.line);

@@ -152,6 +152,25 @@ fn what_was_delivered_and_not_stored_is_not_claimed_by_the_next_session() {
     tape.drain();
 }
 
+/// What an idle server was known to be complete up to stays known: the order of instants in the
+/// journal is not broken by a stream that starts again.
+#[test]
+fn a_stream_that_starts_again_claims_what_the_last_keepalive_proved() {
+    let server = Server::start(Version::V15, &[]);
+    let mut tape = Tape::new(&server);
+    tape.start().unwrap();
+    server.psql("create table t (n int)");
+    tape.drain();
+    let LogEvent::Idle { time, .. } = tape.step(300, true).unwrap() else { panic!("it is quiet") };
+    tape.log.stop().unwrap();
+    server.psql("insert into t values (1)");
+    // Another process: nothing is remembered but what the journal has.
+    tape.follow(&server);
+    assert_eq!(tape.start_again().joint, Joint::Seamless);
+    let LogEvent::Range(first) = tape.step(300, true).unwrap() else { panic!("no range") };
+    assert!(first.time >= time, "{} after {time}", first.time);
+}
+
 #[test]
 fn a_switched_segment_comes_whole_with_its_zeros() {
     let server = Server::start(Version::V16, &[("wal_keep_size", "1GB")]);

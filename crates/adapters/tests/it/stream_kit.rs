@@ -162,7 +162,7 @@ impl Journal {
                 (start["to"].as_str().expect("to").parse().expect("to"), facts(&start["facts"]))
             }
         };
-        Some(Resume { at: LogPosition { lineage, position }, facts })
+        Some(Resume { at: LogPosition { lineage, position }, facts, proven: None })
     }
 
     pub fn end(&self) -> LogPosition {

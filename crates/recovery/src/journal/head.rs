@@ -80,6 +80,7 @@ impl Source<'_> {
     fn end(&self, lineage: &str, notes: &mut Vec<String>) -> Result<Option<End>> {
         let mut numbers = Numbers::of(self);
         let mut top: Option<Head> = None;
+        let mut proven = None;
         let mut after: Option<Header> = None;
         while let Some(seq) = numbers.next(self, notes)? {
             let mut found = self.at(seq, notes)?.into_iter();
@@ -94,6 +95,8 @@ impl Source<'_> {
                 }
             };
             top = top.or(Some(header.head(key)));
+            let proves = matches!(header.kind, Kind::Range | Kind::Keepalive);
+            proven = proven.or(proves.then_some(header.time));
             if matches!(header.kind, Kind::Range | Kind::Gap) {
                 after = Some(header);
                 break;
@@ -102,7 +105,8 @@ impl Source<'_> {
         }
         let known = |header: &Header| matches!(header.kind, Kind::Range | Kind::Gap);
         let facts = after.filter(known).map(|header| header.facts).unwrap_or_default();
-        Ok(top.map(|head| End { format: 1, lineage: lineage.to_owned(), head, facts }))
+        let lineage = lineage.to_owned();
+        Ok(top.map(|head| End { format: 1, lineage, head, facts, proven }))
     }
 
     /// Every believed object with this number.

@@ -15,6 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use lifeboat_model::chain::Hash;
 use lifeboat_model::journal::{Head, Header};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,9 @@ pub(super) struct End {
     pub head: Head,
     /// The facts of its last range or gap.
     pub facts: LogFacts,
+    /// The instant that its last range or keepalive proves.
+    #[serde(default)]
+    pub proven: Option<Timestamp>,
 }
 
 /// A line of the index.

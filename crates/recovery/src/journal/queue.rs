@@ -89,7 +89,7 @@ impl Queue {
     }
 
     /// All, oldest first.
-    pub fn intents(&self) -> impl DoubleEndedIterator<Item = &Intent> {
+    pub fn intents(&self) -> impl DoubleEndedIterator<Item = &Intent> + Clone {
         self.waiting.iter().map(|waiting| &waiting.intent)
     }
 

@@ -170,8 +170,10 @@ pub(super) fn reached(end: &End) -> Reached {
 pub(super) fn after<'a>(
     intent: &Intent,
     before: Option<&End>,
-    all: impl DoubleEndedIterator<Item = &'a Intent>,
+    all: impl DoubleEndedIterator<Item = &'a Intent> + Clone,
 ) -> End {
+    let proves = |intent: &&Intent| matches!(intent.header.kind, Kind::Range | Kind::Keepalive);
+    let proven = all.clone().rev().find(proves).map(|intent| intent.header.time);
     let counts = |intent: &&Intent| matches!(intent.header.kind, Kind::Range | Kind::Gap);
     let facts = all.rev().find(counts).map(|intent| intent.header.facts.clone());
     let same = before.filter(|end| end.lineage == intent.lineage);
@@ -180,5 +182,6 @@ pub(super) fn after<'a>(
         lineage: intent.lineage.clone(),
         head: intent.header.head(intent.signer),
         facts: facts.or_else(|| same.map(|end| end.facts.clone())).unwrap_or_default(),
+        proven: proven.or_else(|| same.and_then(|end| end.proven)),
     }
 }

@@ -171,7 +171,7 @@ impl Writer {
         let end = self.end.as_ref()?;
         let lineage = native(&end.lineage).to_owned();
         let at = LogPosition { lineage, position: end.head.to };
-        Some(Resume { at, facts: end.facts.clone() })
+        Some(Resume { at, facts: end.facts.clone(), proven: end.proven })
     }
 
     /// The end of the journal with all that waits: the lineage as the tiers name it, and the place.
@@ -399,7 +399,7 @@ impl Writer {
             to: Position::default(),
             time: Timestamp::UNIX_EPOCH,
         };
-        self.end = Some(End { format: 1, lineage, head, facts: LogFacts::new() });
+        self.end = Some(End { format: 1, lineage, head, facts: LogFacts::new(), proven: None });
         Ok(())
     }
 }

@@ -34,6 +34,8 @@ pub struct Resume {
     pub at: LogPosition,
     /// The facts of its last range or gap.
     pub facts: LogFacts,
+    /// The instant up to which its last range or keepalive proves it complete, if known.
+    pub proven: Option<Timestamp>,
 }
 
 /// How a stream joins what the journal has already.

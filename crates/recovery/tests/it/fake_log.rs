@@ -361,7 +361,7 @@ pub fn contract(make: &dyn Fn() -> Box<dyn LogSource>, write: &dyn Fn(&str), clo
     source.durable(ends[2].position).unwrap();
     source.stop().unwrap();
     // What was not acknowledged is delivered again, from exactly there.
-    let resume = Resume { at: ends[2].clone(), facts: LogFacts::new() };
+    let resume = Resume { at: ends[2].clone(), facts: LogFacts::new(), proven: None };
     let mut again = make();
     let start = again.start(Some(&resume), &context).unwrap();
     assert_eq!((start.joint, start.at), (Joint::Seamless, ends[2].clone()));

@@ -298,10 +298,15 @@ fn a_lost_state_goes_on_from_the_tier_where_the_identity_is() {
     let mut writer = kit.stream();
     kit.ranges(&mut writer, 3);
     kit.idle(&mut writer, 60);
+    let quiet = Some(kit.now());
+    kit.pass(5);
     drop(writer);
+    let known = kit.writer().resume().unwrap();
+    assert_eq!(known.proven, quiet, "what the keepalive proved");
     std::fs::remove_dir_all(kit.folder.path().join("state")).unwrap();
     let mut writer = kit.stream();
     let resume = writer.resume().unwrap();
+    assert_eq!(resume.proven, quiet, "also read back");
     assert_eq!((resume.at, resume.facts["salt"].as_str()), (base(BEGIN + 30), Some("3fc")));
     let end = kit.ranges(&mut writer, 2);
     assert_eq!(replay(&kit.way(BEGIN, &RecoverTo::Newest).unwrap()), logged(BEGIN, end));

@@ -162,16 +162,16 @@ fn the_directory_of_a_running_server_is_not_touched() {
 fn a_server_is_found_around_a_folder_as_long_as_it_runs() {
     let mut server = Server::start(Version::V15, &[]);
     let data = fs::canonicalize(server.data()).unwrap();
-    let component = tempfile::tempdir().unwrap();
-    std::os::unix::fs::symlink(&data, component.path().join("pgdata")).unwrap();
-    let places = [data.clone(), data.join("base"), data.join("new/deep"), component.path().into()];
+    let above = data.parent().unwrap();
+    let places = [data.clone(), data.join("base"), data.join("new/deep"), above.to_owned()];
     for place in &places {
         let said = server_around(place).unwrap_or_default();
         let process = format!("process {}", server.pid());
         assert!(said.contains("PostgreSQL") && said.contains(&process), "{place:?}: {said:?}");
     }
     // A folder beside it is nobody's; nor is what a killed server has left.
-    assert_eq!(server_around(data.parent().unwrap()), None);
+    assert_eq!(server_around(tempfile::tempdir().unwrap().path()), None);
+    assert_eq!(server_around(&above.join("beside")), None);
     server.kill();
     assert!(data.join("postmaster.pid").exists());
     for place in &places {

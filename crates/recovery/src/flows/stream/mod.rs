@@ -85,7 +85,7 @@ fn resume(world: &World, name: &str) -> Result<Option<Resume>> {
         .into_iter()
         .filter_map(|tier| Some(LogPosition { lineage: tier.lineage?, position: tier.position? }));
     let at = ends.max_by_key(|end| end.position);
-    Ok(at.map(|at| Resume { at, facts: Default::default() }))
+    Ok(at.map(|at| Resume { at, facts: Default::default(), proven: None }))
 }
 
 fn of(name: &str, resume: Option<LogPosition>, makes: Result<Vec<String>>) -> PlannedStreamOf {
