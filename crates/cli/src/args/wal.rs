@@ -22,9 +22,10 @@ it now; the rest as everywhere. Nothing is ever replaced.";
 
 const FETCH: &str = "Ends with 0 if the file is there; with 1 only if every tier of the plan answered \
 and none has it: the log ends there. With 255, whatever else is wrong (a tier that does not answer, \
-no key, an object that is damaged or not signed by anybody who is trusted, a gap): a server that is \
-told so stops its recovery with an error, where 1 would end it and let the server go on without the \
-rest. The last segment, if nobody has it to its end, is filled up with zeros.";
+no key, an object that is damaged or not signed by anybody who is trusted, a gap, a log of which no \
+tier has anything): a server that is told so stops its recovery with an error, where 1 would end it \
+and let the server go on without the rest. The last segment, if nobody has it to its end, is filled \
+up with zeros.";
 
 /// `wal push`
 #[derive(Debug, Args)]

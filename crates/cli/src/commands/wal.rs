@@ -48,13 +48,14 @@ pub fn fetch(args: &WalFetch, hands: &Hands<'_>) -> Outcome<Reply> {
     let component = args.component.as_deref();
     let fetched = flows::wal_fetch(&wired.world, component, system.as_deref(), &name);
     wired.progress.clear();
-    let (exit, found) = match fetched? {
-        Fetched::Absent => (Exit::Failed, None),
-        Fetched::File { content, tier, note } => {
+    let Fetched { file, notes } = fetched?;
+    for note in notes {
+        hands.screen.note(format!("note: {note}"));
+    }
+    let (exit, found) = match file {
+        None => (Exit::Failed, None),
+        Some((content, tier)) => {
             archive::deliver(&args.path, &content).map_err(|error| unfit(&error))?;
-            if let Some(note) = note {
-                hands.screen.note(format!("note: {note}"));
-            }
             (Exit::Done, Some(tier))
         }
     };
@@ -93,8 +94,9 @@ pub fn as_restore_command(run: impl FnOnce() -> (Exit, bool)) -> ExitCode {
     }
 }
 
-/// True if the arguments ask for `wal fetch`, right or wrong.
+/// True if the arguments ask for `wal fetch`, right or wrong. Options of every command may stand
+/// between the two words.
 pub fn is_restore_command(arguments: impl Iterator<Item = std::ffi::OsString>) -> bool {
-    let all: Vec<_> = arguments.collect();
-    all.windows(2).any(|pair| pair[0] == "wal" && pair[1] == "fetch")
+    let mut after = arguments.skip_while(|argument| argument != "wal").skip(1);
+    after.any(|argument| argument == "fetch")
 }

@@ -4,7 +4,8 @@
 //! "Absent" is said of what nothing in a whole listing speaks for: no such file, no range of it, and
 //! nothing of its line behind it. Where something lies behind it, or something that might be it is
 //! not believed, it is missing, and that is never the end of a log. A segment that nobody has to its
-//! end is filled up with zeros to its full size, only where nothing of its line lies behind it.
+//! end is filled up with zeros to its full size, only where nothing of its line lies behind what there
+//! is, in that segment or after it.
 
 use bytes::Bytes;
 use lifeboat_model::journal::{
@@ -89,6 +90,8 @@ struct Part<'b> {
     limit: u64,
     size: u64,
     bytes: &'b mut [u8],
+    /// Where the last of what is known of the line ends.
+    known: u64,
     /// What was in the way.
     faults: Vec<String>,
 }
@@ -133,31 +136,41 @@ impl Asked<'_> {
         }
         let start = name.start(size).offset;
         let mut bytes = vec![0; size as usize];
-        let mut part =
-            Part { line: name.line, start, limit: start + size, size, bytes: &mut bytes, faults };
-        let reached = self.fill(&mut part)?;
-        let faults = std::mem::take(&mut part.faults);
+        let mut part = Part {
+            line: name.line,
+            start,
+            limit: start + size,
+            size,
+            bytes: &mut bytes,
+            known: start,
+            faults,
+        };
+        let mut reached = self.fill(&mut part)?;
+        let (faults, known) = (std::mem::take(&mut part.faults), part.known);
         if reached == start + size {
             return Ok(Held::File { content: Bytes::from(bytes), whole: true });
         }
         if let Some(why) = faults.into_iter().next() {
             return Ok(Held::Missing(why));
         }
-        if self.lies_behind(name.line, start + size, size) {
+        let partial = self.file(&name.with(WalKind::Partial))?;
+        let is_any = reached > start || partial.is_some();
+        if let Some(partial) = partial.filter(|partial| partial.len() as u64 == size) {
+            let from = (reached - start) as usize;
+            bytes[from..].copy_from_slice(&partial[from..]);
+            let written = partial.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            reached = reached.max(start + written as u64);
+        }
+        if known > reached || self.lies_behind(name.line, start + size, size) {
             return Ok(Held::Missing(format!(
                 "{name} is not there from {} on, and there is log of its timeline behind it",
                 Position::new(name.line, reached)
             )));
         }
-        let partial = self.file(&name.with(WalKind::Partial))?;
-        if reached == start && partial.is_none() {
-            return Ok(Held::Absent);
-        }
-        if let Some(partial) = partial.filter(|partial| partial.len() as u64 == size) {
-            let from = (reached - start) as usize;
-            bytes[from..].copy_from_slice(&partial[from..]);
-        }
-        Ok(Held::File { content: Bytes::from(bytes), whole: false })
+        Ok(match is_any {
+            true => Held::File { content: Bytes::from(bytes), whole: false },
+            false => Held::Absent,
+        })
     }
 
     /// Fills a part from its beginning on, and says how far.
@@ -177,6 +190,11 @@ impl Asked<'_> {
         for (lineage, objects) in self.chains() {
             let (records, faults) = self.records_in(lineage, objects, part)?;
             part.faults.extend(faults);
+            // A recorded loss is log that there was.
+            let spoken = |f: &&Found| matches!(f.header.kind, Kind::Range | Kind::Gap);
+            let of_line = records.iter().filter(spoken).map(|f| f.header.to);
+            let ends = of_line.filter(|to| to.line == part.line).map(|to| to.offset);
+            part.known = ends.max().unwrap_or(0).max(part.known);
             let chain = chain_of(&self.inner.component, lineage);
             let ranges = || {
                 records
@@ -196,6 +214,7 @@ impl Asked<'_> {
                     limit: begins,
                     size: part.size,
                     bytes: part.bytes,
+                    known: part.start,
                     faults: Vec::new(),
                 };
                 let reached = self.fill(&mut before)?;

@@ -260,3 +260,49 @@ fn a_gap_of_the_stream_that_was_archived_is_no_gap_of_a_restore() {
         site.run(&["restore", "accounts", "--to", target.to_str().unwrap(), "--at", &inside]);
     assert_eq!(refused.code, 4, "{}", refused.err);
 }
+
+/// The number of a record of the stream, where it begins, and its object.
+fn records(site: &Site) -> Vec<(u64, u64, PathBuf)> {
+    let log = fs::read_dir(site.root.join("tier/journal/accounts")).unwrap().next().unwrap();
+    let files = fs::read_dir(log.unwrap().path().join("ranges")).unwrap();
+    let record = |path: PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let mut parts = name.split('-').skip(1).map(|hex| u64::from_str_radix(hex, 16).unwrap());
+        let (offset, number) = (parts.next().unwrap(), parts.next().unwrap());
+        (number, offset, path)
+    };
+    let mut all: Vec<_> = files.map(|file| record(file.unwrap().path())).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn a_hole_inside_the_last_segment_is_not_filled_with_zeros() {
+    let site = Site::new(Version::V15, true);
+    for _ in 0..4 {
+        site.server.psql("insert into t values (default)");
+        let (code, report) = site.json(&["stream", "--once", "--no-base"]);
+        assert_eq!(code, 0, "{report:#}");
+    }
+    let all = records(&site);
+    let last = all.last().unwrap().1 >> 20;
+    // Those that hold log: what comes after them begins later.
+    let of_last = |pair: &&[(u64, u64, PathBuf)]| pair[0].1 >> 20 == last && pair[0].1 < pair[1].1;
+    let ranges: Vec<_> = all.windows(2).filter(of_last).map(|pair| &pair[0]).collect();
+    assert!(ranges.len() >= 3, "{all:?}");
+    let wanted = site.root.join("wanted");
+    let name = site.server.psql("select pg_walfile_name(pg_current_wal_insert_lsn())");
+    let fetch = || site.run(&["wal", "fetch", &name, wanted.to_str().unwrap()]);
+    fetch().ends(0);
+    // In the middle, and where the segment begins.
+    for (_, _, object) in [ranges[1], ranges[0]] {
+        let hidden = site.root.join("hidden");
+        fs::rename(object, &hidden).unwrap();
+        fetch().ends(255).says("there is log of its timeline behind it", "gaps");
+        fs::rename(&hidden, object).unwrap();
+    }
+    fetch().ends(0);
+    // What ends there ends there.
+    fs::remove_file(&ranges.last().unwrap().2).unwrap();
+    fetch().ends(0);
+}

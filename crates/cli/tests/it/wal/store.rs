@@ -248,3 +248,30 @@ fn histories_partial_segments_and_backup_files_have_their_places() {
         app.fetch(&name(1, number)).ends(0);
     }
 }
+
+/// The options of every command may stand anywhere: a server takes 2 to 9 for *there is none*.
+#[test]
+fn however_it_is_spelled_what_goes_wrong_is_255() {
+    let app = archived();
+    app.push(&name(1, 3), &segment(1, 3, SYSTEM, 7)).ends(0);
+    let hidden = app.dir.path().join("hidden");
+    fs::rename(&app.tier, &hidden).unwrap();
+    let wanted = name(1, 4);
+    for between in [&[][..], &["-q"], &["--json"], &["--plan", "lifeboat.toml"]] {
+        let args = [&["wal"], between, &["fetch", &wanted, "wanted"]].concat();
+        assert_eq!(app.run(&args).code, 255, "{args:?}");
+    }
+    fs::rename(&hidden, &app.tier).unwrap();
+    assert_eq!(app.run(&["wal", "-q", "fetch", &wanted, "wanted"]).code, 1);
+}
+
+#[test]
+fn where_there_is_no_log_at_all_nothing_is_absent() {
+    let app = archived();
+    fs::create_dir_all(app.root.join("global")).unwrap();
+    fs::write(app.root.join("global/pg_control"), SYSTEM.to_le_bytes()).unwrap();
+    // Another component of the same tiers, say, or another plan.
+    app.fetch(&name(1, 3)).ends(255).says("no tier has anything of the log", "accounts");
+    app.push(&name(1, 3), &segment(1, 3, SYSTEM, 7)).ends(0);
+    assert_eq!(app.fetch(&name(1, 4)).code, 1);
+}

@@ -15,18 +15,12 @@ use crate::journal::{Held, Journal};
 
 /// What came of it.
 #[derive(Debug)]
-pub enum Fetched {
-    /// It is there.
-    File {
-        /// Its content, as long as a segment is.
-        content: Bytes,
-        /// From which tier.
-        tier: String,
-        /// What must be said aloud.
-        note: Option<String>,
-    },
-    /// It is proven that there is none.
-    Absent,
+pub struct Fetched {
+    /// Its content, as long as a segment is, and from which tier. Nothing: it is proven that there is
+    /// none.
+    pub file: Option<(Bytes, String)>,
+    /// What must be said aloud.
+    pub notes: Vec<String>,
 }
 
 /// What the tiers say.
@@ -38,6 +32,8 @@ struct Answers {
     logs: Vec<String>,
     /// A segment that nobody has to its end.
     part: Option<(Bytes, String)>,
+    /// What must be said aloud.
+    notes: Vec<String>,
 }
 
 /// Finds a file. `lineage` is the log of the server that asks, where that is known.
@@ -51,13 +47,15 @@ pub fn wal_fetch(
     if let Some((component, log)) = components.first().zip(lineage)
         && let Some(content) = ahead::take(&world.state, component, log, name)
     {
-        return Ok(Fetched::File { content, tier: "read ahead".to_owned(), note: None });
+        let file = Some((content, "read ahead".to_owned()));
+        return Ok(Fetched { file, notes: Vec::new() });
     }
     let mut answers = Answers::default();
     for tier in &world.tiers {
         match of_tier(&world.with_tier(tier), &components, lineage, name, &mut answers) {
             Ok(Some(content)) => {
-                return Ok(Fetched::File { content, tier: tier.name.clone(), note: None });
+                let file = Some((content, tier.name.clone()));
+                return Ok(Fetched { file, notes: answers.notes });
             }
             Ok(None) => {}
             Err(error) => answers.unknown.push(error),
@@ -69,27 +67,38 @@ pub fn wal_fetch(
             "take it out of the plan that this server restores with, if nothing is in it",
         ));
     }
-    conclude(answers, lineage, name)
+    conclude(answers, &components, lineage, name)
 }
 
-fn conclude(answers: Answers, lineage: Option<&str>, name: &WalName) -> Result<Fetched> {
+fn conclude(
+    mut answers: Answers,
+    components: &[String],
+    lineage: Option<&str>,
+    name: &WalName,
+) -> Result<Fetched> {
     if let Some(error) = answers.unknown.into_iter().next() {
         return Err(error);
     }
-    if let Some((content, tier)) = answers.part {
-        let note = Some(format!("{name} ends where the log ends: it is filled up with zeros"));
-        return Ok(Fetched::File { content, tier, note });
+    if answers.part.is_some() {
+        answers.notes.push(format!("{name} ends where the log ends: it is filled up with zeros"));
+        return Ok(Fetched { file: answers.part, notes: answers.notes });
     }
-    match lineage.filter(|own| !answers.logs.is_empty() && !answers.logs.iter().any(|l| l == own)) {
-        None => Ok(Fetched::Absent),
-        Some(own) => Err(Error::refused(
-            format!(
-                "this server has system identifier {own}; there is log of {}",
-                answers.logs.join(", ")
-            ),
-            "name the plan and the component that it was restored from",
-        )),
-    }
+    // Of a log of which nobody has anything, nothing is known to end.
+    let wrong = match lineage.filter(|own| !answers.logs.iter().any(|log| log == own)) {
+        None => return Ok(Fetched { file: None, notes: answers.notes }),
+        Some(own) if answers.logs.is_empty() => {
+            format!("no tier has anything of the log of this server, system identifier {own}")
+        }
+        Some(own) => {
+            let others = answers.logs.join(", ");
+            format!("this server has system identifier {own}; there is log of {others}")
+        }
+    };
+    let looked = components.join(", ");
+    Err(Error::refused(
+        wrong,
+        format!("name the plan and the component that it was restored from, not {looked}"),
+    ))
 }
 
 /// What one tier has: the whole file, or what it answers into `answers`.
@@ -101,9 +110,9 @@ fn of_tier(
     answers: &mut Answers,
 ) -> Result<Option<Bytes>> {
     let tier = world.read_tier()?;
-    let mut notes = Vec::new();
     for component in components {
-        let Some(journal) = open_journal(world, &tier, component, &mut notes)? else { continue };
+        let journal = open_journal(world, &tier, component, &mut answers.notes)?;
+        let Some(journal) = journal else { continue };
         let logs = journal.logs();
         let log = match (lineage, &logs[..]) {
             (Some(own), _) => own,
