@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lifeboat_model::journal::{HISTORY, HISTORY_OF};
 use lifeboat_model::position::{LogPosition, Position};
 use lifeboat_recovery::ports::{Joint, LogContext, LogEvent, LogFacts, LogStart, Resume};
 use lifeboat_vault::Cancel;
@@ -143,7 +144,8 @@ impl Beginning<'_> {
         put("slot", self.slot.into());
         let history = lines.history(line);
         if !history.is_empty() {
-            put("history", String::from_utf8_lossy(&history).into());
+            put(HISTORY, String::from_utf8_lossy(&history).into());
+            put(HISTORY_OF, line.into());
         }
         all
     }

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -100,7 +101,8 @@ impl<'a> Way<'a> {
         if last.to < base.stop {
             return Err(gap(base, &format!("it ends at {}", lsn_text(last.to))));
         }
-        let histories: BTreeMap<u32, Bytes> = reader.histories()?.into_iter().collect();
+        let mut histories: BTreeMap<u32, Bytes> = reader.histories()?.into_iter().collect();
+        take_own(&mut histories, base)?;
         let own = base.folder.to_owned();
         let kept = Mutex::new(None);
         let (size, target) = (base.size, u64::MAX);
@@ -113,9 +115,15 @@ impl<'a> Way<'a> {
     fn know_lines(&self, base: &BaseLog<'_>) -> Result<(), EngineError> {
         let missing = |line: &u32| *line > 1 && !self.histories.contains_key(line);
         if let Some(line) = self.lines().iter().find(|line| missing(line)) {
+            let base = if *line == base.start.line { "base and " } else { "" };
             return Err(broken(format!(
-                "the history of timeline {line} ({line:08X}.history) is missing from the journal"
+                "the history of timeline {line} ({line:08X}.history) is missing from the \
+                 {base}journal"
             )));
+        }
+        let past = self.ancestors(base.start.line)?;
+        for line in self.lines() {
+            agree((base.start.line, &past), (line, &self.ancestors(line)?))?;
         }
         let target = self.line();
         let ancestors = self.ancestors(target)?;
@@ -144,20 +152,7 @@ impl<'a> Way<'a> {
 
     /// The lines before one, and where each was left, by its history.
     fn ancestors(&self, line: u32) -> Result<Vec<(u32, u64)>, EngineError> {
-        let Some(history) = self.histories.get(&line) else { return Ok(Vec::new()) };
-        let text = String::from_utf8_lossy(history);
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        lines
-            .filter(|line| !line.starts_with('#'))
-            .map(|entry| {
-                let mut fields = entry.split_ascii_whitespace();
-                let parent = fields.next().and_then(|field| field.parse().ok());
-                let end = fields.next().and_then(super::lsn::parse);
-                parent.zip(end).ok_or_else(|| {
-                    broken(format!("the history of timeline {line} cannot be read: {entry:?}"))
-                })
-            })
-            .collect()
+        self.histories.get(&line).map_or_else(|| Ok(Vec::new()), |history| past(line, history))
     }
 
     /// Lets go of what lies behind the place up to which it is replayed.
@@ -271,6 +266,60 @@ impl<'a> Way<'a> {
         *kept() = Some((piece.from, bytes.clone()));
         Ok(bytes)
     }
+}
+
+/// The history of the base's line that lies in the base's own log, if one does; what the journal has
+/// of it must agree.
+fn take_own(histories: &mut BTreeMap<u32, Bytes>, base: &BaseLog<'_>) -> Result<(), EngineError> {
+    let line = base.start.line;
+    let path = base.folder.join(format!("{line:08X}.history"));
+    let own = match fs::read(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(failed(format!("read {}", path.display())))?,
+    };
+    if let Some(told) = histories.get(&line) {
+        agree((line, &past(line, &own)?), (line, &past(line, told)?))?;
+    }
+    histories.insert(line, own.into());
+    Ok(())
+}
+
+/// Two histories that leave a line at two places are of two servers.
+fn agree(base: (u32, &[(u32, u64)]), way: (u32, &[(u32, u64)])) -> Result<(), EngineError> {
+    for (line, at) in base.1 {
+        let other = way.1.iter().find(|(of, other)| of == line && other != at);
+        if let Some((_, other)) = other {
+            return Err(refused(
+                format!(
+                    "timeline {} of the base left timeline {line} at {}, timeline {} of the \
+                     journal at {}: they are of two servers",
+                    base.0,
+                    lsn_text(*at),
+                    way.0,
+                    lsn_text(*other)
+                ),
+                "restore the base alone, or choose a base of the server that was streamed",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The lines before one, and where each was left, by the content of its history.
+fn past(line: u32, history: &[u8]) -> Result<Vec<(u32, u64)>, EngineError> {
+    let text = String::from_utf8_lossy(history);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines
+        .filter(|line| !line.starts_with('#'))
+        .map(|entry| {
+            let mut fields = entry.split_ascii_whitespace();
+            let parent = fields.next().and_then(|field| field.parse().ok());
+            let end = fields.next().and_then(super::lsn::parse);
+            parent.zip(end).ok_or_else(|| {
+                broken(format!("the history of timeline {line} cannot be read: {entry:?}"))
+            })
+        })
+        .collect()
 }
 
 /// The pieces with log in them, each beginning where the one before it ends, and lines in order.

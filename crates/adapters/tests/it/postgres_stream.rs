@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use lifeboat_adapters::postgres::PostgresOptions;
+use lifeboat_model::journal::{HISTORY, HISTORY_OF};
 use lifeboat_model::position::Position;
 use lifeboat_recovery::ports::{Joint, LogContext, LogError, LogEvent, LogSource};
 use lifeboat_testkit::postgres::{Server, Version};
@@ -293,6 +294,9 @@ fn a_promoted_standby_goes_on_on_its_own_timeline() {
     assert!(from.offset < beyond.offset, "the old timeline was left before the journal's end");
     assert_eq!((from.line, to.line, from.offset), (1, 2, to.offset));
     assert!(String::from_utf8_lossy(&history).starts_with("1\t"));
+    // It stands at the old timeline's end, and tells the new one's history.
+    assert_eq!(start.facts[HISTORY].as_str().map(str::as_bytes), Some(&history[..]));
+    assert_eq!(start.facts[HISTORY_OF], 2);
     tape.drain();
     assert!(tape.compare(1, &standby, 16 << 20) > 100);
     // The old primary comes back: its log leads nowhere.

@@ -19,6 +19,10 @@ const DOMAIN: &[u8] = b"lifeboat journal 1\n";
 
 /// The fact of a gap that says why, one clause.
 pub const WHY: &str = "why";
+/// The fact of a start that holds the history of the line that the stream is on.
+pub const HISTORY: &str = "history";
+/// The line that [`HISTORY`] is of: a start may stand before the branch to it.
+pub const HISTORY_OF: &str = "history_of";
 
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -220,6 +224,13 @@ impl Header {
     /// Why a gap is there.
     pub fn why(&self) -> Option<&str> {
         self.facts.get(WHY)?.as_str()
+    }
+
+    /// The history of a line, if it is a start that tells it.
+    pub fn history_of(&self, line: u32) -> Option<&str> {
+        let of_line = self.facts.get(HISTORY_OF)?.as_u64() == Some(u64::from(line));
+        let told = self.kind == Kind::Start && of_line;
+        self.facts.get(HISTORY).filter(|_| told)?.as_str()
     }
 
     /// The key that signed it, if that is trusted or certified by a trusted one for the component

@@ -13,7 +13,7 @@ mod name;
 mod wal;
 
 pub use cadence::{keepalive_due, keepalive_every};
-pub use header::{Draft, Head, Header, Kind, Mistrust, StreamKey, WHY, seal};
+pub use header::{Draft, HISTORY, HISTORY_OF, Head, Header, Kind, Mistrust, StreamKey, WHY, seal};
 pub use keep::START_EVERY;
 pub use link::{Break, follows};
 pub use name::{Name, PackName, chain_of, is_lineage, native, next_lineage, turn};

@@ -311,6 +311,9 @@ impl Asked<'_> {
             let content = content(self.inner, &chain, &Record::of(&found))?;
             return Ok(Held::File { content, whole: true });
         }
+        if let Some(content) = self.told(name.line, &mut faults)? {
+            return Ok(Held::File { content, whole: true });
+        }
         if let Some(why) = faults.into_iter().next() {
             return Ok(Held::Missing(why));
         }
@@ -350,6 +353,28 @@ impl Asked<'_> {
             if let Some(found) = branches.find(|found| found.header.to.line == line) {
                 return Ok(Some((lineage, found)));
             }
+        }
+        Ok(None)
+    }
+
+    /// The history of a line as the facts of a stream on it tell it.
+    fn told(&self, line: u32, faults: &mut Vec<String>) -> Result<Option<Bytes>> {
+        for (lineage, objects) in self.chains() {
+            let mut some = Objects::default();
+            let loose = objects.ranges.iter().filter(|(name, _)| name.from.line == line);
+            some.ranges.extend(loose.map(|(name, size)| (*name, *size)));
+            for (pack, size, after) in packs(objects) {
+                if pack.first.from.line <= line && after.is_none_or(|after| after.line >= line) {
+                    some.packs.insert(pack, size);
+                }
+            }
+            let mut records = Records::among(self.inner, lineage, &some, Headers::Known)?;
+            while let Some((_, found)) = records.next()? {
+                if let Some(text) = found.iter().find_map(|found| found.header.history_of(line)) {
+                    return Ok(Some(Bytes::copy_from_slice(text.as_bytes())));
+                }
+            }
+            faults.extend(records.faults.iter().map(|fault| fault.why.clone()));
         }
         Ok(None)
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 use lifeboat_model::chain::Hash;
-use lifeboat_model::journal::{Kind, Name, native};
+use lifeboat_model::journal::{Header, Kind, Name, WalName, native};
 use lifeboat_model::position::{LogPosition, Position};
 use lifeboat_vault::StoreErrorKind;
 
 use super::fault::Fault;
+use super::handed::is_fault;
 use super::leg::{First, Leg, above, first, leads_to_the_end};
 use super::passed::{Passed, below, nothing};
 use super::place::chain_of;
@@ -39,6 +40,8 @@ pub struct Way {
     pieces: Vec<Piece>,
     sources: Vec<Record>,
     branches: Vec<(u32, Record)>,
+    /// That of the base's line, where the branch to it is not on the way.
+    history: Option<(u32, Bytes)>,
     target: Reach,
     notes: Vec<String>,
     broken: Option<String>,
@@ -175,7 +178,10 @@ impl LogReader for Way {
             })?;
             Ok((*line, content))
         };
-        self.branches.iter().map(read).collect()
+        let mut all: Vec<(u32, Bytes)> =
+            self.branches.iter().map(read).collect::<Result<_, EngineError>>()?;
+        all.extend(self.history.clone());
+        Ok(all)
     }
 }
 
@@ -232,6 +238,8 @@ pub(super) fn lay(
     let pieces: Vec<&Found> = on_way.iter().filter(|found| proves(found.header.kind)).collect();
     let branches = before.iter().chain(on_way);
     let branches = branches.filter(|found| found.header.kind == Kind::Branch);
+    let records = before.iter().chain(on_way).map(|found| &found.header);
+    let history = history((inner, native(lineage)), base.position.line, records, &mut notes)?;
     let (said, mut broken) = leg.note(to, length);
     notes.extend(said);
     if leads_to_the_end(to) {
@@ -246,11 +254,40 @@ pub(super) fn lay(
         facts: facts.map(|header| header.facts.clone()).unwrap_or_default(),
         sources: pieces.iter().map(|found| Record::of(found)).collect(),
         branches: branches.map(|f| (f.header.to.line, Record::of(f))).collect(),
+        history,
         pieces: pieces.into_iter().map(piece).collect(),
         target,
         notes,
         broken,
     }))
+}
+
+/// The history of a base's line, where the branch to it is not among the records: as the stream that
+/// they are of told it, else as a server handed it over.
+fn history<'a>(
+    (inner, native): (&Inner, &str),
+    line: u32,
+    mut records: impl Iterator<Item = &'a Header> + Clone,
+    notes: &mut Vec<String>,
+) -> Result<Option<(u32, Bytes)>> {
+    if records.clone().any(|header| header.kind == Kind::Branch && header.to.line == line) {
+        return Ok(None);
+    }
+    if let Some(told) = records.find_map(|header| header.history_of(line)) {
+        return Ok(Some((line, Bytes::copy_from_slice(told.as_bytes()))));
+    }
+    let name = WalName::history(line);
+    if inner.lists(native, &name) {
+        match inner.handed(native, &name) {
+            Ok(handed) => return Ok(Some((line, handed.content))),
+            Err(error) if is_fault(&error) => notes.push(format!(
+                "{name}, which was handed over, is of no use: {}",
+                object::chained(&error)
+            )),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }
 
 /// What was found for a base: the path that leads on from it, if one does.

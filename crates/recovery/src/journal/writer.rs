@@ -12,7 +12,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use lifeboat_model::chain::{Hash, PublicKey, Signed, Signer};
 use lifeboat_model::journal::{
-    Head, Kind, StreamKey, WHY, is_lineage, keepalive_due, native, next_lineage,
+    HISTORY, HISTORY_OF, Head, Kind, StreamKey, WHY, is_lineage, keepalive_due, native,
+    next_lineage,
 };
 use lifeboat_model::position::{LogPosition, Position};
 use lifeboat_vault::{Clock, Monitor};
@@ -257,6 +258,10 @@ impl Writer {
                     return Err(not_contiguous(*from, end));
                 }
                 self.take(Kind::Branch, (*from, *to), *time, history, none.1)?;
+                // The facts that are repeated tell of the line that the stream is on from here.
+                let history = String::from_utf8_lossy(history);
+                self.facts.0.insert(HISTORY.to_owned(), json!(history));
+                self.facts.0.insert(HISTORY_OF.to_owned(), json!(to.line));
             }
             LogEvent::Gap { from, to, time, why } => {
                 self.contiguous(*from)?;

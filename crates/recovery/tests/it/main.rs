@@ -17,6 +17,7 @@ mod journal_flow;
 mod journal_formats;
 mod journal_kit;
 mod journal_lag;
+mod journal_lines;
 mod journal_pack;
 mod journal_read;
 mod journal_trust;

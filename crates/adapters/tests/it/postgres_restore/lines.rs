@@ -278,3 +278,65 @@ fn an_instant_on_the_new_line_is_restored_on_it() {
     let rows = "select line || ':' || count(*) from t group by line order by line";
     assert_eq!(copy.psql(rows), "1:20000\n2:20000");
 }
+
+const BY_LINE: &str = "select line || ':' || count(*) from t group by line order by line";
+
+/// A base of the promoted server and the journal from there on, which has no record of the switch:
+/// 300 rows, an instant, and 200 rows more.
+fn only_the_new_line() -> (Scene, Timestamp) {
+    let mut scene = scene(false);
+    scene.base = Base::of(Version::V15, &scene.standby);
+    scene.journal = scene.base.journal(&scene.standby);
+    assert_eq!(scene.journal.line, 2);
+    scene.standby.psql("insert into t select generate_series(1, 300), 3");
+    scene.journal.pull(&scene.standby, 150_000);
+    pause(20);
+    let instant = now();
+    pause(20);
+    scene.standby.psql("insert into t select generate_series(1, 200), 3");
+    scene.journal.pull(&scene.standby, 150_000);
+    assert!(scene.journal.histories.is_empty());
+    (scene, instant)
+}
+
+#[test]
+fn a_base_of_a_later_line_brings_its_own_history() {
+    let (scene, instant) = only_the_new_line();
+    let earlier = scene.base.again();
+    for (base, to, rows) in
+        [(&scene.base, RecoverTo::Newest, 500), (&earlier, RecoverTo::Time(instant), 300)]
+    {
+        let recovered = base.recover(Some(&scene.journal), &to).unwrap();
+        all_pass(&recovered.checks);
+        assert_eq!(recovered.position.as_ref().unwrap().position.line, 2);
+        let expected = format!("1:20000\n2:20000\n3:{rows}");
+        assert_eq!(base.started().psql(BY_LINE), expected, "{to:?}");
+    }
+}
+
+#[test]
+fn a_base_without_its_lines_history_takes_the_journals_or_is_refused() {
+    let (mut scene, _) = only_the_new_line();
+    let own = scene.base.data().join("pg_wal/00000002.history");
+    let history = fs::read(&own).unwrap();
+    fs::remove_file(own).unwrap();
+    let refused = scene.base.again();
+    let error = refused.recover(Some(&scene.journal), &RecoverTo::Newest).unwrap_err();
+    let said = words(&error);
+    assert!(said.contains("00000002.history") && said.contains("base"), "{said}");
+    refused.assert_does_not_start();
+    scene.journal.histories.push((2, history.into()));
+    scene.base.recover(Some(&scene.journal), &RecoverTo::Newest).unwrap();
+    assert_eq!(scene.base.started().psql(BY_LINE), "1:20000\n2:20000\n3:500");
+}
+
+#[test]
+fn a_line_that_another_server_calls_the_same_does_not_lead_on_from_the_base() {
+    let (mut scene, _) = only_the_new_line();
+    let elsewhere = shown(scene.parted + 8);
+    scene.journal.histories.push((2, format!("1\t{elsewhere}\tno recovery target\n").into()));
+    let error = scene.base.recover(Some(&scene.journal), &RecoverTo::Newest).unwrap_err();
+    assert!(is_refused(&error), "{}", words(&error));
+    assert!(words(&error).contains(&elsewhere), "{}", words(&error));
+    scene.base.assert_does_not_start();
+}
