@@ -106,10 +106,15 @@ fn judged(component: &str, checked: &Checked, depth: Depth) -> JournalVerificati
     let (verdict, found) = match (damage.first(), count) {
         (Some(first), 1) => (Verdict::Fail, first.what.clone()),
         (Some(first), _) => (Verdict::Fail, format!("{} (and {} more)", first.what, count - 1)),
-        (None, _) if checked.records == 0 => {
-            (Verdict::Inconclusive, "there is no record".to_owned())
-        }
-        (None, _) => (Verdict::Pass, format!("{} records", checked.records)),
+        (None, _) => match (checked.records, checked.handed) {
+            (0, 0) => (Verdict::Inconclusive, "there is no record".to_owned()),
+            (records, 0) => (Verdict::Pass, format!("{records} records")),
+            (0, handed) => (Verdict::Pass, format!("{handed} files that its server handed over")),
+            (records, handed) => (
+                Verdict::Pass,
+                format!("{records} records, {handed} files that its server handed over"),
+            ),
+        },
     };
     let mut notes: Vec<String> = survey
         .gaps

@@ -1,13 +1,15 @@
 //! Reads a journal whole, as a restore would: every record opened, its signature, its content and
 //! its place in the chain proven. One object at a time is held.
 
+use std::collections::BTreeMap;
+
 use lifeboat_model::chain::Hash;
-use lifeboat_model::journal::{Name, PackName};
+use lifeboat_model::journal::{Name, PackName, WalName};
 use lifeboat_vault::Id;
 use lifeboat_vault::check::Subset;
 
 use super::fault::{Fault, FaultKind};
-use super::place::{Objects, chain_of, pack_key, range_key};
+use super::place::{Objects, chain_of, pack_key, range_key, wal_key};
 use super::reader::{Journal, Survey};
 use super::records::{Headers, kind_of};
 use super::{JournalError, Result, object, pack};
@@ -30,6 +32,8 @@ pub struct Checked {
     pub survey: Survey,
     /// Records that hold together.
     pub records: u64,
+    /// Files that a server handed over.
+    pub handed: u64,
     /// Objects that are there, and how many of them were read whole.
     pub objects: (u64, u64),
     /// Bytes of these.
@@ -71,6 +75,9 @@ impl Journal {
         checked.records = windows.sum::<u64>() + checked.survey.gaps.len() as u64;
         for lineage in self.inner.listing.lineages.keys() {
             self.read_lineage(lineage, depth, &mut checked)?;
+        }
+        for (native, names) in &self.inner.listing.handed {
+            self.read_handed(native, names, depth, &mut checked)?;
         }
         checked.survey.faults.sort_by(|a, b| {
             (&a.lineage, a.seq, a.kind, &a.object).cmp(&(&b.lineage, b.seq, b.kind, &b.object))
@@ -120,6 +127,37 @@ impl Journal {
                     }
                     Err(error) => add((name.first.seq, name.last_seq()), &key, error)?,
                 },
+            }
+        }
+        Ok(())
+    }
+
+    /// Files that a server handed over. They are in no chain: each stands for itself.
+    fn read_handed(
+        &self,
+        native: &str,
+        names: &BTreeMap<WalName, u64>,
+        depth: Depth,
+        checked: &mut Checked,
+    ) -> Result<()> {
+        checked.handed += names.len() as u64;
+        checked.objects.0 += names.len() as u64;
+        let chain = chain_of(&self.inner.component, native);
+        let all: Vec<(String, WalName, u64)> =
+            names.iter().map(|(name, size)| (wal_key(&chain, name), *name, *size)).collect();
+        let chosen = match depth {
+            Depth::Structure => return Ok(()),
+            Depth::All => all,
+            Depth::Part(subset) => subset.choose(all, |(key, ..)| Id::of(key.as_bytes())).0,
+        };
+        for (key, name, size) in chosen {
+            if self.inner.cancel.is_cancelled() {
+                return Err(JournalError::Cancelled);
+            }
+            checked.objects.1 += 1;
+            checked.bytes_read += size;
+            if let Err(error) = self.inner.handed(native, &name) {
+                checked.survey.faults.push(fault(native, (0, 0), &key, error)?);
             }
         }
         Ok(())

@@ -19,10 +19,11 @@ use jiff::Timestamp;
 use lifeboat_model::chain::{Hash, PublicKey, Signer};
 use lifeboat_model::journal::{WalHeader, WalName};
 use lifeboat_model::position::Position;
-use lifeboat_vault::{Clock, Store, StoreError, StoreErrorKind};
+use lifeboat_vault::{Clock, StoreError, StoreErrorKind};
 use serde::{Deserialize, Serialize};
 
 use super::local::local_folder;
+use super::object::chained;
 use super::place::{chain_of, wal_key};
 use super::tiers::{JournalTier, in_order};
 use super::{JournalError, Result, handed};
@@ -145,8 +146,8 @@ pub fn push(
                 }
                 counts |= any || one.tier.elsewhere;
             }
-            Err(JournalError::Store(error)) => {
-                failed.push((one.tier.name.clone(), error.to_string()));
+            Err(error) if is_of_tier(&error) => {
+                failed.push((one.tier.name.clone(), chained(&error)));
                 first = first.or(Some(error));
             }
             Err(error) => return Err(error),
@@ -155,7 +156,8 @@ pub fn push(
     failed.extend(away.iter().map(|tier| (tier.name.clone(), tier.why.clone())));
     if !counts {
         return Err(match first {
-            Some(error) => JournalError::NoTier(Some(error)),
+            Some(JournalError::Store(error)) => JournalError::NoTier(Some(error)),
+            Some(error) => error,
             None => JournalError::NoTier(away.first().map(away_error)),
         });
     }
@@ -163,8 +165,22 @@ pub fn push(
         work.owe(tier)?;
         done.owed.push(format!("{tier}: {why}"));
     }
-    done.caught_up = work.catch_up(&in_order(tiers.into_iter().map(|one| one.tier).collect()));
+    let reached = in_order(tiers.into_iter().map(|one| one.tier).collect());
+    done.caught_up = work.catch_up(&reached, away.is_empty());
     Ok(done)
+}
+
+/// True of what is wrong with one tier: it fails, or what lies there under the name is nothing that
+/// could be compared. Another tier can have the file all the same.
+fn is_of_tier(error: &JournalError) -> bool {
+    matches!(
+        error,
+        JournalError::Store(_)
+            | JournalError::Foreign { .. }
+            | JournalError::Damaged { .. }
+            | JournalError::Newer { .. }
+            | JournalError::Uncompared { .. }
+    )
 }
 
 fn away_error(tier: &Away) -> StoreError {
@@ -288,45 +304,78 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Brings tiers what they lack of older pushes. What fails stays noted.
-    fn catch_up(&self, tiers: &[JournalTier]) -> usize {
+    /// Brings tiers what they lack of older pushes. What fails stays noted, and what no tier has any
+    /// more is owed no longer, if these are `all` of them.
+    fn catch_up(&self, tiers: &[JournalTier], all: bool) -> usize {
         let mut done = 0;
         for tier in tiers {
             let folder = self.folder.join("owed").join(safe_name(&tier.name));
             for name in owed(&folder) {
-                if done >= CAUGHT_UP || self.bring(tier, tiers, &folder, &name).is_none() {
+                if done >= CAUGHT_UP {
                     break;
                 }
-                done += 1;
+                match self.bring(tier, tiers, &name) {
+                    Brought::There => {
+                        done += usize::from(fs::remove_file(folder.join(name)).is_ok())
+                    }
+                    Brought::Nowhere if all => drop(fs::remove_file(folder.join(name))),
+                    Brought::Nowhere | Brought::Not => {}
+                    Brought::Failed => break,
+                }
             }
         }
         done
     }
 
-    fn bring(
+    fn bring(&self, tier: &JournalTier, from: &[JournalTier], owed: &str) -> Brought {
+        let Some((lineage, name)) = owed.split_once('~') else { return Brought::Not };
+        let Ok(file) = name.parse::<WalName>() else { return Brought::Not };
+        let key = wal_key(&chain_of(self.pushing.component, lineage), &file);
+        let mut found = Brought::Nowhere;
+        for other in from.iter().filter(|other| other.name != tier.name) {
+            match other.store.get(&key) {
+                Ok(bytes) => return self.copy(tier, &key, (lineage, name), &bytes),
+                Err(error) if error.kind == StoreErrorKind::NotFound => {}
+                Err(_) => found = Brought::Not,
+            }
+        }
+        found
+    }
+
+    fn copy(
         &self,
         tier: &JournalTier,
-        from: &[JournalTier],
-        folder: &Path,
-        owed: &str,
-    ) -> Option<()> {
-        let (lineage, name) = owed.split_once('~')?;
-        let key = wal_key(&chain_of(self.pushing.component, lineage), &name.parse().ok()?);
-        let get = |other: &JournalTier| -> Option<Bytes> { other.store.get(&key).ok() };
-        let bytes = from.iter().filter(|other| other.name != tier.name).find_map(get)?;
-        match create(&*tier.store, &key, &bytes) {
-            // One that is there was pushed again meanwhile, and compared then.
-            Ok(()) => fs::remove_file(folder.join(owed)).ok(),
-            Err(error) if error.kind == StoreErrorKind::Exists => {
-                fs::remove_file(folder.join(owed)).ok()
-            }
-            Err(_) => None,
+        key: &str,
+        (lineage, name): (&str, &str),
+        bytes: &Bytes,
+    ) -> Brought {
+        match tier.store.create(key, std::slice::from_ref(bytes)) {
+            Ok(()) => return Brought::There,
+            Err(error) if error.kind == StoreErrorKind::Exists => {}
+            Err(_) => return Brought::Failed,
+        }
+        // Pushed again meanwhile, and compared then; or what kept it from being stored at first.
+        let Ok(there) = tier.store.get(key) else { return Brought::Failed };
+        let sealed = Hash::of(&there);
+        let own =
+            |note: &Note| note.sealed == sealed && note.lineage == lineage && note.name == name;
+        match there == *bytes || notes(&self.folder).is_ok_and(|all| all.iter().any(own)) {
+            true => Brought::There,
+            false => Brought::Not,
         }
     }
 }
 
-fn create(store: &dyn Store, key: &str, bytes: &Bytes) -> std::result::Result<(), StoreError> {
-    store.create(key, std::slice::from_ref(bytes))
+/// What became of a file that a tier lacks.
+enum Brought {
+    /// It has it.
+    There,
+    /// No other tier that was asked has it.
+    Nowhere,
+    /// It stays owed.
+    Not,
+    /// The tier takes nothing now.
+    Failed,
 }
 
 /// Names of what a tier lacks, oldest first.

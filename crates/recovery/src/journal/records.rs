@@ -287,6 +287,7 @@ pub(super) fn kind_of(error: &JournalError) -> Option<FaultKind> {
         JournalError::Foreign { .. } => FaultKind::Foreign,
         JournalError::Damaged { .. } => FaultKind::Damaged,
         JournalError::Newer { .. } => FaultKind::Newer,
+        JournalError::Missing { .. } => FaultKind::Missing,
         JournalError::Store(store) => match store.kind {
             StoreErrorKind::NotFound => FaultKind::Missing,
             StoreErrorKind::Short => FaultKind::Damaged,

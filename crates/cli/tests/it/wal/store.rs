@@ -275,3 +275,69 @@ fn where_there_is_no_log_at_all_nothing_is_absent() {
     app.push(&name(1, 3), &segment(1, 3, SYSTEM, 7)).ends(0);
     assert_eq!(app.fetch(&name(1, 4)).code, 1);
 }
+
+#[test]
+fn a_tier_that_this_host_does_not_know_yet_stops_no_archiving() {
+    let app = archived();
+    app.push(&name(1, 3), &segment(1, 3, SYSTEM, 7)).ends(0);
+    let far = app.add_tier("offsite");
+    let away = app.dir.path().join("away.key");
+    fs::rename(&app.key, &away).unwrap();
+    let ran = app.push(&name(1, 4), &segment(1, 4, SYSTEM, 7)).ends(0);
+    assert!(ran.err.contains("a later push brings it to tier offsite"), "{}", ran.err);
+    let brought = far.join(format!("journal/accounts/{LOG}/wal/{}", name(1, 4)));
+    assert!(!brought.exists());
+    // Whoever has the key makes it known; then it gets what it lacks.
+    fs::rename(&away, &app.key).unwrap();
+    app.run(&["copy", "--to", "offsite"]).ends(0);
+    app.push(&name(1, 5), &segment(1, 5, SYSTEM, 7)).ends(0);
+    assert!(brought.exists());
+}
+
+#[test]
+fn a_bad_object_in_one_tier_does_not_end_the_archiving_into_another() {
+    let app = archived();
+    let far = app.add_tier("offsite");
+    app.push(&name(1, 3), &segment(1, 3, SYSTEM, 7)).ends(0);
+    let key = |number| format!("journal/accounts/{LOG}/wal/{}", name(1, number));
+    // Whoever can create puts something under the next name.
+    fs::copy(far.join(key(3)), far.join(key(4))).unwrap();
+    for _ in 0..2 {
+        let ran = app.push(&name(1, 4), &segment(1, 4, SYSTEM, 7)).ends(0);
+        assert!(ran.err.contains("a later push brings it to tier offsite"), "{}", ran.err);
+    }
+    assert!(app.tier.join(key(4)).exists());
+    // What is in the way is no copy of it: it stays owed.
+    let owed = app.root.join(".lifeboat/journal/accounts/wal/owed/offsite");
+    assert_eq!(fs::read_dir(&owed).unwrap().count(), 1);
+    app.push(&name(1, 5), &segment(1, 5, SYSTEM, 7)).ends(0);
+    assert_eq!(fs::read_dir(&owed).unwrap().count(), 1);
+    fs::remove_file(far.join(key(4))).unwrap();
+    app.push(&name(1, 6), &segment(1, 6, SYSTEM, 7)).ends(0);
+    assert!(far.join(key(4)).exists() && far.join(key(6)).exists());
+    assert_eq!(fs::read_dir(&owed).unwrap().count(), 0);
+}
+
+#[test]
+fn verify_reads_what_was_handed_over() {
+    let app = archived();
+    for number in 3..5 {
+        app.push(&name(1, number), &segment(1, number, SYSTEM, 7)).ends(0);
+    }
+    let verdict = || {
+        let report = app.run(&["verify", "--json"]).json();
+        let journal = &report["journals"][0];
+        let known = ["verdict", "objects", "objects_read"].map(|key| journal[key].to_string());
+        (known.join(" "), journal["damage"].to_string())
+    };
+    assert_eq!(verdict(), ("\"pass\" 2 2".to_owned(), "[]".to_owned()));
+    let damaged = object(&app, &name(1, 4));
+    let mut bytes = fs::read(&damaged).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::remove_file(&damaged).unwrap();
+    fs::write(&damaged, bytes).unwrap();
+    let (known, damage) = verdict();
+    assert_eq!(known, "\"fail\" 2 2");
+    assert!(damage.contains(&name(1, 4)), "{damage}");
+}

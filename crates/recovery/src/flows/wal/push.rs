@@ -81,7 +81,8 @@ struct Reached {
     tiers: Vec<Reach>,
 }
 
-/// Nothing, where the log, a tier or the host's key is not known here.
+/// Nothing, where the log, the host's key or every tier that could count is not known here. Another
+/// tier that is not known is one that is away.
 fn known(world: &World, names: &[String], lineage: &str) -> Result<Option<Reached>> {
     if signer::public_keys(world)?.is_empty() {
         return Ok(None);
@@ -97,10 +98,14 @@ fn known(world: &World, names: &[String], lineage: &str) -> Result<Option<Reache
     }
     let [component] = of_log[..] else { return Ok(None) };
     let mut sealer: Option<Arc<Sealer>> = None;
-    let mut reached = Vec::new();
+    let mut reached: Vec<Reach> = Vec::new();
+    let mut unknown = Vec::new();
     for tier in &world.tiers {
         let there = world.with_tier(tier);
-        let Some((recipient, store)) = there.known_store()? else { return Ok(None) };
+        let Some((recipient, store)) = there.known_store()? else {
+            unknown.push(tier.clone());
+            continue;
+        };
         let known = match &sealer {
             Some(known) => Arc::clone(known),
             None => Arc::clone(sealer.insert(Arc::new(Sealer::new(&recipient, None)?))),
@@ -112,8 +117,19 @@ fn known(world: &World, names: &[String], lineage: &str) -> Result<Option<Reache
         };
         reached.push((tier.clone(), store));
     }
+    let far = |tier: &Tier| lies_elsewhere(world, tier);
+    if unknown.iter().any(far) && !reached.iter().any(|(tier, _)| far(tier)) {
+        return Ok(None);
+    }
+    let why = "this host does not know it yet; a `backup` or `copy` into it makes it known";
+    reached.extend(unknown.into_iter().map(|tier| (tier, Err(why.to_owned()))));
     let component = component.clone();
     Ok(sealer.map(|sealer| Reached { component, sealer, tiers: reached }))
+}
+
+/// True of a tier that does not lie on this machine.
+fn lies_elsewhere(world: &World, tier: &Tier) -> bool {
+    tier.place.folder().is_none() || tier.place.is_farther_than(world.state.folder())
 }
 
 /// A push of a log, in a tier or on a host that does not know it yet.
@@ -207,8 +223,7 @@ fn store(
                 there.push(PushTier { tier: journal, opens: Box::new(opens) });
             }
             Err(why) => {
-                let elsewhere = tier.place.folder().is_none()
-                    || tier.place.is_farther_than(world.state.folder());
+                let elsewhere = lies_elsewhere(world, &tier);
                 away.push(Away { name: tier.name.clone(), elsewhere, why });
             }
         }
