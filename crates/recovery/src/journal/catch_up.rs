@@ -95,9 +95,13 @@ impl Copier {
                 if let Some((lineage, pack)) = &lag.pack
                     && let Err(error) = self.believed.prove(lineage, pack, &bytes)
                 {
-                    let why = format!("{} is not copied: {}", lag.key, chained(&error));
-                    done.problems.push((self.tiers[lag.from].name.clone(), why));
-                    self.shared().caught_up(index, lag.order);
+                    let from = &self.tiers[lag.from].name;
+                    let why = format!("{} of tier {from}: {}", lag.key, chained(&error));
+                    done.problems.push((tier.name.clone(), why.clone()));
+                    // It must not hold up what comes after it, nor be forgotten.
+                    let mut shared = self.shared();
+                    shared.tiers[index].refused = Some(why);
+                    shared.caught_up(index, lag.order);
                     continue;
                 }
                 match offer(&*tier.store, &lag.key, &bytes) {
@@ -123,6 +127,9 @@ impl Copier {
 
     /// Remembers that a tier has all that there is.
     fn note_whole(&self, index: usize) -> Result<()> {
+        if self.shared().tiers[index].refused.is_some() {
+            return Ok(());
+        }
         let mut lineages = self.shared().tiers[index].compared.clone();
         lineages.extend(self.shared().end.as_ref().map(|(_, end)| end.lineage.clone()));
         let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
@@ -152,6 +159,7 @@ impl Copier {
             }
             shared.forget(index);
             shared.tiers[index].known = Known::Looking;
+            shared.tiers[index].refused = None;
         }
         let looked = self.look(index);
         let mut shared = self.shared();
@@ -288,7 +296,7 @@ impl Copier {
                 proven: progress.reached.as_ref().and_then(|reached| reached.proven),
                 lacks: (progress.known == Known::All)
                     .then(|| progress.lag.iter().filter(|lag| !lag.there).count()),
-                problem: progress.problem.clone(),
+                problem: progress.problem.clone().or_else(|| progress.refused.clone()),
             })
             .collect()
     }

@@ -100,6 +100,7 @@ impl Writer {
             sealer: settings.sealer.clone(),
             clock: settings.clock.clone(),
             monitor: settings.monitor.clone(),
+            every_tier: settings.every_tier,
         }
     }
 
@@ -120,6 +121,7 @@ pub struct Packer {
     sealer: Arc<Sealer>,
     clock: Arc<dyn Clock>,
     monitor: Arc<dyn Monitor>,
+    every_tier: bool,
 }
 
 impl Packer {
@@ -147,7 +149,7 @@ impl Packer {
             let sealed = match self.sealed(&key, &entry.sha256) {
                 Ok(sealed) => sealed,
                 Err(error @ (JournalError::Missing { .. } | JournalError::Damaged { .. })) => {
-                    return self.without(batch, entry.header.seq, &error);
+                    return self.without(batch, entry.header.seq, error);
                 }
                 Err(error) => return Err(error),
             };
@@ -175,7 +177,7 @@ impl Packer {
 
     /// A record of the batch is in no tier any more. If the pack was made before, by a packing that
     /// was killed, that is no loss.
-    fn without(&self, batch: &Batch, seq: u32, why: &JournalError) -> Result<Option<Bytes>> {
+    fn without(&self, batch: &Batch, seq: u32, why: JournalError) -> Result<Option<Bytes>> {
         let intent = self.intent(batch);
         if let Some(end) = read_optional(&intent)? {
             let key = pack_key(&chain_of(&self.copier.component, &batch.lineage), &batch.name);
@@ -188,10 +190,16 @@ impl Packer {
                     _ => {}
                 }
             }
+        }
+        // A tier that was left out may have it.
+        if !self.every_tier {
+            return Err(why);
+        }
+        if intent.exists() {
             self.end_intent(batch)?;
         }
         let component = &self.copier.component;
-        let line = format!("{component}: {}: it will be in no pack", object::chained(why));
+        let line = format!("{component}: {}: it will be in no pack", object::chained(&why));
         self.monitor.note(&line);
         self.leave_index(&batch.lineage, |number| number == seq)?;
         Ok(None)

@@ -93,6 +93,8 @@ pub(super) struct Progress {
     pub lag: VecDeque<Lag>,
     pub reached: Option<Reached>,
     pub problem: Option<String>,
+    /// What was not copied to it because it is not what its name says. The tier may lack that.
+    pub refused: Option<String>,
     /// Not asked again before this, monotonic.
     pub rest_until: Duration,
 }

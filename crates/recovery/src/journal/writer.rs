@@ -46,6 +46,8 @@ pub struct Settings {
     pub host: String,
     /// Where to, each with an identity of the same recipient as `sealer`.
     pub tiers: Vec<JournalTier>,
+    /// Those are all tiers that can have this journal: none of them was away.
+    pub every_tier: bool,
     /// Seals; opens too where the identity is at hand.
     pub sealer: Arc<Sealer>,
     /// Signs each object.

@@ -37,6 +37,7 @@ fn writer(world: &World) -> Writer {
         component: COMPONENT.to_owned(),
         host: world.host.clone(),
         tiers: vec![JournalTier::of(&world.tier, store, &world.state)],
+        every_tier: true,
         sealer: tier.sealer.as_ref().unwrap().clone(),
         signer,
         certificate,

@@ -98,6 +98,7 @@ impl Kit {
             component: COMPONENT.to_owned(),
             host: self.host.to_owned(),
             tiers: self.tiers.clone(),
+            every_tier: true,
             sealer: self.sealer.clone(),
             signer: Box::new(signer(self.key)),
             certificate: None,

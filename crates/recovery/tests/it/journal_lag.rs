@@ -115,6 +115,14 @@ fn a_pack_by_name_alone_holds_nothing() {
         assert_eq!(near.keys(&format!("journal/{COMPONENT}/{LINEAGE}/ranges")).len(), 6);
         let standing = writer.standing().into_iter().find(|one| one.tier == "disk").unwrap();
         assert_eq!((standing.position, standing.lacks), (Some(at(BEGIN + 50)), Some(0)));
+        // Where it can be told that a pack is none, that is said as long as it stands there.
+        far.plant(&pack_over(BEGIN, 7), &b"nobody's"[..]);
+        drop(writer);
+        let mut writer = kit.writer();
+        writer.catch_up(100).unwrap();
+        let standing = writer.standing().into_iter().find(|one| one.tier == "disk").unwrap();
+        let problem = standing.problem.unwrap_or_default();
+        assert_eq!(problem.contains("-00000007 of tier offsite"), kit.sealer.opens(), "{problem}");
     }
 }
 

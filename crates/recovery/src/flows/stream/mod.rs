@@ -195,6 +195,7 @@ fn execute(
             component: name.clone(),
             host: world.host.clone(),
             tiers: writes_to.clone(),
+            every_tier: writes_to.len() == world.elsewhere().count() + 1,
             sealer: Arc::clone(&sealer),
             signer,
             certificate,
