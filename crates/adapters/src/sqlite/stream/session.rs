@@ -321,6 +321,7 @@ impl Session {
         if done {
             if let Work::Difference(difference) = &batch.work {
                 self.finish_difference(difference);
+                self.looked = self.looked.max(batch.time);
             }
             if batch.part == 0 && payload.is_empty() && extent == self.map.state().extent {
                 self.map.abandon()?;

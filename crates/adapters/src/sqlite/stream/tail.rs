@@ -198,7 +198,11 @@ impl Tail {
 
     /// The log is being started over at this moment, or its header is not written yet.
     fn unclear(&mut self, look: Look) -> Found {
-        self.unclear += u32::from(look.frames > 0);
+        // There is nothing in it, whatever its header says.
+        if look.frames == 0 {
+            return Found::Nothing;
+        }
+        self.unclear += 1;
         if self.unclear > PATIENCE {
             return Found::Doubt("the write-ahead log has no header that can be read");
         }
