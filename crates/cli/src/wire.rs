@@ -197,7 +197,7 @@ fn adapters(
                     Box::new(SqliteEngine::new(file, Arc::clone(&clock), QUESTION_LIMIT))
                 }
                 Content::Files(_) => Box::new(FilesEngine::new(vault.clone(), snapshot.clone())),
-                Content::Postgres(_) => Box::new(server::engine(&clock, &cancel)),
+                Content::Postgres(_) => Box::new(server::engine(environment, &clock, &cancel)),
             };
             Ok(engine)
         }),

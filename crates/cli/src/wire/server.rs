@@ -70,9 +70,16 @@ pub(super) fn postgres(
     Ok(options)
 }
 
-/// What starts and asks restored copies, with the servers that are installed in the usual places. The
-/// `PATH` does not count: what stands there may be a part of an installation.
-pub(super) fn engine(clock: &Arc<dyn Clock>, cancel: &Cancel) -> PostgresEngine {
-    let installed = Installations::look(&[]);
+/// What starts and asks restored copies, with the servers that are installed in the usual places, and
+/// before them in the homes that `LIFEBOAT_PG_HOMES` names. The `PATH` does not count: what stands
+/// there may be a part of an installation.
+pub(super) fn engine(
+    environment: Environment,
+    clock: &Arc<dyn Clock>,
+    cancel: &Cancel,
+) -> PostgresEngine {
+    let homes = environment.get("LIFEBOAT_PG_HOMES").unwrap_or_default();
+    let homes: Vec<PathBuf> = std::env::split_paths(&homes).collect();
+    let installed = Installations::look(&homes);
     PostgresEngine::new(installed, Arc::clone(clock), cancel.clone(), QUESTION_LIMIT)
 }

@@ -19,6 +19,7 @@ fn wait(milliseconds: u64) {
 /// A server with segments of 1 MiB, and a plan that its own account can use.
 struct Site {
     server: Server,
+    home: PathBuf,
     root: PathBuf,
     binary: PathBuf,
 }
@@ -42,7 +43,7 @@ impl Site {
             fs::copy(built, &binary).unwrap();
         }
         server.psql("create table t (n serial, at timestamptz default now())");
-        let site = Site { server, root, binary };
+        let site = Site { server, home: version.home(), root, binary };
         site.write("vault.key", KEY);
         site.write("dsn", &site.server.dsn());
         let streams = if stream { ", stream = true, window = \"7d\"" } else { "" };
@@ -67,7 +68,7 @@ impl Site {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = self.server.tool(self.binary.to_str().unwrap());
         command.args(["--plan", self.root.join("lifeboat.toml").to_str().unwrap()]).args(args);
-        command.env_remove("LIFEBOAT_PLAN");
+        command.env_remove("LIFEBOAT_PLAN").env("LIFEBOAT_PG_HOMES", &self.home);
         command
     }
 
@@ -147,7 +148,7 @@ fn archives_and_recovers(version: Version) {
     let mut site = Site::new(version, false);
     // Every file is first handed over by a push that is killed at some moment.
     let script = format!(
-        "#!/bin/sh\ntimeout -s KILL 0.$(( $$ % 9 ))$(( $$ % 7 + 1 )) {push} \"$1\"\n\
+        "#!/bin/sh\ntimeout -s KILL 0.0$(( $$ % 6 ))$(( $$ % 7 + 1 )) {push} \"$1\"\n\
          [ $? = 137 ] && echo killed >> {root}/kills\nexec {push} \"$1\"\n",
         push = site.wal("push"),
         root = site.root.display(),
