@@ -84,16 +84,13 @@ pub(super) fn recover(
         return Err(failed("the journal is of another lineage than the snapshot".to_owned(), None));
     }
     let path = judge::locate(copy, file);
+    let as_it_is = |complete_up_to| {
+        let (position, checks) = (Some(base.clone()), judge::content(copy, manifest));
+        Ok(Some(Recovered { position, complete_up_to, checks, notes: Vec::new() }))
+    };
     let target = match choose(log, base.position, manifest, to)? {
-        Choice::Base => return Ok(None),
-        Choice::Idle(time) => {
-            return Ok(Some(Recovered {
-                position: Some(base.clone()),
-                complete_up_to: Some(time),
-                checks: judge::content(copy, manifest),
-                notes: Vec::new(),
-            }));
-        }
+        Choice::Base => return as_it_is(None),
+        Choice::Idle(time) => return as_it_is(Some(time)),
         Choice::Along(target) => target,
     };
     let found = apply(&path, content, log, &target, context)?;

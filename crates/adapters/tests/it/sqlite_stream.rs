@@ -824,6 +824,31 @@ fn an_idle_database_is_proven_up_to_the_last_keepalive() {
     }
 }
 
+/// An instant after the base was read and before the next batch was: the base is that state, and that
+/// is an answer.
+#[test]
+fn an_instant_between_the_base_and_the_first_batch_is_the_base() {
+    let scene = Scene::new();
+    let app = scene.open(&wal());
+    let mut stream = scene.stream();
+    stream.drain();
+    transfer(&app, 1).expect("transfer");
+    stream.drain();
+    let base = scene.base("base");
+    transfer(&app, 2).expect("transfer");
+    stream.drain();
+    let at = base.manifest.finished;
+    let journal = scene.journal();
+    assert!(journal.pieces().last().expect("a batch").time > at, "it came later");
+    let (copy, recovered) = base.recover(&journal, &RecoverTo::Time(at)).expect("recovered");
+    let recovered = recovered.expect("an answer");
+    assert_eq!(
+        (recovered.position, recovered.complete_up_to),
+        (base.manifest.position.clone(), None)
+    );
+    assert_eq!(whole_transactions(&copy.join("app.db")), 1);
+}
+
 /// The page that holds SQLite's locks, at 1 GiB, is never shipped.
 #[test]
 fn the_page_of_locks_is_never_shipped() {
