@@ -7,7 +7,7 @@ use lifeboat_model::verdict::Verdict;
 use super::{VerifyRequest, way};
 use crate::env::World;
 use crate::error::{Result, ends_run};
-use crate::journal::{Checked, Depth, FaultKind};
+use crate::journal::{Checked, Depth, FaultKind, standing};
 use crate::report::{Damage, Failure, JournalVerification, seconds};
 use crate::tier::OpenTier;
 
@@ -32,6 +32,7 @@ pub(super) fn verify(
         world.stop_if_cancelled()?;
         match one(world, tier, name, request, warnings)? {
             Some(found) => all.push(found),
+            None if was_streamed(world, name)? => all.push(lost(name)),
             None if component.kind.streams() => {
                 warnings.push(format!("{name} streams, and this tier has no journal of it"));
             }
@@ -39,6 +40,12 @@ pub(super) fn verify(
         }
     }
     Ok(all)
+}
+
+/// True if a stream on this host has stored something in this tier.
+fn was_streamed(world: &World, component: &str) -> Result<bool> {
+    let (tiers, _) = standing(&world.state, component)?;
+    Ok(tiers.iter().any(|one| one.tier == world.tier.name && one.position.is_some()))
 }
 
 fn depth(request: &VerifyRequest) -> Depth {
@@ -130,8 +137,11 @@ fn judged(component: &str, checked: &Checked, depth: Depth) -> JournalVerificati
     if let Depth::Part(subset) = depth {
         notes.push(format!("read {objects_read} of {objects} objects: subset {subset}"));
     }
-    let check =
-        CheckResult::new(WHOLE, verdict, "every record signed, linked, equal to its hash", found);
+    let expected = match depth {
+        Depth::All => "every record signed, linked, equal to its hash",
+        Depth::Structure | Depth::Part(_) => "every record that was read signed and linked",
+    };
+    let check = CheckResult::new(WHOLE, verdict, expected, found);
     JournalVerification {
         component: component.to_owned(),
         verdict,
@@ -152,9 +162,20 @@ fn judged(component: &str, checked: &Checked, depth: Depth) -> JournalVerificati
 /// It could not be looked at.
 fn untold(component: &str, error: Failure) -> JournalVerification {
     let check = CheckResult::new(WHOLE, Verdict::Inconclusive, "a look at it", error.line());
+    JournalVerification { error: Some(error), ..unread(component, check) }
+}
+
+/// What was stored is not there at all.
+fn lost(component: &str) -> JournalVerification {
+    let expected = "the journal that was streamed to this tier";
+    let found = "nothing of it is there".to_owned();
+    unread(component, CheckResult::new(WHOLE, Verdict::Fail, expected, found))
+}
+
+fn unread(component: &str, check: CheckResult) -> JournalVerification {
     JournalVerification {
         component: component.to_owned(),
-        verdict: Verdict::Inconclusive,
+        verdict: check.verdict,
         checks: vec![check],
         records: 0,
         objects: 0,
@@ -165,6 +186,6 @@ fn untold(component: &str, error: Failure) -> JournalVerification {
         damage: Vec::new(),
         notes: Vec::new(),
         seconds: 0.0,
-        error: Some(error),
+        error: None,
     }
 }

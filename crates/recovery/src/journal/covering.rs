@@ -116,13 +116,21 @@ impl Asked<'_> {
         chains
     }
 
+    /// The file as a server handed it over. What is wrong with it goes into `faults`.
+    fn handed_over(&self, name: &WalName, faults: &mut Vec<String>) -> Result<Option<Bytes>> {
+        match self.file(name) {
+            Err(error) if is_fault(&error) => {
+                faults.push(chained(&error));
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
     fn segment(&self, name: &WalName) -> Result<Held> {
         let mut faults = Vec::new();
-        match self.file(name) {
-            Ok(Some(content)) => return Ok(Held::File { content, whole: true }),
-            Ok(None) => {}
-            Err(error) if is_fault(&error) => faults.push(chained(&error)),
-            Err(error) => return Err(error),
+        if let Some(content) = self.handed_over(name, &mut faults)? {
+            return Ok(Held::File { content, whole: true });
         }
         let Some(size) = self.size()? else {
             return Ok(match (self.chains().is_empty(), faults.pop()) {
@@ -300,11 +308,8 @@ impl Asked<'_> {
 
     fn history(&self, name: &WalName) -> Result<Held> {
         let mut faults = Vec::new();
-        match self.file(name) {
-            Ok(Some(content)) => return Ok(Held::File { content, whole: true }),
-            Ok(None) => {}
-            Err(error) if is_fault(&error) => faults.push(chained(&error)),
-            Err(error) => return Err(error),
+        if let Some(content) = self.handed_over(name, &mut faults)? {
+            return Ok(Held::File { content, whole: true });
         }
         if let Some((lineage, found)) = self.branch(name.line, &mut faults)? {
             let chain = chain_of(&self.inner.component, lineage);

@@ -193,6 +193,14 @@ fn verification_opens_every_record_of_the_journal() {
         let media = flows::verify(&b.world(&copy), &media).unwrap();
         assert_eq!((media.verdict, media.journals.len()), (Verdict::Pass, 0));
     }
+    // All of it: no journal to look at is no pass where one was streamed.
+    let empty = Arc::new(tier.image());
+    for key in empty.keys(&format!("journal/{COMPONENT}")) {
+        empty.tamper(&key, |_| None);
+    }
+    let report = verify(&empty, "");
+    assert_eq!((report.verdict, report.exit()), (Verdict::Fail, Exit::Unverified), "{report:#?}");
+    assert_eq!(report.journals[0].checks[0].name, "journal whole");
     // What is gone.
     let gone = Arc::new(tier.image());
     gone.tamper(pack, |_| None);
