@@ -21,6 +21,7 @@ use lifeboat_recovery::ports::{
 use lifeboat_vault::{Cancel, Clock};
 
 use super::account::Account;
+use super::compared;
 use super::install::{Installations, major_of_data};
 use super::instance::{Instance, Start};
 use super::layout::Layout;
@@ -49,6 +50,8 @@ struct State {
     running: Option<(PathBuf, Running)>,
     /// What the copy's recovery was judged by.
     recovered: Vec<CheckResult>,
+    /// It was brought to the place at which its tables were fingerprinted.
+    comparable: bool,
 }
 
 enum Running {
@@ -210,7 +213,10 @@ impl Engine for PostgresEngine {
             context,
         };
         let recovered = recover::recover(&recovery, copy, (manifest, content), log, to)?;
-        self.state().recovered.clone_from(&recovered.checks);
+        let mut state = self.state();
+        state.recovered.clone_from(&recovered.checks);
+        state.comparable = compared::is_theirs(to, content);
+        drop(state);
         Ok(Some(recovered))
     }
 
@@ -236,6 +242,11 @@ impl Engine for PostgresEngine {
                 Running::Physical(instance) => structure::running(instance),
                 Running::Logical(_) => Err(broken("the copy is a dump")),
             })?;
+            // Nothing but at that very place: anywhere else a copy has other content, rightly.
+            let comparable = self.state().comparable;
+            if comparable {
+                checks.push(self.compared(copy, content));
+            }
             self.stop(copy)?;
             let data = Layout::of(copy)?.data;
             let installed = self.installations.of(major_of_data(&data)?)?;
@@ -289,6 +300,15 @@ impl Engine for PostgresEngine {
 }
 
 impl PostgresEngine {
+    /// The copy's tables beside the fingerprints of its manifest.
+    fn compared(&self, copy: &Path, content: &PostgresContent) -> CheckResult {
+        let compared = self.with_server(copy, None, |running| match running {
+            Running::Physical(instance) => compared::compare(instance, content, &self.tools.cancel),
+            Running::Logical(_) => Err(broken("the copy is a dump")),
+        });
+        compared.unwrap_or_else(|error| unmade(compared::FINGERPRINTS, &error))
+    }
+
     fn runs_on(&self, copy: &Path) -> bool {
         self.state().running.as_ref().is_some_and(|(of, _)| of == copy)
     }

@@ -44,6 +44,12 @@ pub fn fingerprint(sql: &mut Connection, schema: &str, table: &str) -> Result<Ta
     Ok(TableContent { rows, fingerprint: hex::encode(mark) })
 }
 
+/// Databases whose tables are fingerprinted.
+pub(super) fn databases(content: &PostgresContent) -> Vec<&str> {
+    let names = content.databases.iter().map(|database| &database.name[..]);
+    names.filter(|name| !matches!(*name, "template0" | "template1")).collect()
+}
+
 /// Takes them if that is possible within `limit`, and says how long writers were kept out.
 pub(crate) fn take(
     options: &PostgresOptions,
@@ -55,12 +61,7 @@ pub(crate) fn take(
     let began = context.clock.monotonic();
     let left = || limit.saturating_sub(context.clock.monotonic().saturating_sub(began));
     let dsn = Dsn { addresses: vec![sql.address().clone()], ..options.dsn.clone() };
-    let names: Vec<String> = content
-        .databases
-        .iter()
-        .map(|database| database.name.clone())
-        .filter(|name| !matches!(&name[..], "template0" | "template1"))
-        .collect();
+    let names: Vec<String> = databases(content).into_iter().map(str::to_owned).collect();
     let open = |name: &str| options.open(&dsn, component, Purpose::Sql, Some(name), context.cancel);
     let taken = names
         .iter()
@@ -83,6 +84,22 @@ pub(crate) fn take(
     Some(context.clock.monotonic().saturating_sub(began).min(limit))
 }
 
+/// Schema and name of the tables of a database whose contents the log has.
+pub(super) fn tables(sql: &mut Connection) -> Result<Vec<(String, String)>> {
+    let rows = sql.query(
+        "select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+         where c.relkind = 'r' and c.relpersistence = 'p' and n.nspname !~ '^pg_' \
+         and n.nspname <> 'information_schema' order by 1, 2",
+    )?;
+    let tables = rows.into_iter().filter_map(|row| <[_; 2]>::try_from(row).ok());
+    Ok(tables.filter_map(|[schema, table]| Some((schema?, table?))).collect())
+}
+
+/// The name of a table in a manifest.
+pub(super) fn named(database: &str, schema: &str, table: &str) -> String {
+    format!("{database}.{schema}.{table}")
+}
+
 /// A database whose tables are kept as they are; free again when dropped.
 struct Locked {
     sql: Connection,
@@ -92,13 +109,7 @@ struct Locked {
 impl Locked {
     /// Lists the tables; locks nothing yet.
     fn new(mut sql: Connection) -> Result<Locked> {
-        let rows = sql.query(
-            "select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-             where c.relkind = 'r' and c.relpersistence = 'p' and n.nspname !~ '^pg_' \
-             and n.nspname <> 'information_schema' order by 1, 2",
-        )?;
-        let tables = rows.into_iter().filter_map(|row| <[_; 2]>::try_from(row).ok());
-        let tables = tables.filter_map(|[schema, table]| Some((schema?, table?))).collect();
+        let tables = tables(&mut sql)?;
         Ok(Locked { sql, tables })
     }
 
@@ -144,12 +155,16 @@ fn read(
     // Who wrote to these tables has ended before this place, who will has to wait behind it.
     let lsn = sql.value("select pg_current_wal_insert_lsn()")?;
     let lsn = lsn.ok_or_else(|| PgError::protocol("it does not say where its log is"))?;
+    // A commit behind that place: else an idle server keeps the log up to it in its memory.
+    if let Some((_, first)) = databases.first_mut() {
+        first.sql.query("select pg_current_xact_id()")?;
+    }
     let mut all = Tables::new();
     for (name, locked) in &mut databases {
         for (schema, table) in locked.tables.clone() {
             locked.limit(left())?;
             let content = fingerprint(&mut locked.sql, &schema, &table)?;
-            all.insert(format!("{name}.{schema}.{table}"), content);
+            all.insert(named(name, &schema, &table), content);
         }
         locked.sql.query("commit")?;
     }

@@ -17,6 +17,7 @@ mod auth;
 mod backup_manifest;
 mod base;
 mod begin;
+mod compared;
 mod config;
 mod content;
 mod control;

@@ -175,8 +175,8 @@ table! {
         /// Databases to dump; all if not given. Of `mode = "logical"` only.
         #[serde(default)]
         databases: Vec<At<String>>,
-        /// `locked`: fingerprints of the contents are taken under a short lock that keeps writers out,
-        /// and compared after each restore.
+        /// `locked`: fingerprints of the contents are taken under a short lock that keeps writers out.
+        /// `verify` brings a copy to that place in the log, for which it needs `stream`, and compares.
         fingerprint: Option<At<Fingerprint>>,
         /// Longest time for which that lock may keep writers out; 5 seconds if not given.
         max_block: Option<At<Duration>>,

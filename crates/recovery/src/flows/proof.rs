@@ -6,6 +6,7 @@ use lifeboat_model::report::{Point, Subject, TenPoints, size_plausible};
 use lifeboat_model::verdict::Verdict;
 
 use super::point::subject;
+use super::way::to_fingerprints;
 use crate::catalog::SnapshotRow;
 use crate::env::World;
 use crate::error::{Error, Result, ends_run};
@@ -48,6 +49,8 @@ struct Known {
     /// What the capture had to leave out.
     partial: Option<CheckResult>,
     error: Option<Failure>,
+    /// Why its content was not compared with what was taken of production for that.
+    not_compared: Option<String>,
     /// The error is damage, not a lack of means.
     damage: bool,
 }
@@ -92,13 +95,14 @@ fn gather(
     known: &mut Known,
 ) -> Result<()> {
     let component = row.component.as_deref().unwrap_or_default();
-    let subject = subject(tier, component, &row.id, row.partial)?;
+    let mut subject = subject(tier, component, &row.id, row.partial)?;
     known.partial = subject.partial.clone();
     known.manifest = Some(subject.manifest.clone());
     known.size = Some(bytes_described(&subject.manifest));
     if !restore {
         return Ok(());
     }
+    (subject.way, known.not_compared) = to_fingerprints(world, tier, &subject.manifest)?;
     let scratch = world.state.make("scratch")?;
     super::point::preflight(world, &scratch, bytes_needed(&subject.manifest))?;
     let staging = Staging::make(&world.state, &scratch, "verify-", "verification")?;
@@ -184,6 +188,7 @@ fn conclude(
             points: lines,
             checks,
             implausible_size: implausible,
+            not_compared: known.not_compared,
             restored: known.restored.is_some(),
             partial,
             foreign: row.foreign(),

@@ -156,6 +156,9 @@ fn remarks(snapshots: &[SnapshotVerification]) -> Vec<String> {
         if let Some(found) = &proven.implausible_size {
             remarks.push(format!("{name}: the size of snapshot {id} is unusual: {found}"));
         }
+        if let Some(why) = &proven.not_compared {
+            remarks.push(format!("{name}: snapshot {id}: {why}"));
+        }
     }
     remarks
 }

@@ -1,6 +1,7 @@
 //! Which base and which way through its journal lead to a wanted point. Never a shorter way instead:
 //! a point that the journal does not cover is refused, with what can be had.
 
+mod fingerprinted;
 mod reasons;
 mod shown;
 
@@ -12,6 +13,7 @@ use lifeboat_model::plan::Kind;
 use lifeboat_model::position::Position;
 use lifeboat_model::recipe::{Candidate, Choice, PointError, Skipped};
 
+pub(super) use self::fingerprinted::to_fingerprints;
 pub(super) use self::reasons::is_no_point;
 use self::reasons::{clearer, lost, not_all_of_it, says_something, unreadable};
 use self::shown::show;

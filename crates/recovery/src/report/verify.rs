@@ -32,6 +32,8 @@ pub struct SnapshotVerification {
     pub checks: Vec<CheckResult>,
     /// Its size is far from its predecessors': a question to people (G-06).
     pub implausible_size: Option<String>,
+    /// Why its tables were not compared with the fingerprints that were taken of production.
+    pub not_compared: Option<String>,
     /// True if it was restored into a scratch folder for this.
     pub restored: bool,
     /// True if something was left out when it was captured: never a pass, whatever the level.

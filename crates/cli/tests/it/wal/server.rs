@@ -3,113 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
 
 use lifeboat_testkit::postgres::{Server, Version};
-use serde_json::Value;
 
-use crate::kit::{KEY, Ran};
+use crate::site::{Site, wait};
 
-fn wait(milliseconds: u64) {
-    let clock = lifeboat_adapters::SystemClock::new();
-    lifeboat_vault::Clock::sleep(&clock, Duration::from_millis(milliseconds));
-}
-
-/// A server with segments of 1 MiB, and a plan that its own account can use.
-struct Site {
-    server: Server,
-    home: PathBuf,
-    root: PathBuf,
-    binary: PathBuf,
-}
-
-impl Site {
-    fn new(version: Version, stream: bool) -> Site {
-        let server = Server::build(version)
-            .initdb("--wal-segsize=1")
-            .set("archive_mode", "on")
-            .set("archive_command", "")
-            .set("wal_level", "replica")
-            .set("max_wal_size", "4MB")
-            .set("min_wal_size", "2MB")
-            .set("wal_keep_size", "0")
-            .start();
-        let root = server.make_folder("plan");
-        // The server's account may not be able to reach the folder of the build.
-        let binary = root.join("lifeboat");
-        let built = env!("CARGO_BIN_EXE_lifeboat");
-        if fs::hard_link(built, &binary).is_err() {
-            fs::copy(built, &binary).unwrap();
-        }
-        server.psql("create table t (n serial, at timestamptz default now())");
-        let site = Site { server, home: version.home(), root, binary };
-        site.write("vault.key", KEY);
-        site.write("dsn", &site.server.dsn());
-        let streams = if stream { ", stream = true, window = \"7d\"" } else { "" };
-        let plan = format!(
-            "[plan]\nname = \"Accounts\"\nrto = \"1h\"\nrpo = \"5m\"\n\n[key]\nvault_file = \"vault.key\"\n\n\
-             [component.accounts]\npostgres = {{ dsn_file = \"dsn\"{streams} }}\n\n\
-             [tier.local]\nurl = \"tier\"\n"
-        );
-        site.write("lifeboat.toml", &plan);
-        site.run(&["backup"]).ends(0);
-        site
-    }
-
-    /// A private file of the server's account.
-    fn write(&self, name: &str, text: &str) {
-        let mut tee = self.server.tool("/bin/sh");
-        let path = self.root.join(name);
-        tee.args(["-c", "umask 077; printf '%s' \"$1\" > \"$2\"", "sh", text]).arg(path);
-        assert!(tee.status().unwrap().success());
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.server.tool(self.binary.to_str().unwrap());
-        command.args(["--plan", self.root.join("lifeboat.toml").to_str().unwrap()]).args(args);
-        command.env_remove("LIFEBOAT_PLAN").env("LIFEBOAT_PG_HOMES", &self.home);
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Ran {
-        Ran::of(self.command(args).output().unwrap())
-    }
-
-    fn json(&self, args: &[&str]) -> (i32, Value) {
-        let ran = self.run(&[args, &["--json"]].concat());
-        (ran.code, ran.json())
-    }
-
-    fn wal(&self, verb: &str) -> String {
-        let (binary, root) = (self.binary.display(), self.root.display());
-        format!("{binary} --plan {root}/lifeboat.toml wal {verb}")
-    }
-
-    fn archive(&self, command: &str) {
-        self.server.configure(&[("archive_command", command)]);
-        self.server.reload();
-    }
-
-    /// Ends the segment, and waits until it is archived.
-    fn archived(&self) -> String {
-        self.server.psql("insert into t default values");
-        let last = self.server.psql("select pg_walfile_name(pg_current_wal_insert_lsn())");
-        self.server.psql("select pg_switch_wal()");
-        for _ in 0..600 {
-            let done = self.server.psql("select last_archived_wal from pg_stat_archiver");
-            if done.len() == 24 && done >= last {
-                return last;
-            }
-            wait(100);
-        }
-        panic!("{last} was not archived:\n{}", self.server.log());
-    }
-
-    fn rows(&self) -> String {
-        self.server.psql("select count(*), sum(n) from t")
-    }
-}
+const STREAMED: &str = ", stream = true, window = \"7d\"";
 
 /// A plain base backup of a server without its log.
 fn base(site: &Site) -> PathBuf {
@@ -145,7 +44,7 @@ fn recovered(server: &Server) {
 }
 
 fn archives_and_recovers(version: Version) {
-    let mut site = Site::new(version, false);
+    let mut site = Site::new(version, "");
     // Every file is first handed over by a push that is killed at some moment.
     let script = format!(
         "#!/bin/sh\ntimeout -s KILL 0.0$(( $$ % 6 ))$(( $$ % 7 + 1 )) {push} \"$1\"\n\
@@ -214,7 +113,7 @@ fn so_do_newer_servers() {
 
 #[test]
 fn a_gap_of_the_stream_that_was_archived_is_no_gap_of_a_restore() {
-    let site = Site::new(Version::V15, true);
+    let site = Site::new(Version::V15, STREAMED);
     let (code, report) = site.json(&["stream", "--once"]);
     assert_eq!(code, 0, "{report:#}");
     site.archive(&site.wal("push %p"));
@@ -286,7 +185,7 @@ fn records(site: &Site) -> Vec<(u64, u64, PathBuf)> {
 
 #[test]
 fn a_hole_inside_the_last_segment_is_not_filled_with_zeros() {
-    let site = Site::new(Version::V15, true);
+    let site = Site::new(Version::V15, STREAMED);
     for _ in 0..4 {
         site.server.psql("insert into t values (default)");
         let (code, report) = site.json(&["stream", "--once", "--no-base"]);

@@ -127,10 +127,17 @@ fn fill_and_judge(
     Ok(done)
 }
 
-/// What a database would take for its own journal: of another database than the restored one.
+/// What a database would take for its own though it is of the one that stood there: a journal, log
+/// segments, a signal file.
 fn companions(manifest: &Manifest) -> Vec<PathBuf> {
-    let Content::Sqlite(content) = &manifest.content else { return Vec::new() };
-    ["-wal", "-shm", "-journal"].map(|end| PathBuf::from(format!("{}{end}", content.file))).into()
+    match &manifest.content {
+        Content::Sqlite(content) => {
+            let own = |end| PathBuf::from(format!("{}{end}", content.file));
+            ["-wal", "-shm", "-journal"].map(own).into()
+        }
+        Content::Postgres(_) => ["pgdata", "tablespaces"].map(PathBuf::from).into(),
+        Content::Files(_) => Vec::new(),
+    }
 }
 
 /// Restores and judges one component. An error is its own; only a stop request ends the whole.
@@ -260,7 +267,9 @@ fn deliver(
         entries.iter_mut().for_each(|entry| note_beside(entry, &back, all));
         let gone = dropped.iter().filter(|path| staging.aside().join(path).exists());
         warnings.extend(gone.map(|path| {
-            format!("{} was removed: it was of the database that stood there", path.display())
+            let folder = staging.aside().join(path).is_dir();
+            let what = if folder { "what else was in " } else { "" };
+            format!("{what}{} was removed: it was of the database that stood there", path.display())
         }));
     }
     staging.deliver(target)?;
