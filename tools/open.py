@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 """Reads Lifeboat's journals and ledgers without Lifeboat: Python 3, `age` and `zstd`, nothing else.
 
-    open.py object  FILE    one record of a journal
+    open.py object  FILE    one record of a journal, or a file of the log that was handed over
     open.py pack    FILE    a packed object: every slice
     open.py journal FOLDER  TIER/journal/COMPONENT/LINEAGE: chain, gaps
     open.py ledger  FOLDER  TIER/ledger/HOST: entries, checkpoints, evidence
 
     --identity FILE  for `age -d -i`; `age -d TIER/journal/identity.age` makes it, with the vault key
-    --key HEX        a trusted signing key or its fingerprint (SHA-256), several times if need be;
-                     without one the first that is met is taken: nothing says whose it is
+    --key HEX        a trusted signing key or its fingerprint, several times; else the first one met
     --out FILE       where the log goes, the records' bytes one after the other
     --from P --to P  only records that begin at P or later, end at P or earlier (LINE-OFFSET)
 
@@ -25,8 +24,7 @@ MAGIC = b"lifeboat pack 1\n"
 P, L = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, P - 2, P) % P
 
-class Wrong(Exception):
-    """Something is not what it should be."""
+class Wrong(Exception): pass  # something is not what it should be
 
 # Ed25519 (RFC 8032), verification only.
 def add(p, q):
@@ -92,22 +90,25 @@ class Trust:  # the keys that are believed
         named = (key, sha256(bytes.fromhex(key)))
         return key in self.known or any(given.lower() in named for given in self.given)
 
+    def document(self, signed, what, domain):  # refuses likewise
+        by, signature = signed["key"], signed["signature"]
+        if not verifies(by, domain + canonical(signed["document"]), signature) or not self.believes(by):
+            raise Wrong(f"{what}: its signature, by key {by}, is not believed")
+        return signed["document"]
+
     def signer(self, entry, domain):  # refuses what nobody who is believed signed
         message = domain + canonical({name: entry[name] for name in entry if name != "signature"})
         certificate = entry.get("certificate")
         if certificate:
-            stream, by = certificate["document"], certificate["key"]
-            signed = verifies(by, b"lifeboat stream key 1\n" + canonical(stream), certificate["signature"])
-            if not signed or stream["component"] != entry["chain"].split("/")[1] or not self.believes(by):
-                raise Wrong(f"its certificate, of key {by}, is not believed")
+            stream = self.document(certificate, "its certificate", b"lifeboat stream key 1\n")
+            if stream["component"] != entry["chain"].split("/")[1]:
+                raise Wrong("its certificate is of another component")
             keys = [stream["key"]]
         else:
             keys = [entry["key"]] if entry.get("key") else sorted(self.known | set(self.given))
         signed = [key for key in keys if verifies(key, message, entry["signature"])]
-        if not signed:
-            raise Wrong("nobody who is believed signed it")
-        if not certificate and not self.believes(signed[0]):
-            raise Wrong(f"it is signed by key {signed[0]}, which is not believed")
+        if not signed or not certificate and not self.believes(signed[0]):
+            raise Wrong(f"its signature, by key {signed or 'unknown'}, is not believed")
         self.known |= set() if certificate else set(signed)
 
 def read_line(line, what):
@@ -122,10 +123,14 @@ def read_line(line, what):
 def open_record(sealed, args, trust, chain=None, name=None):
     line, _, payload = unseal(sealed, args.identity).partition(b"\n")
     header = read_line(line, "the header")
-    own = f"{header['from']}-{header['seq']:08x}"
-    if (chain and header["chain"] != chain) or (name and own != name):
-        raise Wrong(f"it is {own} of {header['chain']}")
-    trust.signer(header, b"lifeboat journal 1\n")
+    if "document" in header:  # handed over by the server itself
+        header = trust.document(header, "the header", b"lifeboat wal 1\n")
+        header |= {"seq": 0, "kind": "handed"}
+    else:
+        own = f"{header['from']}-{header['seq']:08x}"
+        if (chain and header["chain"] != chain) or (name and own != name):
+            raise Wrong(f"it is {own} of {header['chain']}")
+        trust.signer(header, b"lifeboat journal 1\n")
     if header["bytes"] != len(payload) or header["sha256"] != sha256(payload):
         raise Wrong("its content is not that of its header")
     return header, sha256(line), payload
@@ -133,9 +138,8 @@ def open_record(sealed, args, trust, chain=None, name=None):
 def slices(pack, args):
     if not pack.endswith(MAGIC):
         raise Wrong(f"its end is not that of a pack of format 1: {pack[-16:]!r}")
-    end = len(pack) - 24
-    length = int.from_bytes(pack[end:-16], "big")
-    index = read_line(unseal(pack[end - length:end], args.identity), "the index")
+    begin = len(pack) - 24 - int.from_bytes(pack[-24:-16], "big")
+    index = read_line(unseal(pack[begin:-24], args.identity), "the index")
     for entry in index["slices"]:
         body = pack[entry["offset"]:entry["offset"] + entry["length"]]
         if sha256(body) != entry["sha256"]:
@@ -143,12 +147,11 @@ def slices(pack, args):
         yield entry["name"], body
 
 def show(header):
-    why = header.get("facts", {}).get("why")  # of a gap: no base before it leads beyond
+    why = header.get("facts", {}).get("why", "")  # of a gap: no base before it leads beyond
     print(f"{header['seq']:>8} {header['kind']:<9} {header['from']} to {header['to']} "
-          f"{header['time']} {header['bytes']} bytes" + (f" ({why})" if why else ""))
+          f"{header['time']} {header['bytes']} bytes {why}".rstrip())
 
-def follows(before, after):
-    """Whether one record goes on where another ended; a branch may leave its line before that."""
+def follows(before, after):  # a branch may leave its line before that ended
     left = after["kind"] == "branch" and after["from"][:8] == before["to"][:8]
     return after["from"] == before["to"] or (left and after["from"] < before["to"])
 
@@ -198,14 +201,13 @@ def ledger(folder, args, trust, wrong):
                     wrong(f"the evidence {named['id']} of entry {entry['seq']} is gone or changed")
     for kind, domain in (("checkpoints", b"lifeboat checkpoint 1\n"), ("evidence", b"lifeboat evidence 1\n")):
         for file in sorted(folder.glob(f"{kind}/*")):
-            signed = read_line(unseal(file.read_bytes(), args.identity), file.name)
-            document = signed["document"]
-            if not verifies(signed["key"], domain + canonical(document), signed["signature"]):
-                wrong(f"{file.name}: the signature does not belong to it")
-            elif not trust.believes(signed["key"]):
-                wrong(f"{file.name}: its key is not believed")
-            elif kind == "checkpoints" and kept.get(document["seq"]) != document["head"]:
-                wrong(f"{file.name}: entry {document['seq']} is gone or another one")
+            try:
+                signed = read_line(unseal(file.read_bytes(), args.identity), file.name)
+                document = trust.document(signed, file.name, domain)
+                if kind == "checkpoints" and kept.get(document["seq"]) != document["head"]:
+                    wrong(f"{file.name}: entry {document['seq']} is gone or another one")
+            except Wrong as why:
+                wrong(str(why))
     print(f"{len(kept)} entries, the newest {before[1]} with hash {before[0]}")
 
 def main():
@@ -219,15 +221,13 @@ def main():
         parser.add_argument(*names, **options)
     args = parser.parse_args()
     trust, faults = Trust(args.key), []
-
     def wrong(text):
         faults.append(text)
         print(f"WRONG {text}", file=sys.stderr)
 
     try:
         if args.what == "ledger":
-            ledger(args.path, args, trust, wrong)
-            records = []
+            records = ledger(args.path, args, trust, wrong) or []
         elif args.what == "journal":
             records = journal(args.path, args, trust, wrong)
         else:
@@ -237,7 +237,7 @@ def main():
         for header, _, payload in records:
             show(header)
             inside = args.first <= header["from"] and header["to"] <= args.last
-            if args.out and header["kind"] == "range" and inside:
+            if args.out and header["kind"] in ("range", "handed") and inside:
                 args.out.write(payload)
     except Wrong as why:
         wrong(str(why))
