@@ -57,9 +57,14 @@ pub(super) struct Room {
 
 impl Room {
     /// Takes the room of a file without holes at once, where the file system can: in few pieces, and
-    /// a full disk is found before anything is written. False where it could not.
+    /// a full disk is found before anything is written. False where it could not, or where it is
+    /// memory: there all of it would be cleared before the first byte can be decoded beside it.
     fn take(self, file: &File) -> std::io::Result<bool> {
-        if self.solid && self.length >= LARGE {
+        self.take_of(file, is_memory(file))
+    }
+
+    fn take_of(self, file: &File, memory: bool) -> std::io::Result<bool> {
+        if self.solid && self.length >= LARGE && !memory {
             match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, self.length) {
                 Ok(()) => return Ok(true),
                 Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => {}
@@ -69,6 +74,12 @@ impl Room {
         file.set_len(self.length)?;
         Ok(false)
     }
+}
+
+/// Does it lie on a file system that is memory (tmpfs)?
+fn is_memory(file: &File) -> bool {
+    // statfs(2): TMPFS_MAGIC.
+    rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == 0x0102_1994)
 }
 
 /// What is known of a file that stands at the path, once it was compared.
@@ -364,19 +375,23 @@ mod tests {
         let length = 2 * LARGE;
         let allocated = |file: &File| file.metadata().unwrap().blocks() * 512;
         let file = tempfile::tempfile().unwrap();
-        assert!(!Room { length, solid: false }.take(&file).unwrap());
+        assert!(!Room { length, solid: false }.take_of(&file, false).unwrap());
         assert_eq!((file.metadata().unwrap().len(), allocated(&file)), (length, 0));
         let file = tempfile::tempfile().unwrap();
-        assert!(Room { length, solid: true }.take(&file).unwrap(), "no fallocate here");
+        assert!(Room { length, solid: true }.take_of(&file, false).unwrap(), "no fallocate here");
         assert!(allocated(&file) >= length);
         let mut content = vec![7; 1 << 20];
         content[..512 << 10].fill(0);
         write_over(&file, &content, 1 << 20).unwrap();
         assert!(allocated(&file) <= length - (512 << 10));
         let file = tempfile::tempfile().unwrap();
-        assert!(!Room { length: LARGE - 1, solid: true }.take(&file).unwrap());
+        assert!(!Room { length: LARGE - 1, solid: true }.take_of(&file, false).unwrap());
         let huge = Room { length: 1 << 60, solid: true };
-        assert!(huge.take(&file).is_err(), "said before anything is written");
+        assert!(huge.take_of(&file, false).is_err(), "said before anything is written");
+        // Memory is cleared as it is written.
+        let file = tempfile::tempfile_in("/dev/shm").unwrap();
+        assert!(!Room { length, solid: true }.take(&file).unwrap());
+        assert_eq!((file.metadata().unwrap().len(), allocated(&file)), (length, 0));
     }
 
     #[test]
