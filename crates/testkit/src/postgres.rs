@@ -122,6 +122,8 @@ impl Server {
         let mut command = self.tool("postgres");
         command.arg("-D").arg(self.data()).arg("-k").arg(self.socket());
         command.args(["-p", &self.port.to_string(), "-c", "fsync=off", "-c", "autovacuum=off"]);
+        // Servers are killed here: nothing of them is to stay behind in the machine's memory.
+        command.args(["-c", "dynamic_shared_memory_type=mmap"]);
         let address = if self.tcp { "127.0.0.1" } else { "" };
         command.args(["-c", &format!("listen_addresses={address}")]);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);

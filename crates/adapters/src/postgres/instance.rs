@@ -72,6 +72,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("synchronous_commit", "off"),
     ("full_page_writes", "on"),
     ("shared_buffers", "256MB"),
+    // In the copy's own folder, and gone with it, if this process is killed.
+    ("dynamic_shared_memory_type", "mmap"),
     ("max_wal_size", "1GB"),
     ("checkpoint_timeout", "1h"),
     ("wal_retrieve_retry_interval", "100ms"),

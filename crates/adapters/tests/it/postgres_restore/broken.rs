@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use lifeboat_adapters::postgres::server_around;
+use lifeboat_adapters::postgres::{PostgresEngine, server_around};
 use lifeboat_recovery::ports::{EngineError, RecoverTo};
 use lifeboat_testkit::postgres::{Server, Version};
 use lifeboat_vault::Clock;
@@ -42,19 +42,30 @@ fn middle(journal: &Journal) -> u64 {
 
 #[test]
 fn a_store_that_is_down_for_a_while_only_delays() {
+    down_for(Duration::from_millis(1500), engine());
+}
+
+#[test]
+#[ignore = "long form, run by scripts/soak"]
+fn a_store_that_is_down_for_two_minutes_only_delays() {
+    // As patient as the program is.
+    down_for(Duration::from_secs(120), engine().patience(Duration::from_secs(300)));
+}
+
+fn down_for(time: Duration, engine: PostgresEngine) {
     let (_server, base, mut journal) = scene();
     let middle = middle(&journal);
     let failures = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&failures);
     let clock = lifeboat_adapters::SystemClock::new();
     journal.hook = Box::new(move |seq| {
-        if seq == middle && clock.monotonic() < Duration::from_millis(1500) {
+        if seq == middle && clock.monotonic() < time {
             count.fetch_add(1, Ordering::SeqCst);
             return Err(down());
         }
         Ok(())
     });
-    let recovered = base.recover(Some(&journal), &RecoverTo::Newest).unwrap();
+    let recovered = base.recover_by(&engine, Some(&journal), &RecoverTo::Newest).unwrap();
     all_pass(&recovered.checks);
     assert!(failures.load(Ordering::SeqCst) > 0, "the store was never down");
     assert_eq!(base.started().psql("select count(*) from t"), "60000");

@@ -17,7 +17,7 @@ const ASKED: &str = "select string_agg(name || '=' || setting, ' ' order by name
     where name in ('archive_mode', 'max_logical_replication_workers', 'shared_preload_libraries', \
     'primary_conninfo', 'synchronous_standby_names', 'listen_addresses', 'max_connections', \
     'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', \
-    'max_locks_per_transaction', 'track_commit_timestamp')";
+    'max_locks_per_transaction', 'track_commit_timestamp', 'dynamic_shared_memory_type')";
 
 #[test]
 fn a_started_copy_keeps_to_itself_while_it_recovers() {
@@ -55,7 +55,7 @@ fn a_started_copy_keeps_to_itself_while_it_recovers() {
     base.recover(Some(&journal), &RecoverTo::Newest).unwrap();
     assert_eq!(
         *seen.lock().unwrap(),
-        "archive_mode=off listen_addresses= max_connections=137 max_locks_per_transaction=77 \
+        "archive_mode=off dynamic_shared_memory_type=mmap listen_addresses= max_connections=137 max_locks_per_transaction=77 \
          max_logical_replication_workers=0 max_prepared_transactions=19 max_wal_senders=17 \
          max_worker_processes=13 primary_conninfo= shared_preload_libraries= \
          synchronous_standby_names= track_commit_timestamp=on"
