@@ -12,15 +12,18 @@ scripts/bench_live.py [--only base,catch-up,lag,sqlite] [--runs 5] [--scale 100]
   pg_receivewal.
 - lag: seconds from the moment at which the server had flushed a place of its log to the one at which
   a tier had it, sampled every 20 ms under pgbench at full speed; and what pgbench lost by the stream.
-- sqlite: the same for SQLite at 500 and 5,000 transactions a second, with bytes stored for each byte
-  of changed pages and the writer's own latency.
+- sqlite: the same for SQLite at 500 and 5,000 transactions a second: a commit counts as kept once the
+  first range that is complete up to a later instant stands in the tier; with the bytes stored for each
+  byte that the writer put into the database's own log, and the writer's latency.
 
 LIFEBOAT names the program. Medians of the runs, as Markdown.
 """
 import argparse
+import datetime
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -37,9 +40,10 @@ from bench_tools import KEY, machine, stored  # noqa: E402
 from soak_stream import BIN, Boat, Server, USER, fail, own, run  # noqa: E402
 import soak_stream  # noqa: E402
 
+OPEN = pathlib.Path(__file__).resolve().parent.parent / "tools/open.py"
 MARKS = ("<!-- scripts/bench_live.py -->\n", "<!-- end of scripts/bench_live.py -->\n")
 SQLITE_WRITER = r"""
-import json, sqlite3, sys, time
+import json, random, sqlite3, sys, time
 database, report, rate, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4])
 db = sqlite3.connect(database, isolation_level=None, timeout=5)
 db.execute("pragma synchronous=normal")
@@ -49,15 +53,16 @@ while time.monotonic() < start + seconds:
     begun = time.monotonic()
     db.execute("begin immediate")
     db.execute("insert into mark(at) values (?)", (time.time(),))
-    db.execute("update wide set v = ? where id = ?", (str(n) * 40, n * 7919 % 20000 + 1))
+    db.execute("update wide set v = ? where id = ?", ("%0150x" % random.getrandbits(600), n * 7919 % 20000 + 1))
     db.execute("commit")
     waits.append(time.monotonic() - begun)
+    told.append(time.time())
     ahead = start + n / rate - time.monotonic()
     if ahead > 0:
         time.sleep(ahead)
 waits.sort()
 json.dump({"rate": n / seconds, "p50": waits[len(waits) // 2], "p99": waits[len(waits) * 99 // 100],
-           "max": waits[-1]}, open(report, "w"))
+           "max": waits[-1], "told": told}, open(report, "w"))
 """
 
 
@@ -249,6 +254,60 @@ def lag(rows, place, options):
         shutil.rmtree(work)
 
 
+def logged_bytes(database):
+    """Bytes that a transaction of the writer adds to the database's own log."""
+    db = sqlite3.connect(database, isolation_level=None)
+    db.execute("pragma wal_autocheckpoint=0")
+    db.execute("pragma wal_checkpoint(truncate)")
+    for n in range(1000):
+        db.execute("begin immediate")
+        db.execute("insert into mark(at) values (?)", (time.time(),))
+        db.execute("update wide set v = ? where id = ?", ("%0150x" % random.getrandbits(600), n * 7919 % 20000 + 1))
+        db.execute("commit")
+    size = os.path.getsize(f"{database}-wal")
+    db.close()
+    return size / 1000
+
+
+class Arrivals(threading.Thread):
+    """Notes when each range of a journal came to stand in the tier."""
+
+    def __init__(self, tier):
+        super().__init__(daemon=True)
+        self.tier, self.seen, self.over = tier, {}, False
+
+    def run(self):
+        while not self.over:
+            for folder in self.tier.glob("journal/data/*/ranges"):
+                for entry in os.scandir(folder):
+                    if entry.name not in self.seen:
+                        self.seen[entry.name] = entry.stat().st_mtime
+            time.sleep(0.02)
+
+    def lags(self, told, identity):
+        """Seconds from each commit to the arrival of the first range that is complete up to a later instant."""
+        complete = []
+        for folder in self.tier.glob("journal/data/*"):
+            if not (folder / "ranges").is_dir():
+                continue
+            lines = run(sys.executable, OPEN, "journal", folder, "--identity", identity).stdout.splitlines()
+            for seq, kind, begin, _, _, when in (line.split()[:6] for line in lines if line.lstrip()[:1].isdigit()):
+                name = f"{begin}-{int(seq):08x}"
+                if kind in ("range", "keepalive") and name in self.seen:
+                    complete.append((datetime.datetime.fromisoformat(when).timestamp(), self.seen[name]))
+        if not complete:
+            fail("no range came while the database was written to")
+        complete.sort()
+        found, at = [], 0
+        for commit in told:
+            while at < len(complete) and complete[at][0] < commit:
+                at += 1
+            if at == len(complete):
+                break
+            found.append(complete[at][1] - commit)
+        return found
+
+
 def sqlite(rows, place, options):
     for rate in (500, 5000):
         for _ in range(options.runs):
@@ -257,7 +316,7 @@ def sqlite(rows, place, options):
             db = sqlite3.connect(database)
             db.executescript("pragma journal_mode=wal; create table mark(n integer primary key, at real);"
                              "create table wide(id integer primary key, v text);")
-            db.executemany("insert into wide values (?, ?)", ((n, "x" * 150) for n in range(1, 20001)))
+            db.executemany("insert into wide values (?, ?)", ((n, "%0150x" % random.getrandbits(600)) for n in range(1, 20001)))
             db.commit()
             db.close()
 
@@ -265,14 +324,21 @@ def sqlite(rows, place, options):
                 report = work / "report"
                 run(sys.executable, "-c", SQLITE_WRITER, database, report, rate, options.seconds)
                 return json.loads(report.read_text())
-            alone = write()
-            boat = Boat(work, f'sqlite = {{ path = "{database}", stream = true, window = "1d" }}')
+            alone, logged = write(), logged_bytes(database)
+            run("age-keygen", "-o", work / "identity")
+            recipient = run("age-keygen", "-y", work / "identity").stdout.strip()
+            boat = Boat(work, f'sqlite = {{ path = "{database}", stream = true, window = "1d" }}',
+                        key=f'recipient = "{recipient}"\nidentity_file = "{work}/identity"\n')
             boat.run("backup")
             boat.start()
             time.sleep(2)
             before = stored(work / "tier")
+            arrivals = Arrivals(work / "tier")
+            arrivals.start()
             streamed = write()
-            time.sleep(2)
+            time.sleep(2.5)
+            arrivals.over = True
+            arrivals.join()
             grown = stored(work / "tier") - before
             name = f"SQLite, {rate} a second"
             rows.add(f"{name}: writer's p99, ms", "alone", alone["p99"] * 1000)
@@ -280,8 +346,13 @@ def sqlite(rows, place, options):
             rows.add(f"{name}: longest write, ms", "alone", alone["max"] * 1000)
             rows.add(f"{name}: longest write, ms", "lifeboat", streamed["max"] * 1000)
             rows.add(f"{name}: reached, of alone", "lifeboat", streamed["rate"] / alone["rate"])
-            rows.add(f"{name}: stored bytes a transaction", "lifeboat", grown / (streamed["rate"] * options.seconds))
+            rows.add(f"{name}: stored bytes a transaction", "lifeboat", grown / len(streamed["told"]))
+            rows.add(f"{name}: stored, of the bytes logged", "lifeboat", grown / len(streamed["told"]) / logged)
             boat.end()
+            lags = arrivals.lags(streamed["told"], work / "identity")
+            rows.add(f"{name}: lag p50, s", "lifeboat", percentile(lags, 0.5))
+            rows.add(f"{name}: lag p99, s", "lifeboat", percentile(lags, 0.99))
+            rows.add(f"{name}: lag max, s", "lifeboat", max(lags))
             shutil.rmtree(work)
 
 

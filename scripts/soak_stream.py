@@ -58,10 +58,10 @@ def utc(seconds):
 class Boat:
     """A plan, a tier, and the stream of one component."""
 
-    def __init__(self, work, component, dsn=None):
+    def __init__(self, work, component, dsn=None, key=""):
         self.work, self.stream, self.kills = work, None, 0
         (work / "lifeboat.toml").write_text(
-            f'[plan]\nname = "soak"\n[key]\nvault_env = "LIFEBOAT_VAULT_KEY"\n'
+            f'[plan]\nname = "soak"\n[key]\nvault_env = "LIFEBOAT_VAULT_KEY"\n{key}'
             f'[component.data]\n{component}\n[tier.local]\nurl = "{work}/tier"\n')
         self.env = {**os.environ, "LIFEBOAT_VAULT_KEY": KEY, "SOAK_DSN": dsn or ""}
         self.log = open(work / "stream.log", "ab")
