@@ -6,10 +6,13 @@
 //! - [`ReadOnlyStore`]: what a drill receives.
 //! - [`SimClock`]: time that moves only when told.
 //! - [`parse`]: what a fuzzer does with its bytes.
+//! - [`cloud`]: object stores, simulated and of our own.
 //! - [`postgres`]: real PostgreSQL servers.
 //! - [`contract`]: the duties of `Store`, `DeleteStore` and `LockStore` as a test suite.
 
 mod clock;
+#[allow(clippy::unwrap_used)] // Equipment of tests: a panic is the report.
+pub mod cloud;
 pub mod contract;
 mod crash;
 mod faulty;

@@ -9,7 +9,7 @@
 mod build;
 mod home;
 mod load;
-mod process;
+pub(crate) mod process;
 
 use std::fs;
 use std::path::{Path, PathBuf};

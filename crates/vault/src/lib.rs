@@ -68,5 +68,5 @@ pub use prune::{MaxUnused, PlannedPrune, PruneOptions, PruneReport};
 pub use repair::{RepairOptions, RepairReport, Salvaged};
 pub use restore::{Existing, Rehash, RestoreOptions, RestoreReport, StreamOptions, TarStream};
 pub use snapshot::Snapshot;
-pub use store::{DeleteStore, Entry, LockStore, Store, StoreError, StoreErrorKind};
+pub use store::{Advice, DeleteStore, Entry, LockStore, Store, StoreError, StoreErrorKind};
 pub use vault::{DamagedSnapshot, KeyInfo, KeyRotation, SnapshotList, Vault};

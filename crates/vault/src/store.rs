@@ -79,6 +79,17 @@ pub enum StoreErrorKind {
     Other,
 }
 
+/// What a failure means and what mends it, as the source of a [`StoreError`] whose kind alone does
+/// not say so: one sentence each, without a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct Advice {
+    /// What is wrong.
+    pub what: String,
+    /// The command or change that mends it.
+    pub hint: String,
+}
+
 /// An object, or the place itself where no object is concerned.
 fn object(key: &str, place: &str) -> String {
     if key.is_empty() { place.to_owned() } else { format!("{key} in {place}") }
@@ -102,6 +113,11 @@ pub struct StoreError {
 }
 
 impl StoreError {
+    /// What mends it, where the store knows.
+    pub fn advice(&self) -> Option<&Advice> {
+        self.source.as_ref()?.downcast_ref()
+    }
+
     /// True if a retry may help.
     pub fn is_transient(&self) -> bool {
         matches!(self.kind, StoreErrorKind::Unreachable)

@@ -4,21 +4,19 @@ use std::io;
 use std::sync::Arc;
 
 use lifeboat_model::journal::{Name, PackName, WalKind, WalName, is_lineage};
-use lifeboat_vault::{DeleteStore, Store, StoreError, StoreErrorKind};
-
-use super::{LocalDeleter, LocalTier};
+use lifeboat_vault::{DeleteStore, StoreError, StoreErrorKind};
 
 /// Deletes what a pruning of journals may delete.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct JournalDeleter {
-    tier: Arc<LocalTier>,
-    deleter: LocalDeleter,
+    place: String,
+    deleter: Arc<dyn DeleteStore>,
 }
 
 impl JournalDeleter {
-    /// Of a tier.
-    pub fn new(tier: Arc<LocalTier>) -> JournalDeleter {
-        JournalDeleter { deleter: tier.deleter(), tier }
+    /// Of the tier at `place`.
+    pub fn new(place: String, deleter: Arc<dyn DeleteStore>) -> JournalDeleter {
+        JournalDeleter { place, deleter }
     }
 }
 
@@ -48,7 +46,7 @@ impl DeleteStore for JournalDeleter {
             kind: StoreErrorKind::Denied,
             verb: "delete",
             key: key.to_owned(),
-            place: self.tier.describe(),
+            place: self.place.clone(),
             source: Some(Box::new(io::Error::other("only objects of journals go here"))),
         })
     }
@@ -56,6 +54,9 @@ impl DeleteStore for JournalDeleter {
 
 #[cfg(test)]
 mod tests {
+    use lifeboat_vault::Store;
+
+    use super::super::LocalTier;
     use super::*;
 
     #[test]
@@ -76,7 +77,7 @@ mod tests {
         for key in others.iter().chain([&range, &pack, &segment]) {
             store.create(key, &[bytes::Bytes::from_static(b"x")]).unwrap();
         }
-        let right = JournalDeleter::new(store.clone());
+        let right = JournalDeleter::new(store.describe(), Arc::new(store.deleter()));
         for key in &others {
             assert_eq!(right.delete(key).unwrap_err().kind, StoreErrorKind::Denied, "{key}");
             assert!(store.stat(key).is_ok());

@@ -3,32 +3,29 @@
 use std::io;
 use std::sync::Arc;
 
-use lifeboat_vault::{DeleteStore, Store, StoreError, StoreErrorKind};
-
-use super::{LocalDeleter, LocalTier};
+use lifeboat_vault::{DeleteStore, StoreError, StoreErrorKind};
 
 /// What an identity's name begins and ends with.
 const IDENTITY: (&str, &str) = ("journal/identity", ".age");
 
 /// Deletes what a change of keys may delete.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct KeyDeleter {
-    tier: Arc<LocalTier>,
-    deleter: LocalDeleter,
+    place: String,
+    deleter: Arc<dyn DeleteStore>,
     /// `vault/keys/`; nothing for identities.
     keys: Option<String>,
 }
 
 impl KeyDeleter {
-    /// Key objects of the vault in this folder of the tier.
-    pub fn keys(tier: Arc<LocalTier>, vault: &str) -> KeyDeleter {
-        let keys = Some(format!("{vault}/keys/"));
-        KeyDeleter { deleter: tier.deleter(), tier, keys }
+    /// Key objects of the vault in this folder of the tier at `place`.
+    pub fn keys(place: String, deleter: Arc<dyn DeleteStore>, vault: &str) -> KeyDeleter {
+        KeyDeleter { place, deleter, keys: Some(format!("{vault}/keys/")) }
     }
 
-    /// Identities of the tier.
-    pub fn identities(tier: Arc<LocalTier>) -> KeyDeleter {
-        KeyDeleter { deleter: tier.deleter(), tier, keys: None }
+    /// Identities of the tier at `place`.
+    pub fn identities(place: String, deleter: Arc<dyn DeleteStore>) -> KeyDeleter {
+        KeyDeleter { place, deleter, keys: None }
     }
 
     fn allows(&self, key: &str) -> bool {
@@ -58,7 +55,7 @@ impl DeleteStore for KeyDeleter {
             kind: StoreErrorKind::Denied,
             verb: "delete",
             key: key.to_owned(),
-            place: self.tier.describe(),
+            place: self.place.clone(),
             source: Some(Box::new(io::Error::other("only keys and identities go here"))),
         })
     }

@@ -1,29 +1,35 @@
 //! The right to create and remove objects under `locks/`, and nothing else.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use lifeboat_vault::{DeleteStore, LockStore, Store, StoreError, StoreErrorKind};
 
-use super::{LocalDeleter, LocalTier};
-
 /// The folder of the locks, relative to the store that they guard.
 const FOLDER: &str = "locks/";
 
-/// Locks of the part of a local tier below one folder.
-#[derive(Debug, Clone)]
+/// Locks of the part of a tier below one folder.
+#[derive(Clone)]
 pub struct Locks {
-    tier: Arc<LocalTier>,
-    deleter: LocalDeleter,
+    store: Arc<dyn Store>,
+    deleter: Arc<dyn DeleteStore>,
     prefix: String,
+    /// The folder of the tier, for a local one.
+    root: Option<PathBuf>,
 }
 
 impl Locks {
-    pub(super) fn new(tier: Arc<LocalTier>, deleter: LocalDeleter, prefix: &str) -> Locks {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        deleter: Arc<dyn DeleteStore>,
+        prefix: &str,
+        root: Option<PathBuf>,
+    ) -> Locks {
         let folder = prefix.trim_matches('/');
         let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
-        Locks { tier, deleter, prefix }
+        Locks { store, deleter, prefix, root }
     }
 
     /// The key in the tier, if it is one of a lock.
@@ -36,7 +42,7 @@ impl Locks {
                 kind: StoreErrorKind::Denied,
                 verb,
                 key: key.to_owned(),
-                place: self.tier.describe(),
+                place: self.store.describe(),
                 source: Some(Box::new(io::Error::other("only locks come and go here"))),
             }),
         }
@@ -45,17 +51,19 @@ impl Locks {
 
 impl LockStore for Locks {
     fn create_lock(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
-        self.tier.create(&self.key("create", key)?, &[body])
+        self.store.create(&self.key("create", key)?, &[body])
     }
 
     fn remove_lock(&self, key: &str) -> Result<(), StoreError> {
         self.deleter.delete(&self.key("delete", key)?)
     }
 
-    /// A file system of this machine does; one of another machine may answer from what it keeps.
+    /// A file system of this machine does; one of another machine may answer from what it keeps, and
+    /// not every object store promises it.
     fn lists_at_once(&self) -> bool {
+        let Some(root) = &self.root else { return false };
         // The folder itself: it may be a mount of its own.
-        let folder = self.tier.root.join(&self.prefix).join(FOLDER);
+        let folder = root.join(&self.prefix).join(FOLDER);
         rustix::fs::statfs(folder).is_ok_and(|at| is_of_this_machine(at.f_type as u64))
     }
 }

@@ -19,6 +19,7 @@
 //! An upload that was killed leaves `NAME#NUMBER` beside the object. Such a file is no object, is
 //! never listed, and [`LocalTier::sweep`] removes it once it is a day old.
 
+pub mod cloud;
 mod error;
 mod journal;
 mod keys;
@@ -116,7 +117,8 @@ impl LocalTier {
 
     /// The locks of the part below `prefix` (`"vault"`, or `""` for the tier itself).
     pub fn locks(self: &Arc<Self>, prefix: &str) -> Locks {
-        Locks::new(self.clone(), self.deleter(), prefix)
+        let (deleter, root) = (Arc::new(self.deleter()), Some(self.root.clone()));
+        Locks::new(self.clone(), deleter, prefix, root)
     }
 
     /// Removes what killed uploads left, if older than [`LEFTOVER_AGE`] at `now`; returns how many.

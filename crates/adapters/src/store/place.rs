@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lifeboat_recovery::ports::{KeyRights, Opened, Place, Presence};
-use lifeboat_vault::{Clock, DeleteStore, StoreError, StoreErrorKind};
+use lifeboat_vault::{Clock, DeleteStore, Store, StoreError, StoreErrorKind};
 
 use super::{JournalDeleter, KeyDeleter, LocalTier, Prefixed, error};
 
@@ -79,15 +79,17 @@ impl Place for LocalPlace {
     }
 
     fn journal_deleter(&self) -> Result<Arc<dyn DeleteStore>, StoreError> {
-        Ok(Arc::new(JournalDeleter::new(Arc::new(LocalTier::open(&self.path)?))))
+        let tier = Arc::new(LocalTier::open(&self.path)?);
+        Ok(Arc::new(JournalDeleter::new(tier.describe(), Arc::new(tier.deleter()))))
     }
 
     fn key_rights(&self) -> Result<KeyRights, StoreError> {
         let tier = Arc::new(LocalTier::open(&self.path)?);
-        let keys = Arc::new(KeyDeleter::keys(tier.clone(), VAULT));
+        let (place, deleter) = (tier.describe(), Arc::new(tier.deleter()));
+        let keys = Arc::new(KeyDeleter::keys(place.clone(), deleter.clone(), VAULT));
         Ok(KeyRights {
             keys: Arc::new(Prefixed::new(keys, VAULT)),
-            identities: Arc::new(KeyDeleter::identities(tier)),
+            identities: Arc::new(KeyDeleter::identities(place, deleter)),
         })
     }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // In tests a panic is the report.
 
 mod clock;
+mod cloud;
 mod disk;
 mod files;
 mod files_in_place;

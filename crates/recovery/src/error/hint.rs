@@ -156,6 +156,9 @@ pub(super) fn vault_hint(error: &lifeboat_vault::Error) -> Option<String> {
 }
 
 pub(super) fn store_hint(error: &StoreError) -> Option<String> {
+    if let Some(advice) = error.advice() {
+        return Some(advice.hint.clone());
+    }
     Some(match error.kind {
         StoreErrorKind::NoSpace => {
             "free some space and run again; what was stored is kept and reused".to_owned()
