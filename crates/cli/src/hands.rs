@@ -77,7 +77,8 @@ impl Wired {
         choose_tier(&self.world.plan, &self.world.plan_folder, Some(name))
             .map_err(lifeboat_recovery::Error::from)?;
         let tier = self.world.tiers.iter().find(|tier| tier.name == name).cloned();
-        self.world.tier = tier.ok_or_else(|| Fault::usage(format!("tier {name} is not local")))?;
+        let unused = || Fault::usage(format!("tier {name} is not used by this version"));
+        self.world.tier = tier.ok_or_else(unused)?;
         Ok(self)
     }
 

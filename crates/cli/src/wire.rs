@@ -1,6 +1,7 @@
 //! Wiring: the one place that builds adapters and hands them to the flows.
 
 mod server;
+mod tiers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,25 +14,24 @@ use lifeboat_adapters::sqlite::{
     NewestChange, QUESTION_LIMIT, SqliteEngine, SqliteInPlace, SqliteLog, SqliteOptions,
     SqliteSource,
 };
-use lifeboat_adapters::{LocalPlace, ShellRunner, SystemDisk};
+use lifeboat_adapters::{ShellRunner, SystemDisk};
 use lifeboat_model::manifest::{Content, FilesRoot};
-use lifeboat_model::plan::{
-    Files, Kind, Location, Many, Plan, Postgres, SecretSource, Sqlite, paths,
-};
+use lifeboat_model::plan::{Files, Kind, Many, Plan, Postgres, SecretSource, Sqlite, paths};
 use lifeboat_model::span::At;
-use lifeboat_recovery::env::{Adapters, Secret, Tier, VaultKey, World};
+use lifeboat_recovery::env::{Adapters, Secret, VaultKey, World};
 use lifeboat_recovery::journal::local_folder;
 use lifeboat_recovery::ports::{Engine, InPlace, LogError, LogSource, Source, SourceError};
 use lifeboat_recovery::state::State;
 use lifeboat_vault::{Cancel, Clock, Monitor};
 
 use crate::environment::Environment;
-use crate::fault::{Fault, Outcome};
+use crate::fault::Outcome;
 use crate::hands::{Hands, Wired};
 use crate::key;
 use crate::plan_file::PlanFile;
 use crate::progress::Progress;
 use crate::wire::server::{Secrets, Unfit};
+use crate::wire::tiers::Tiers;
 
 /// Builds the world of a plan. A missing key is not an error yet: some commands go without it.
 ///
@@ -54,10 +54,12 @@ pub fn build_with(
 ) -> Outcome<Wired> {
     let clock: Arc<dyn Clock> = hands.clock.clone();
     let plan = Arc::new(file.plan.clone());
-    let tiers = tiers(&file, &clock);
-    let tier = tiers.first().cloned().ok_or_else(no_tier)?;
-    let reached = |name: &&String| tiers.iter().any(|tier| tier.name == **name);
-    let other_tiers = plan.tier.keys().filter(|name| !reached(name)).cloned().collect();
+    let secrets =
+        Secrets { base: file.base(), environment: hands.environment, clock: Arc::clone(&clock) };
+    let Tiers { first: tier, all: tiers, others: other_tiers } = Tiers::of(&plan, &secrets)?;
+    let folders = tiers.iter().filter_map(|tier| tier.place.folder()).collect();
+    let live = Arc::new(Live::of(&file, secrets, folders));
+    let adapters = adapters(live, hands.environment, &clock, &monitor, &hands.cancel);
     let (key, no_key) = match vault_key(&file, hands) {
         Ok(key) => (Some(key), None),
         Err(fault) => (None, Some(fault)),
@@ -79,7 +81,7 @@ pub fn build_with(
         other_tiers,
         key,
         identity: identity(&file, hands)?,
-        adapters: adapters(&file, hands.environment, &clock, &monitor, &hands.cancel),
+        adapters,
         runner: Arc::new(ShellRunner::new(Arc::clone(&clock), hands.environment.text("PATH"))),
         disk: Arc::new(SystemDisk),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -87,31 +89,6 @@ pub fn build_with(
         clock,
     };
     Ok(Wired { file, world, progress, no_key })
-}
-
-/// The tiers on local paths, in the plan's order: backups go to the first. Others are said aloud
-/// elsewhere.
-fn tiers(file: &PlanFile, clock: &Arc<dyn Clock>) -> Vec<Tier> {
-    let local = file.plan.tier.iter().filter_map(|(name, tier)| match tier.location() {
-        Location::Local(written) => Some((name, written)),
-        _ => None,
-    });
-    local
-        .map(|(name, written)| {
-            let path = written.strip_prefix("file://").unwrap_or(written);
-            let path = paths::resolve(&file.base(), path);
-            Tier {
-                name: name.clone(),
-                url: written.to_owned(),
-                place: Arc::new(LocalPlace::new(path, Arc::clone(clock))),
-            }
-        })
-        .collect()
-}
-
-fn no_tier() -> Fault {
-    Fault::usage("the plan has no tier on a local path, and this version carries out no other")
-        .hint("add `[tier.local]` with `url = \"/path/on/another/disk\"`")
 }
 
 fn vault_key(file: &PlanFile, hands: &Hands<'_>) -> Outcome<VaultKey> {
@@ -169,15 +146,13 @@ fn operator(environment: Environment, user: &str) -> String {
 
 /// The adapters of each component, by its kind.
 fn adapters(
-    file: &PlanFile,
+    live: Arc<Live>,
     environment: Environment,
     clock: &Arc<dyn Clock>,
     monitor: &Arc<dyn Monitor>,
     cancel: &Cancel,
 ) -> Adapters {
     let cancel = cancel.clone();
-    let secrets = Secrets { base: file.base(), environment, clock: Arc::clone(clock) };
-    let live = Arc::new(Live::of(file, secrets));
     let (for_place, clock, monitor) = (Arc::clone(&live), Arc::clone(clock), Arc::clone(monitor));
     Adapters {
         unsettled: {
@@ -239,13 +214,10 @@ struct Live {
 }
 
 impl Live {
-    fn of(file: &PlanFile, secrets: Secrets) -> Live {
+    /// `tiers` are the folders of those on this machine.
+    fn of(file: &PlanFile, secrets: Secrets, tiers: Vec<PathBuf>) -> Live {
         let base = file.base();
-        let tiers = file.plan.tier.values().filter_map(|tier| match tier.location() {
-            Location::Local(path) => Some(paths::resolve(&base, path)),
-            _ => None,
-        });
-        let mut keep_out: Vec<PathBuf> = tiers.collect();
+        let mut keep_out = tiers;
         keep_out.push(file.plan.state(&file.folder));
         let keys = [Some(file.plan.key.vault()), file.plan.key.identity()];
         let mut own_files: Vec<PathBuf> = keys

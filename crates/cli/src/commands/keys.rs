@@ -75,8 +75,10 @@ fn request(
         let known = wired.world.tiers.iter().any(|one| one.name == tier);
         if !known {
             let names: Vec<&str> = wired.world.tiers.iter().map(|one| one.name.as_str()).collect();
-            return Err(Fault::usage(format!("the plan has no tier {tier} on a local path"))
-                .hint(format!("it has {}", names.join(", "))));
+            return Err(Fault::usage(format!(
+                "the plan has no tier {tier} that this version uses"
+            ))
+            .hint(format!("it has {}", names.join(", "))));
         }
     }
     let file = std::path::absolute(file).map_err(|error| {

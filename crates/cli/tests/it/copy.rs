@@ -60,7 +60,7 @@ fn copies_that_cannot_be_made_are_refused_with_a_hint() {
     let app = App::new();
     app.run(&["backup"]).ends(0);
     let none = app.run(&["copy"]).ends(2);
-    none.says("the plan has no other tier on a local path", "[tier.second]");
+    none.says("the plan has no other tier that this version uses", "[tier.second]");
     let second = app.add_tier("second");
     app.run(&["copy", "--to", "secnod"]).ends(2).says("secnod", "second");
     app.run(&["copy", "--to", "local"]).ends(2).says("into itself", "--to second");

@@ -5,6 +5,7 @@
 mod again;
 mod bad_input;
 mod bench;
+mod cloud;
 mod commands;
 mod copy;
 mod demo;

@@ -1,8 +1,8 @@
 //! What a plan asks for that this version reads but does not yet carry out. Said aloud, so that
 //! nobody relies on it.
 
-use super::{Kind, Location, Plan};
-use crate::span::Span;
+use super::{Kind, Location, Plan, Tier};
+use crate::span::{At, Span};
 
 /// Something that is read but not yet carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl List {
     fn each<'a, T: 'a>(
         &mut self,
         table: &str,
-        entries: impl IntoIterator<Item = (&'a String, &'a crate::span::At<T>)>,
+        entries: impl IntoIterator<Item = (&'a String, &'a At<T>)>,
     ) {
         for (name, entry) in entries {
             self.add(entry.span(), format!("{table} `{name}`"), "it is read and shown only");
@@ -123,36 +123,60 @@ impl Plan {
     }
 
     fn tiers_not_carried_out(&self, list: &mut List) {
-        let mut used = None;
+        let first = self.first_tier().map(|(name, _)| name);
         for (name, tier) in &self.tier {
-            match tier.location() {
-                Location::Remote { scheme, .. } => list.add(
+            if let Some(immutable) = &tier.immutable {
+                list.add(
+                    immutable.span(),
+                    format!("tier `{name}`: `immutable`"),
+                    "whether the place keeps objects unchangeable is neither set nor tried",
+                );
+            }
+            match tier.not_carried_out() {
+                Some((what, instead)) => {
+                    list.add(tier.span(), format!("tier `{name}`: {what}"), instead);
+                }
+                None if first == Some(name.as_str()) => {}
+                None => list.add(
                     tier.span(),
-                    format!("tier `{name}`: `{scheme}://`"),
-                    "nothing is stored there",
-                ),
-                Location::FromEnvironment => list.add(
-                    tier.from_env.span(),
-                    format!("tier `{name}`: `from_env`"),
-                    "nothing is stored there",
-                ),
-                Location::Local(_) => match &used {
-                    None => used = Some(name),
-                    Some(first) => list.add(
-                        tier.span(),
-                        format!("tier `{name}`: backups to a second tier"),
-                        &format!("they go to tier `{first}`; `lifeboat copy` copies them here"),
+                    format!("tier `{name}`: backups to a second tier"),
+                    &format!(
+                        "they go to tier `{}`; `lifeboat copy` copies them here",
+                        first.unwrap_or_default()
                     ),
-                },
+                ),
             }
         }
     }
 
-    /// The tier that this version uses: the first on a local path.
-    pub fn first_local_tier(&self) -> Option<(&str, &str)> {
-        self.tier.iter().find_map(|(name, tier)| match tier.location() {
-            Location::Local(path) => Some((name.as_str(), path)),
-            _ => None,
-        })
+    /// The tier to which backups go: the first on a local path, else the first that is carried out.
+    pub fn first_tier(&self) -> Option<(&str, &At<Tier>)> {
+        let carried = || self.tier.iter().filter(|(_, tier)| tier.not_carried_out().is_none());
+        let local = carried().find(|(_, tier)| matches!(tier.location(), Location::Local(_)));
+        local.or_else(|| carried().next()).map(|(name, tier)| (name.as_str(), tier))
+    }
+}
+
+impl Tier {
+    /// What of it this version does not carry out, and what happens instead.
+    pub fn not_carried_out(&self) -> Option<(String, &'static str)> {
+        let Location::Remote { scheme, .. } = self.location() else { return None };
+        let pair = self.access_key_env.is_some() && self.secret_key_env.is_some();
+        let file = self.credentials_file.is_some() || *self.from_env;
+        let (named, instead) = match scheme {
+            "s3" => (
+                pair || file,
+                "nothing is stored there; name `access_key_env` and `secret_key_env`, or a \
+                 `credentials_file`",
+            ),
+            "az" => (
+                pair || file || self.connection_env.is_some(),
+                "nothing is stored there; name a `connection_env`, or `access_key_env` (the \
+                 account) and `secret_key_env`",
+            ),
+            "gs" => (file, "nothing is stored there; name a `credentials_file`"),
+            _ => return Some((format!("`{scheme}://`"), "nothing is stored there")),
+        };
+        (!named).then(|| (format!("`{scheme}://` without a credential"), instead))
     }
 }

@@ -20,7 +20,7 @@ pub struct BackupRequest {
     pub components: Vec<String>,
     /// The schedule on whose behalf it runs.
     pub schedule: Option<String>,
-    /// The tier; the first on a local path if not given.
+    /// The tier; the one to which backups go if not given.
     pub tier: Option<String>,
 }
 

@@ -53,11 +53,16 @@ pub enum RecipeError {
         nearest: Option<String>,
     },
     /// There is nowhere to put copies.
-    #[error("the plan has no tier on a local path")]
+    #[error("the plan has no tier that this version uses")]
     NoTier,
     /// The tier is of a kind that this version does not use yet.
-    #[error("tier `{0}` is not on a local path, which is all that this version uses")]
-    TierNotCarriedOut(String),
+    #[error("tier `{name}` is not used by this version: {what}")]
+    TierNotCarriedOut {
+        /// The tier.
+        name: String,
+        /// What of it is not carried out.
+        what: String,
+    },
     /// There is nothing to do.
     #[error("the plan has no component that this version can back up")]
     NothingToDo,
@@ -86,8 +91,11 @@ impl RecipeError {
             RecipeError::UnknownSchedule { .. } | RecipeError::UnknownTier { .. } => {
                 Some("`lifeboat lint` reads the plan's tables".to_owned())
             }
-            RecipeError::NoTier | RecipeError::TierNotCarriedOut(_) => {
+            RecipeError::NoTier => {
                 Some("add `[tier.local]` with `url = \"/path\"` to the plan".to_owned())
+            }
+            RecipeError::TierNotCarriedOut { .. } => {
+                Some("`lifeboat lint` says what is missing".to_owned())
             }
             RecipeError::NothingToDo => {
                 Some("add a component with `sqlite`, `postgres` or `files` to the plan".to_owned())
@@ -97,30 +105,36 @@ impl RecipeError {
     }
 }
 
-/// The tier to use: the one asked for, else the first on a local path.
+/// The tier to use: the one asked for, else the one to which backups go.
 ///
 /// # Errors
-/// If there is none, or it is not on a local path.
+/// If there is none, or this version does not carry it out.
 pub fn choose_tier(
     plan: &Plan,
     folder: &std::path::Path,
     asked: Option<&str>,
 ) -> Result<TierChoice, RecipeError> {
-    let (name, path) = match asked {
-        None => plan.first_local_tier().ok_or(RecipeError::NoTier)?,
+    let (name, tier) = match asked {
+        None => plan.first_tier().ok_or(RecipeError::NoTier)?,
         Some(name) => {
             let (name, tier) =
                 plan.tier.get_key_value(name).ok_or_else(|| RecipeError::UnknownTier {
                     name: name.to_owned(),
                     nearest: near(name, plan.tier.keys()),
                 })?;
-            match tier.location() {
-                Location::Local(path) => (name.as_str(), path),
-                _ => return Err(RecipeError::TierNotCarriedOut(name.clone())),
+            if let Some((what, _)) = tier.not_carried_out() {
+                return Err(RecipeError::TierNotCarriedOut { name: name.clone(), what });
             }
+            (name.as_str(), tier)
         }
     };
-    let path = plan.path(folder, path).display().to_string();
+    let path = match tier.location() {
+        Location::Local(path) => plan.path(folder, path).display().to_string(),
+        Location::Remote { .. } => {
+            tier.url.as_ref().map_or_else(String::new, |url| url.to_string())
+        }
+        Location::FromEnvironment => "the environment's place".to_owned(),
+    };
     Ok(TierChoice { name: name.to_owned(), path })
 }
 

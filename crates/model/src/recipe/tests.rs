@@ -104,7 +104,7 @@ fn unknown_names_have_neighbours() {
     ));
     assert!(matches!(
         backup(&request(&[], None, Some("far"))),
-        Err(RecipeError::TierNotCarriedOut(_))
+        Err(RecipeError::TierNotCarriedOut { .. })
     ));
     assert_eq!(backup(&request(&["my"], None, None)), Err(RecipeError::NothingToDo));
 }

@@ -99,8 +99,9 @@ pub(super) fn destination(world: &World, to: Option<&str>) -> Result<World> {
         None => others.first().copied(),
     };
     let tier = tier.ok_or_else(|| Error::Usage {
-        what: "the plan has no other tier on a local path".to_owned(),
-        hint: "add `[tier.second]` with `url = \"/path/on/another/disk\"`".to_owned(),
+        what: "the plan has no other tier that this version uses".to_owned(),
+        hint: "add `[tier.second]` with `url = \"/path/on/another/disk\"` or `\"s3://…\"`"
+            .to_owned(),
     })?;
     if overlap(world.tier.place.folder(), tier.place.folder()) {
         let (one, other) = (&world.tier.name, &tier.name);
