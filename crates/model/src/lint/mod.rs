@@ -87,6 +87,7 @@ pub static RULES: &[Rule] = &[
     streams::LOGICAL_STREAM,
     streams::NO_BASE,
     streams::RPO_LEFT,
+    streams::UNCOMPARED,
 ];
 
 /// The rule of a code, in any letter case.

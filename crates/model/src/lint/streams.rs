@@ -37,6 +37,15 @@ pub(super) const RPO_LEFT: Rule = Rule {
     check: rpo_left,
 };
 
+pub(super) const UNCOMPARED: Rule = Rule {
+    code: "LB029",
+    title: "fingerprints that nothing is compared with",
+    explanation: "`fingerprint = \"locked\"` keeps writers out for a moment and notes what each table \
+        held at a place in the log. To compare, a copy has to be brought to that very place, along \
+        the log of a stream; a dump has no place in it.",
+    check: uncompared,
+};
+
 /// The place of a component's `stream`.
 fn stream_span(kind: &Kind) -> Option<Span> {
     match kind {
@@ -73,6 +82,20 @@ fn logical_stream(context: &Context<'_>, found: &mut Found) {
                 "its files are those of all databases: leave it out, or `mode = \"logical\"`";
             found.warning(first.span(), message, help);
         }
+    }
+}
+
+fn uncompared(context: &Context<'_>, found: &mut Found) {
+    for (name, component) in &context.plan.component {
+        let Kind::Postgres(postgres) = &component.kind else { continue };
+        let Some(fingerprint) = &postgres.fingerprint else { continue };
+        let help = match postgres.mode() {
+            Mode::Logical => "leave it out: dumps are counted and asked by the plan's checks",
+            Mode::Physical if *postgres.stream => continue,
+            Mode::Physical => "add `stream = true`, or leave it out",
+        };
+        let message = format!("component `{name}`: its fingerprints are taken and never compared");
+        found.warning(fingerprint.span(), message, help);
     }
 }
 

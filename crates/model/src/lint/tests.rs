@@ -246,6 +246,16 @@ const CASES: &[(&str, &str, &str)] = &[
         "[component.o]\nrpo='1s'\nsqlite={path='o.db',stream=true}\n",
         "[component.o]\nrpo='2s'\nsqlite={path='o.db',stream=true}\n",
     ),
+    (
+        "LB029",
+        "[component.pg]\npostgres={dsn_env='D',fingerprint='locked'}\n",
+        "[component.pg]\npostgres={dsn_env='D',stream=true,fingerprint='locked'}\n",
+    ),
+    (
+        "LB029",
+        "[component.pg]\npostgres={dsn_env='D',mode='logical',fingerprint='locked'}\n",
+        "[component.pg]\npostgres={dsn_env='D',mode='logical'}\n",
+    ),
 ];
 
 #[test]
