@@ -214,10 +214,12 @@ class Watch(threading.Thread):
     def lags(self):
         found, later = [], 0
         for moment, written, _ in self.samples:
+            if moment > self.samples[-1][0] - 1.5:
+                break
             while later < len(self.samples) and self.samples[later][2] < written:
                 later += 1
             if later == len(self.samples):
-                break
+                fail(f"a place of the log was not in the tier {self.samples[-1][0] - moment:.1f} s later")
             found.append(max(0.0, self.samples[later][0] - moment))
         return found
 
@@ -303,7 +305,7 @@ class Arrivals(threading.Thread):
             while at < len(complete) and complete[at][0] < commit:
                 at += 1
             if at == len(complete):
-                break
+                fail("a commit is in no range that came within 2.5 s")
             found.append(complete[at][1] - commit)
         return found
 

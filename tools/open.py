@@ -124,8 +124,9 @@ def open_record(sealed, args, trust, chain=None, name=None):
     line, _, payload = unseal(sealed, args.identity).partition(b"\n")
     header = read_line(line, "the header")
     if "document" in header:  # handed over by the server itself
-        header = trust.document(header, "the header", b"lifeboat wal 1\n")
-        header |= {"seq": 0, "kind": "handed"}
+        header = {"seq": 0, "kind": "handed"} | trust.document(header, "it", b"lifeboat wal 1\n")
+        if header["name"] != (name or args.path.name):
+            raise Wrong(f"it is {header['name']} of {header['chain']}")
     else:
         own = f"{header['from']}-{header['seq']:08x}"
         if (chain and header["chain"] != chain) or (name and own != name):
@@ -224,7 +225,6 @@ def main():
     def wrong(text):
         faults.append(text)
         print(f"WRONG {text}", file=sys.stderr)
-
     try:
         if args.what == "ledger":
             records = ledger(args.path, args, trust, wrong) or []

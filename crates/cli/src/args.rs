@@ -206,7 +206,8 @@ pub struct Restore {
     /// The folder may hold something: compare it with the snapshot and write only what differs
     #[arg(long, requires = "to")]
     pub verify_existing: bool,
-    /// With `--verify-existing`: remove what the snapshot does not hold (else it stays, and is named)
+    /// With `--verify-existing`: remove what the snapshot does not hold (else it stays, and is named;
+    /// over a server's data directory it has to be said)
     #[arg(long, requires = "verify_existing")]
     pub delete: bool,
     /// Everything committed by this time and nothing later (`2026-11-21 02:00Z`, `2 hours ago`,

@@ -2,6 +2,7 @@
 //! restore and drill all come through here: what is rehearsed is what is done in anger.
 
 mod declared;
+mod last;
 
 use std::path::{Path, PathBuf};
 
@@ -210,13 +211,16 @@ pub fn restore_over<'a>(
     // Whole trees are hashed once, as they stand on disk.
     let whole = existing == Existing::Refused && subpath.is_none();
     let in_target = whole && matches!(subject.manifest.content, Content::Files(_));
+    // `pg_control` stands when all else does.
+    let last = last::of(&subject.manifest).filter(|_| subpath.is_none());
     let mut options = RestoreOptions {
         subpath: subpath.map(Path::to_owned),
-        filter: Some(std::sync::Arc::new(WithoutManifest)),
+        filter: Some(std::sync::Arc::new(last::Without(last))),
         existing,
         rehash: if in_target { Rehash::InTheTarget } else { Rehash::BeforeWriting },
         ..RestoreOptions::default()
     };
+    last::clear(folder, last)?;
     let mut report = subject.vault.restore(&subject.snapshot, &options, folder)?;
     let mut data_back = world.start();
     let engine = (world.adapters.engine)(
@@ -241,6 +245,7 @@ pub fn restore_over<'a>(
             examined = Some((structure, content));
         }
     }
+    last::finish(subject, folder, last, &mut report)?;
     let entries = report.files + report.folders + report.others;
     let (damaged, problems) = (named(report.damaged, folder), named(report.problems, folder));
     let mut complete = restored_whole(&damaged, &problems, (report.files, report.bytes), entries);

@@ -12,9 +12,10 @@ use lifeboat_vault::Cancel;
 
 use super::dsn::{Address, Dsn, TlsMode};
 use super::error::Result;
-use super::fingerprint::{databases, fingerprint, named, tables};
+use super::fingerprint::{DATABASES, fingerprint, named, tables};
 use super::instance::Instance;
 use super::lsn;
+use super::sql::Session;
 use super::wire::{Connection, Login, Purpose};
 
 /// Name of the check.
@@ -23,14 +24,16 @@ pub const FINGERPRINTS: &str = "fingerprints";
 const NAMED: usize = 5;
 /// What production loads into each session does not run on a copy.
 const PLAIN: &str = "-c session_preload_libraries= -c local_preload_libraries= \
-    -c default_transaction_read_only=on -c row_security=off";
+    -c default_transaction_read_only=on -c row_security=off -c statement_timeout=0 -c lock_timeout=0 \
+    -c idle_in_transaction_session_timeout=0";
 
 type Tables = IndexMap<String, TableContent>;
 
 /// Is that the place at which the fingerprints were taken?
 pub(super) fn is_theirs(to: &RecoverTo, content: &PostgresContent) -> bool {
     let taken = content.fingerprint_lsn.as_deref().and_then(lsn::parse);
-    matches!((to, taken), (RecoverTo::Position(at), Some(taken)) if at.offset == taken)
+    matches!((to, taken), (RecoverTo::Position(at), Some(taken))
+        if at.offset == taken && at.line == content.timeline)
 }
 
 /// Fingerprints every table of the copy and compares. Never a pass where none was taken.
@@ -40,7 +43,10 @@ pub(super) fn compare(
     cancel: &Cancel,
 ) -> std::result::Result<CheckResult, EngineError> {
     let user = instance.superuser()?;
-    let found = of_copy(instance, (&user, databases(content)), cancel).map_err(|error| {
+    let session = Session { user: &user, database: "template1", limit: None, writes: false };
+    let rows = instance.ask(&session, DATABASES)?;
+    let databases = rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect();
+    let found = of_copy(instance, (&user, databases), cancel).map_err(|error| {
         super::failed("read the tables of the copy")(std::io::Error::other(error))
     })?;
     Ok(judge(&content.tables, &found))
@@ -48,7 +54,7 @@ pub(super) fn compare(
 
 fn of_copy(
     instance: &Instance,
-    (user, databases): (&str, Vec<&str>),
+    (user, databases): (&str, Vec<String>),
     cancel: &Cancel,
 ) -> Result<Tables> {
     let mut all = Tables::new();
@@ -57,7 +63,7 @@ fn of_copy(
             addresses: vec![Address::Socket(instance.socket().to_owned(), 5432)],
             user: user.to_owned(),
             password: None,
-            database: database.to_owned(),
+            database: database.clone(),
             tls: TlsMode::Disable,
             root: None,
             connect_timeout: Duration::from_secs(30),
@@ -75,7 +81,7 @@ fn of_copy(
         })?;
         for (schema, table) in tables(&mut sql)? {
             let content = fingerprint(&mut sql, &schema, &table)?;
-            all.insert(named(database, &schema, &table), content);
+            all.insert(named(&database, &schema, &table), content);
         }
     }
     Ok(all)

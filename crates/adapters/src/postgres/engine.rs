@@ -306,7 +306,11 @@ impl PostgresEngine {
             Running::Physical(instance) => compared::compare(instance, content, &self.tools.cancel),
             Running::Logical(_) => Err(broken("the copy is a dump")),
         });
-        compared.unwrap_or_else(|error| unmade(compared::FINGERPRINTS, &error))
+        // What cannot be read says nothing of the copy: only a difference does.
+        compared.unwrap_or_else(|error| CheckResult {
+            verdict: Verdict::Inconclusive,
+            ..unmade(compared::FINGERPRINTS, &error)
+        })
     }
 
     fn runs_on(&self, copy: &Path) -> bool {

@@ -16,22 +16,26 @@ use super::error::{PgError, Result};
 use super::options::PostgresOptions;
 use super::wire::{Connection, Purpose};
 
-/// What makes the text of a value the same everywhere; besides what every connection asks for.
+/// What makes the text of a value the same everywhere, besides what every connection asks for; and
+/// all rows or an error.
 const ALIKE: &str = "set extra_float_digits = 1; set bytea_output = 'hex'; \
-    set intervalstyle = 'postgres'; set xmlbinary = 'base64'";
+    set intervalstyle = 'postgres'; set xmlbinary = 'base64'; set lc_monetary = 'C'; \
+    set search_path = pg_catalog; set row_security = off";
 
 /// Rows and fingerprint of a table: the sum of two halves of each row's MD5, in any order of the
 /// rows, hashed with their number. Any server of the same content gives the same.
 pub fn fingerprint(sql: &mut Connection, schema: &str, table: &str) -> Result<TableContent> {
     sql.query(ALIKE)?;
+    // No column has that name, and no cast that somebody made is asked: a row's own output function.
     let half = |from: u8| {
         format!(
-            "coalesce(sum(('x' || substr(md5(r::text), {from}, 16))::bit(64)::bigint::numeric), 0)"
+            "coalesce(sum(('x' || substr(md5(concat(\"lifeboat's row\".*)), {from}, 16))\
+             ::bit(64)::bigint::numeric), 0)"
         )
     };
     let (schema, table) = (quoted(schema), quoted(table));
     let rows = sql.query(&format!(
-        "select count(*), {}, {} from only {schema}.{table} r",
+        "select count(*), {}, {} from only {schema}.{table} \"lifeboat's row\"",
         half(1),
         half(17)
     ))?;
@@ -44,11 +48,9 @@ pub fn fingerprint(sql: &mut Connection, schema: &str, table: &str) -> Result<Ta
     Ok(TableContent { rows, fingerprint: hex::encode(mark) })
 }
 
-/// Databases whose tables are fingerprinted.
-pub(super) fn databases(content: &PostgresContent) -> Vec<&str> {
-    let names = content.databases.iter().map(|database| &database.name[..]);
-    names.filter(|name| !matches!(*name, "template0" | "template1")).collect()
-}
+/// Databases whose tables are fingerprinted: those that take connections.
+pub(super) const DATABASES: &str = "select datname from pg_database where datallowconn and datname \
+    not in ('template0', 'template1') order by datname";
 
 /// Takes them if that is possible within `limit`, and says how long writers were kept out.
 pub(crate) fn take(
@@ -61,13 +63,14 @@ pub(crate) fn take(
     let began = context.clock.monotonic();
     let left = || limit.saturating_sub(context.clock.monotonic().saturating_sub(began));
     let dsn = Dsn { addresses: vec![sql.address().clone()], ..options.dsn.clone() };
-    let names: Vec<String> = databases(content).into_iter().map(str::to_owned).collect();
     let open = |name: &str| options.open(&dsn, component, Purpose::Sql, Some(name), context.cancel);
-    let taken = names
-        .iter()
-        .map(|name| open(name).and_then(|opened| Ok((name.clone(), Locked::new(opened)?))))
-        .collect::<Result<Vec<_>>>()
-        .and_then(|databases| {
+    let taken = sql
+        .query(DATABASES)
+        .and_then(|rows| {
+            let names = rows.into_iter().filter_map(|row| row.into_iter().next().flatten());
+            names.map(|name| Ok((name.clone(), Locked::new(open(&name)?)?))).collect()
+        })
+        .and_then(|databases: Vec<_>| {
             // From the first request on writers may wait.
             read(databases, sql, &left)
         });
@@ -95,9 +98,13 @@ pub(super) fn tables(sql: &mut Connection) -> Result<Vec<(String, String)>> {
     Ok(tables.filter_map(|[schema, table]| Some((schema?, table?))).collect())
 }
 
-/// The name of a table in a manifest.
+/// The name of a table in a manifest: `database.schema.table`, a part that holds a dot quoted.
 pub(super) fn named(database: &str, schema: &str, table: &str) -> String {
-    format!("{database}.{schema}.{table}")
+    let part = |text: &str| match text.contains(['.', '"']) {
+        true => quoted(text),
+        false => text.to_owned(),
+    };
+    format!("{}.{}.{}", part(database), part(schema), part(table))
 }
 
 /// A database whose tables are kept as they are; free again when dropped.
@@ -158,6 +165,12 @@ fn read(
     // A commit behind that place: else an idle server keeps the log up to it in its memory.
     if let Some((_, first)) = databases.first_mut() {
         first.sql.query("select pg_current_xact_id()")?;
+    }
+    // Those that are there at that place, and no others, are locked.
+    for (_, locked) in &mut databases {
+        if tables(&mut locked.sql)? != locked.tables {
+            return Err(PgError::lost("a table came, went or changed its kind meanwhile"));
+        }
     }
     let mut all = Tables::new();
     for (name, locked) in &mut databases {

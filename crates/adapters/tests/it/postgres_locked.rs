@@ -30,7 +30,7 @@ fn fingerprints_are_those_of_the_same_content_anywhere() {
     let of = content(&capture);
     assert!(of.fingerprint_lsn.is_some() && capture.blocked.is_some());
     let table = &of.tables["postgres.public.t"];
-    assert_eq!((table.rows, of.tables["postgres.public.odd . name"].rows), (5000, 0));
+    assert_eq!((table.rows, of.tables["postgres.public.\"odd . name\""].rows), (5000, 0));
     let (dsn, cancel) = (options(&other).dsn, Cancel::default());
     let login = Login {
         dsn: &dsn,
@@ -44,6 +44,25 @@ fn fingerprints_are_those_of_the_same_content_anywhere() {
     assert_eq!(&fingerprint(&mut sql, "public", "t").unwrap(), table);
     other.psql("update t set x = 'b' where n = 77");
     assert_ne!(&fingerprint(&mut sql, "public", "t").unwrap(), table);
+    // A column of any name stands for itself alone, and a cast that somebody made is not asked.
+    other.psql("create table c (r int, t text)");
+    other.psql("insert into c values (null, 'a'), (1, 'b')");
+    other.psql("create function lie(c) returns text language sql as $$ select 'same' $$");
+    other.psql("create cast (c as text) with function lie(c)");
+    let before = fingerprint(&mut sql, "public", "c").unwrap();
+    other.psql("update c set t = 'z' where r is null");
+    assert_ne!(fingerprint(&mut sql, "public", "c").unwrap(), before);
+}
+
+#[test]
+fn a_database_that_takes_no_connections_costs_no_fingerprints() {
+    let server = Server::start(Version::V15, &[]);
+    server.psql("create table t as select generate_series(1, 10) as n");
+    server.psql("create database closed");
+    server.psql("alter database closed allow_connections = false");
+    let mut bench = Bench::new();
+    let (capture, _) = bench.capture(locked(&server, Duration::from_secs(10)), None).unwrap();
+    assert_eq!(content(&capture).tables.len(), 1, "{:?}", bench.problems);
 }
 
 #[test]

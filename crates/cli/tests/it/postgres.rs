@@ -1,6 +1,7 @@
 //! The program from outside with a real PostgreSQL server: what it proves, and a copy over a copy.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use lifeboat_testkit::postgres::{Server, Version};
 use serde_json::Value;
@@ -29,7 +30,7 @@ fn tables_are_compared_at_the_place_where_production_was_fingerprinted() {
     assert_eq!((code, check(&report, "fingerprints")), (0, None), "{report:#}");
     stream(&site);
     site.server.psql("insert into t select from generate_series(1, 500)");
-    site.server.psql("create table later as select 1 as n");
+    site.server.psql("create table later as select 1 as n, '3'::money as m, 't'::regclass as r");
     let ran = site.run(&["backup"]).ends(0);
     assert!(!ran.err.contains("no fingerprints"), "{}", ran.err);
     // Production goes on; nothing of it is in the copy that is compared.
@@ -41,6 +42,46 @@ fn tables_are_compared_at_the_place_where_production_was_fingerprinted() {
     assert_eq!((code, &compared["verdict"]), (0, &"pass".into()), "{report:#}");
     assert_eq!(compared["found"], "2 equal", "{report:#}");
     assert!(report["warnings"].as_array().unwrap().is_empty(), "{report:#}");
+}
+
+/// An answer of a restored copy, by its plain server.
+fn asked_only(target: &Path, sql: &str) -> String {
+    let mut back = Server::on(Version::V15, &target.join("pgdata"));
+    back.configure(&[("archive_mode", "off"), ("archive_command", "")]);
+    back.start_again();
+    let answer = back.psql(sql);
+    back.stop();
+    answer
+}
+
+/// A restore that did not come to its end leaves nothing that a server starts.
+#[test]
+fn what_is_left_of_a_restore_that_failed_does_not_start() {
+    let site = Site::new(Version::V15, "");
+    site.server.pgbench_init(2);
+    site.run(&["backup"]).ends(0);
+    // A part of it is damaged, in the largest pack, of the tables.
+    let packs = walk(&site.root.join("tier/vault/data"));
+    let largest = packs.iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let mut pack = fs::read(largest).unwrap();
+    let middle = pack.len() / 2;
+    pack[middle] ^= 1;
+    fs::write(largest, pack).unwrap();
+    let target = site.root.join("back");
+    let args = ["restore", "accounts", "--to", target.to_str().unwrap(), "--keep-failed", "--json"];
+    let ran = site.run(&args);
+    assert_eq!(ran.code, 9, "{}", ran.err);
+    let report = ran.json();
+    let kept =
+        report["components"][0]["failed_copy"].as_str().unwrap_or_else(|| panic!("{report:#}"));
+    let data = Path::new(kept).join("pgdata");
+    assert!(data.join("PG_VERSION").exists() && data.join("global").is_dir());
+    assert!(!data.join("global/pg_control").exists(), "it would start");
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
 
 /// TEC-24: an older copy is brought to a newer state, and nothing of the older one is left.
@@ -80,7 +121,10 @@ fn a_data_directory_that_stands_there_is_brought_to_another_state() {
     assert_eq!(refused.code, 4, "it is not empty: {}", refused.err);
     let second = site.server.psql(sum);
     assert_ne!(first, second);
-    let report = restore(&["--verify-existing", "--yes"]);
+    let refused = site.run(&["restore", "accounts", "--to", to, "--verify-existing", "--yes"]);
+    refused.ends(4).says("cannot stay in another one", "--delete");
+    assert_eq!(asked_only(&target, sum), first, "nothing was touched");
+    let report = restore(&["--verify-existing", "--delete", "--yes"]);
     let unchanged = report["components"][0]["unchanged"].as_u64().unwrap_or(0);
     assert!(unchanged > 1 << 20, "most of it stood there: {report:#}");
     assert_eq!(asked(sum), second);

@@ -411,6 +411,9 @@ fn verify_new(
         match prove_new(session, tier, &entry.component, id, partial, &rows) {
             Ok(proof) => {
                 entry.level = proof.verification.level;
+                if let Some(why) = &proof.verification.not_compared {
+                    session.world.monitor.note(&format!("{}: {why}", entry.component));
+                }
                 session.record(&[Fact::Verified(proof.fact)])?;
                 entry.verification = Some(proof.verification);
             }

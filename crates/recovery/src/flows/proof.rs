@@ -11,7 +11,8 @@ use crate::catalog::SnapshotRow;
 use crate::env::World;
 use crate::error::{Error, Result, ends_run};
 use crate::facts::{Level, VerifiedFact};
-use crate::prove::{Places, bytes_described, bytes_needed, restore_copy};
+use crate::prove::{Places, Subject as Restored, bytes_described, bytes_needed, restore_copy};
+use crate::recover::Way;
 use crate::report::{Failure, SnapshotVerification, seconds};
 use crate::session::Start;
 use crate::staging::Staging;
@@ -103,21 +104,41 @@ fn gather(
         return Ok(());
     }
     (subject.way, known.not_compared) = to_fingerprints(world, tier, &subject.manifest)?;
-    let scratch = world.state.make("scratch")?;
-    super::point::preflight(world, &scratch, bytes_needed(&subject.manifest))?;
-    let staging = Staging::make(&world.state, &scratch, "verify-", "verification")?;
-    let places = Places { folder: staging.data(), scratch: &staging.scratch() };
-    let judged = restore_copy(world, &subject, None, places).and_then(|copy| {
-        let judged = (copy.complete.clone(), copy.examine());
-        copy.settle()?;
-        Ok(judged)
-    });
-    staging.remove()?;
-    let (complete, (structure, content)) = judged?;
+    let along = subject.way.log.is_some();
+    let looked = match look(world, &subject) {
+        Err(error) if along && !ends_run(&error) => {
+            // The journal is judged by itself: what it cannot do says nothing of the snapshot.
+            let why = Failure::of(&error).line();
+            known.not_compared = Some(format!("the way to its fingerprints is of no use: {why}"));
+            subject.way = Way::base();
+            look(world, &subject)
+        }
+        looked => looked,
+    };
+    let (complete, structure, content) = looked?;
     known.restored = Some(complete);
     known.structure = structure;
     known.content = content;
     Ok(())
+}
+
+type Looked = (CheckResult, Vec<CheckResult>, Vec<CheckResult>);
+
+/// Restores it into a scratch folder, along its way, and looks at it.
+fn look(world: &World, subject: &Restored<'_>) -> Result<Looked> {
+    let scratch = world.state.make("scratch")?;
+    super::point::preflight(world, &scratch, bytes_needed(&subject.manifest))?;
+    let staging = Staging::make(&world.state, &scratch, "verify-", "verification")?;
+    let places = Places { folder: staging.data(), scratch: &staging.scratch() };
+    let judged = restore_copy(world, subject, None, places).and_then(|copy| {
+        let (structure, content) = copy.examine();
+        copy.settle()?;
+        Ok((copy.complete.clone(), structure, content))
+    });
+    staging.remove()?;
+    // What a stop cut short was not judged.
+    world.stop_if_cancelled()?;
+    judged
 }
 
 /// The sizes of earlier snapshots of the same component, oldest first.

@@ -152,6 +152,18 @@ fn the_frozen_files_that_were_handed_over_read() {
         let done = open_py("object", &handed_over(), &path, &other);
         assert_eq!(done.status.code(), Some(9), "{}", text(&done));
         assert!(text(&done).contains("not believed"));
+        // Under another name it is not what it is there, and among the records it is none.
+        let record = format!("00000009-0000000000000000-{:08x}", 1);
+        for (folder, what) in [("elsewhere", "object"), ("ranges", "journal")] {
+            let lineage = path.parent().unwrap().parent().unwrap();
+            let other = lineage.join(folder).join(&record);
+            std::fs::create_dir_all(other.parent().unwrap()).unwrap();
+            std::fs::copy(&path, &other).unwrap();
+            let whole = if what == "object" { &other } else { lineage };
+            let done = open_py(what, &handed_over(), whole, &["--key", &key]);
+            assert_eq!(done.status.code(), Some(9), "{}", text(&done));
+            assert!(text(&done).contains(&format!("it is {name} of")), "{}", text(&done));
+        }
         let mut changed = std::fs::read(&path).unwrap();
         *changed.last_mut().unwrap() ^= 1;
         std::fs::write(&path, changed).unwrap();

@@ -58,8 +58,10 @@ fn down_for(time: Duration, engine: PostgresEngine) {
     let failures = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&failures);
     let clock = lifeboat_adapters::SystemClock::new();
+    let since = std::sync::OnceLock::new();
     journal.hook = Box::new(move |seq| {
-        if seq == middle && clock.monotonic() < time {
+        // From the moment at which it is asked for.
+        if seq == middle && clock.monotonic() < *since.get_or_init(|| clock.monotonic()) + time {
             count.fetch_add(1, Ordering::SeqCst);
             return Err(down());
         }

@@ -44,6 +44,9 @@ pub(super) fn restore(job: &Job<'_>, recipe: &RestoreRecipe, target: &Path) -> R
         // Before anything that stands there is touched.
         subjects.swap_remove(at)?;
     }
+    if over {
+        subjects.iter().flatten().try_for_each(|one| refuse_beside_a_server(job, target, one))?;
+    }
     let needed: u64 = subjects.iter().flatten().map(|s| bytes_needed(&s.manifest)).sum();
     let there = if over { staging::allocated(target) } else { 0 };
     let here = staging::waiting(&job.world.state, target)?.saturating_add(there);
@@ -127,17 +130,30 @@ fn fill_and_judge(
     Ok(done)
 }
 
-/// What a database would take for its own though it is of the one that stood there: a journal, log
-/// segments, a signal file.
+/// What a database would take for its own journal: of another database than the restored one.
 fn companions(manifest: &Manifest) -> Vec<PathBuf> {
-    match &manifest.content {
-        Content::Sqlite(content) => {
-            let own = |end| PathBuf::from(format!("{}{end}", content.file));
-            ["-wal", "-shm", "-journal"].map(own).into()
-        }
-        Content::Postgres(_) => ["pgdata", "tablespaces"].map(PathBuf::from).into(),
-        Content::Files(_) => Vec::new(),
+    let Content::Sqlite(content) = &manifest.content else { return Vec::new() };
+    ["-wal", "-shm", "-journal"].map(|end| PathBuf::from(format!("{}{end}", content.file))).into()
+}
+
+/// A server takes log segments, signal files and relations for its own, whosever they are: nothing of
+/// another data directory may stay in a restored one, and nothing is removed that nobody said.
+fn refuse_beside_a_server(job: &Job<'_>, target: &Path, subject: &Subject<'_>) -> Result<()> {
+    let own = if job.request.all { subject.component } else { "" };
+    let data = target.join(own).join("pgdata");
+    let whole = job.request.path.is_none();
+    let physical = matches!(&subject.manifest.content, Content::Postgres(c) if c.mode != "logical");
+    let stays = matches!(job.request.to, Destination::Over { delete: false, .. });
+    if !(whole && physical && stays && data.symlink_metadata().is_ok()) {
+        return Ok(());
     }
+    Err(Error::refused(
+        format!(
+            "{} is a data directory: what it alone holds cannot stay in another one",
+            data.display()
+        ),
+        "`--delete` removes what the snapshot does not hold; or restore to a new folder",
+    ))
 }
 
 /// Restores and judges one component. An error is its own; only a stop request ends the whole.
@@ -267,9 +283,7 @@ fn deliver(
         entries.iter_mut().for_each(|entry| note_beside(entry, &back, all));
         let gone = dropped.iter().filter(|path| staging.aside().join(path).exists());
         warnings.extend(gone.map(|path| {
-            let folder = staging.aside().join(path).is_dir();
-            let what = if folder { "what else was in " } else { "" };
-            format!("{what}{} was removed: it was of the database that stood there", path.display())
+            format!("{} was removed: it was of the database that stood there", path.display())
         }));
     }
     staging.deliver(target)?;

@@ -1,6 +1,7 @@
 //! The way to the place at which production's tables were fingerprinted.
 
 use lifeboat_model::manifest::{Content, Manifest};
+use lifeboat_model::plan::Kind;
 use lifeboat_model::position::Position;
 
 use super::{open_journal, says_something};
@@ -18,10 +19,14 @@ pub(in crate::flows) fn to_fingerprints(
     manifest: &Manifest,
 ) -> Result<(Way, Option<String>)> {
     let alone = |why: Option<String>| Ok((Way::base(), why));
-    let Some(place) = place(manifest) else { return alone(None) };
-    let Some(base) = &manifest.position else { return alone(None) };
     let not = |why: String| {
         alone(Some(format!("its tables were not compared with their fingerprints: {why}")))
+    };
+    let (Some(place), Some(base)) = (place(manifest), &manifest.position) else {
+        return match asked_for(world, manifest) {
+            true => not("none were taken; a backup says why".to_owned()),
+            false => alone(None),
+        };
     };
     let component = &manifest.component;
     let mut notes = Vec::new();
@@ -39,6 +44,16 @@ pub(in crate::flows) fn to_fingerprints(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The plan wants them of such a capture.
+fn asked_for(world: &World, manifest: &Manifest) -> bool {
+    let component = world.plan.component.get(&manifest.component);
+    let physical = matches!(&manifest.content, Content::Postgres(c) if c.mode != "logical");
+    let wanted = component.is_some_and(
+        |one| matches!(&one.kind, Kind::Postgres(server) if server.fingerprint.is_some()),
+    );
+    physical && wanted
 }
 
 /// Where they were taken.
