@@ -211,8 +211,7 @@ pub fn restore_over<'a>(
     // Whole trees are hashed once, as they stand on disk.
     let whole = existing == Existing::Refused && subpath.is_none();
     let in_target = whole && matches!(subject.manifest.content, Content::Files(_));
-    // `pg_control` stands when all else does.
-    let last = last::of(&subject.manifest).filter(|_| subpath.is_none());
+    let last = last::begin(&subject.manifest, folder, subpath)?;
     let mut options = RestoreOptions {
         subpath: subpath.map(Path::to_owned),
         filter: Some(std::sync::Arc::new(last::Without(last))),
@@ -220,7 +219,6 @@ pub fn restore_over<'a>(
         rehash: if in_target { Rehash::InTheTarget } else { Rehash::BeforeWriting },
         ..RestoreOptions::default()
     };
-    last::clear(folder, last)?;
     let mut report = subject.vault.restore(&subject.snapshot, &options, folder)?;
     let mut data_back = world.start();
     let engine = (world.adapters.engine)(

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use lifeboat_testkit::postgres::{Server, Version};
 use serde_json::Value;
 
+use crate::kit::App;
 use crate::site::{Site, wait};
 
 const LOCKED: &str = ", stream = true, window = \"7d\", fingerprint = \"locked\"";
@@ -133,4 +134,20 @@ fn a_data_directory_that_stands_there_is_brought_to_another_state() {
         name.to_string_lossy().starts_with("back.")
     });
     assert_eq!(kept.count(), 0, "nothing is left beside it");
+}
+
+/// A managed server that gives dumps only: what is lost between two of them is said.
+#[test]
+fn doctor_says_what_rpo_dumps_leave() {
+    let app = App::new();
+    let dumps = "\n[component.managed]\nrpo = \"1h\"\n\
+        postgres = { dsn_env = \"NOBODY\", mode = \"logical\" }\n\
+        [schedule.dumps]\ncomponents = [\"managed\"]\ncron = \"0 2 * * *\"\n";
+    app.write_plan(&format!("{}{dumps}", app.plan_text()));
+    let doctor = app.run(&["doctor"]);
+    assert!(doctor.out.contains("managed is captured as dumps: up to 1d"), "{}", doctor.out);
+    assert!(doctor.out.contains("between two dumps nothing can be restored"), "{}", doctor.out);
+    app.write_plan(&format!("{}{}", app.plan_text(), dumps.replace("1h", "2d")));
+    let doctor = app.run(&["doctor"]);
+    assert!(!doctor.out.contains("between two dumps"), "{}", doctor.out);
 }

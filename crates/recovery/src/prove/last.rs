@@ -16,20 +16,23 @@ use crate::error::{Error, Result};
 /// A server that does not find it does not start.
 const CONTROL: &str = "pgdata/global/pg_control";
 
-/// Its place in a copy, where its kind has such a file.
-pub(super) fn of(manifest: &Manifest) -> Option<&'static str> {
+/// Its place in a copy, where its kind has such a file and all of it is restored. What stands there
+/// is taken away: from now on the copy is not a whole one.
+pub(super) fn begin(
+    manifest: &Manifest,
+    folder: &Path,
+    subpath: Option<&Path>,
+) -> Result<Option<&'static str>> {
     let physical = matches!(&manifest.content, Content::Postgres(c) if c.mode != "logical");
-    physical.then_some(CONTROL)
-}
-
-/// Takes away what stands in its place: from now on the copy is not a whole one.
-pub(super) fn clear(folder: &Path, last: Option<&str>) -> Result<()> {
-    let Some(path) = last.map(|last| folder.join(last)) else { return Ok(()) };
+    if !physical || subpath.is_some() {
+        return Ok(None);
+    }
+    let path = folder.join(CONTROL);
     match fs::remove_file(&path) {
         Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Err(Error::io("remove", &path)(error))
         }
-        _ => Ok(()),
+        _ => Ok(Some(CONTROL)),
     }
 }
 

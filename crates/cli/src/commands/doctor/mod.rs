@@ -1,6 +1,7 @@
 //! `lifeboat doctor`: what would hinder a recovery, why it matters, and the command that mends it.
 //! Changes nothing.
 
+mod dumps;
 mod machine;
 mod proof;
 mod stream;
@@ -84,6 +85,7 @@ pub fn doctor(hands: &Hands<'_>) -> Outcome<Reply> {
     findings.extend(tier::findings(&wired));
     findings.extend(machine::findings(&wired, hands));
     findings.extend(proof::findings(&wired, hands));
+    findings.extend(dumps::findings(&wired));
     let healthy = findings.iter().all(|finding| finding.severity == Severity::Fine);
     let text = render(&findings, hands.screen);
     let exit = if healthy { Exit::Done } else { Exit::Problems };
