@@ -25,7 +25,8 @@ pub(super) struct ReadBack {
     pub notes: Vec<String>,
 }
 
-/// Reads it back. Every tier has to answer: one that does not may have the newer end.
+/// Reads it back. Every tier has to answer: one that does not may have the newer end. But for those
+/// that were away when the stream began: what they have of somebody else ends it when it is found.
 pub(super) fn read_back(
     tiers: &[JournalTier],
     component: &str,
@@ -33,7 +34,7 @@ pub(super) fn read_back(
     trusted: &[PublicKey],
 ) -> Result<ReadBack> {
     let mut all: Vec<(&JournalTier, Listing)> = Vec::new();
-    for tier in tiers {
+    for tier in tiers.iter().filter(|tier| !tier.late) {
         let listing = list(&*tier.store, component).map_err(|e| JournalError::NoTier(Some(e)))?;
         all.push((tier, listing));
     }

@@ -17,6 +17,8 @@ pub struct JournalTier {
     pub store: Arc<dyn Store>,
     /// It does not lie on this machine: what it has survives the machine.
     pub elsewhere: bool,
+    /// It did not answer when it was opened: nobody waits for it, and it is caught up later.
+    pub late: bool,
 }
 
 impl JournalTier {
@@ -24,7 +26,7 @@ impl JournalTier {
     pub fn of(tier: &Tier, store: Arc<dyn Store>, state: &State) -> JournalTier {
         let place = &tier.place;
         let elsewhere = place.folder().is_none() || place.is_farther_than(state.folder());
-        JournalTier { name: tier.name.clone(), store, elsewhere }
+        JournalTier { name: tier.name.clone(), store, elsewhere, late: false }
     }
 }
 

@@ -68,7 +68,7 @@ pub struct Kit {
 }
 
 pub fn tier(name: &str, store: Arc<dyn Store>, elsewhere: bool) -> JournalTier {
-    JournalTier { name: name.to_owned(), store, elsewhere }
+    JournalTier { name: name.to_owned(), store, elsewhere, late: false }
 }
 
 impl Kit {

@@ -1,13 +1,16 @@
 //! Streams where something goes wrong with tiers, processes, clocks and other people's objects.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lifeboat_model::exit::Exit;
 use lifeboat_model::verdict::Verdict;
 use lifeboat_recovery::flows::{At, StreamRequest, list, restore, status, stream};
+use lifeboat_recovery::ports::{KeyRights, Opened, Place, Presence};
 use lifeboat_testkit::{Fault, FaultyStore, MemoryStore, Verb};
-use lifeboat_vault::{Store, StoreErrorKind};
+use lifeboat_vault::{DeleteStore, Store, StoreError, StoreErrorKind};
 
 use crate::bench::Bench;
 use crate::stream::{once, served};
@@ -198,6 +201,83 @@ fn somebody_elses_record_in_a_tier_that_lagged_ends_the_stream() {
     assert_eq!(report.exit(), Exit::Locked, "{report:#?}");
     let error = report.components[0].error.as_ref().unwrap();
     assert!(error.line().contains(&lacks), "{error:?}");
+}
+
+/// A place that does not answer for a while.
+struct Sometimes(Arc<dyn Place>, Arc<AtomicBool>);
+
+impl Sometimes {
+    fn answers(&self) -> Result<&dyn Place, StoreError> {
+        match self.1.load(Ordering::SeqCst) {
+            true => Ok(&*self.0),
+            false => Err(StoreError {
+                kind: StoreErrorKind::Unreachable,
+                verb: "open",
+                key: String::new(),
+                place: "far".to_owned(),
+                source: None,
+            }),
+        }
+    }
+}
+
+impl Place for Sometimes {
+    fn look(&self) -> Result<Presence, StoreError> {
+        self.answers()?.look()
+    }
+    fn open(&self, make: bool) -> Result<Opened, StoreError> {
+        self.answers()?.open(make)
+    }
+    fn deleter(&self) -> Result<Arc<dyn DeleteStore>, StoreError> {
+        self.answers()?.deleter()
+    }
+    fn journal_deleter(&self) -> Result<Arc<dyn DeleteStore>, StoreError> {
+        self.answers()?.journal_deleter()
+    }
+    fn key_rights(&self) -> Result<KeyRights, StoreError> {
+        self.answers()?.key_rights()
+    }
+    fn folder(&self) -> Option<PathBuf> {
+        None
+    }
+}
+
+/// A stream may run for months: a tier that was away when it began must not be left out for as long.
+#[test]
+fn a_tier_that_was_away_at_the_start_is_brought_what_it_lacks() {
+    for known in [true, false] {
+        let (b, tier) = served();
+        let second = b.tier();
+        once(&if known { b.world_of(&tier, &second) } else { b.world(&tier) });
+        let had = journal_keys(&tier);
+        let mut world = b.world_of(&tier, &second);
+        let answers = Arc::new(AtomicBool::new(false));
+        let place = Arc::clone(&world.tiers[1].place);
+        world.tiers[1].place = Arc::new(Sometimes(place, Arc::clone(&answers)));
+        come(&b, 20);
+        let news = |store: &MemoryStore| {
+            let keys = journal_keys(store).into_iter();
+            keys.filter(|key| !had.contains(key)).collect::<Vec<_>>()
+        };
+        std::thread::scope(|scope| {
+            let streaming = scope.spawn(|| stream(&world, &StreamRequest::default()).unwrap());
+            let wait = |done: &dyn Fn() -> bool| {
+                (0..2000).any(|_| {
+                    real_pause();
+                    done()
+                })
+            };
+            assert!(wait(&|| !news(&tier).is_empty()), "the first tier goes on");
+            assert!(news(&second).is_empty(), "the race happened: the other one was away");
+            answers.store(true, Ordering::SeqCst);
+            let all = || journal_keys(&tier).iter().all(|key| journal_keys(&second).contains(key));
+            let caught_up = wait(&all);
+            b.cancel.cancel();
+            let report = streaming.join().unwrap();
+            assert!(caught_up, "{report:#?}");
+            assert!(report.warnings.iter().any(|line| line.contains("asked again")), "{report:#?}");
+        });
+    }
 }
 
 #[test]

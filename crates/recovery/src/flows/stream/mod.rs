@@ -4,6 +4,7 @@
 mod behind;
 mod follow;
 mod lag;
+mod late;
 mod live;
 mod tally;
 pub(super) mod tiers;
@@ -195,7 +196,7 @@ fn execute(
             component: name.clone(),
             host: world.host.clone(),
             tiers: writes_to.clone(),
-            every_tier: writes_to.len() == world.elsewhere().count() + 1,
+            every_tier: tiers::all_answer(world, &writes_to),
             sealer: Arc::clone(&sealer),
             signer,
             certificate,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::late::LateStore;
 use crate::env::{Tier, World};
 use crate::error::{Error, Result};
 use crate::journal::JournalTier;
@@ -46,7 +47,8 @@ fn away(error: &Error) -> bool {
     error.exit() == lifeboat_model::exit::Exit::Unreachable
 }
 
-/// Opens them all; one that cannot be is said and left out, but for the first.
+/// Opens them all. One that does not answer is said and asked again ([`LateStore`]); one that cannot be
+/// had for another reason is said and left out, but for the first.
 pub(super) fn open(
     world: &World,
     first: &OpenTier,
@@ -57,6 +59,15 @@ pub(super) fn open(
     for tier in world.elsewhere() {
         match one(&world.with_tier(tier), first, sealer) {
             Ok(there) => tiers.push(JournalTier::of(tier, there.store, &world.state)),
+            Err(error) if away(&error) => {
+                let (name, why) = (&tier.name, Failure::of(&error).line());
+                let line = format!("tier {name} does not answer, and is asked again: {why}");
+                world.monitor.note(&line);
+                warnings.push(line);
+                let late = LateStore::new(world.with_tier(tier), first, sealer, why);
+                let late = JournalTier::of(tier, Arc::new(late), &world.state);
+                tiers.push(JournalTier { late: true, ..late });
+            }
             Err(error) => {
                 let (name, why) = (&tier.name, Failure::of(&error).line());
                 let line = format!(
@@ -69,6 +80,11 @@ pub(super) fn open(
         }
     }
     Ok(tiers)
+}
+
+/// True if these are all that the plan names, and none was away.
+pub(super) fn all_answer(world: &World, opened: &[JournalTier]) -> bool {
+    opened.iter().filter(|tier| !tier.late).count() == world.elsewhere().count() + 1
 }
 
 /// Opens a tier beside the first one, or makes it; of the same identity.
