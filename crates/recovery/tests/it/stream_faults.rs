@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lifeboat_model::exit::Exit;
@@ -30,6 +30,14 @@ fn shut(after: u64, times: u64) -> Fault {
 #[allow(clippy::disallowed_methods)]
 fn real_pause() {
     std::thread::sleep(Duration::from_millis(20));
+}
+
+/// Waits for it, in real time and long enough for a busy machine.
+fn wait(done: impl Fn() -> bool) -> bool {
+    (0..3000).any(|_| {
+        real_pause();
+        done()
+    })
 }
 
 fn come(b: &Bench, count: usize) {
@@ -204,12 +212,30 @@ fn somebody_elses_record_in_a_tier_that_lagged_ends_the_stream() {
 }
 
 /// A place that does not answer for a while.
-struct Sometimes(Arc<dyn Place>, Arc<AtomicBool>);
+#[derive(Clone)]
+struct Sometimes {
+    place: Arc<dyn Place>,
+    answers: Arc<AtomicBool>,
+    /// While it does not answer: who opens it waits for that, and is counted.
+    hangs: Arc<AtomicBool>,
+    waiting: Arc<AtomicUsize>,
+}
 
 impl Sometimes {
+    fn new(place: &Arc<dyn Place>) -> Self {
+        let (answers, hangs, waiting) = Default::default();
+        Sometimes { place: Arc::clone(place), answers, hangs, waiting }
+    }
+
     fn answers(&self) -> Result<&dyn Place, StoreError> {
-        match self.1.load(Ordering::SeqCst) {
-            true => Ok(&*self.0),
+        if self.hangs.load(Ordering::SeqCst) {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            while !self.answers.load(Ordering::SeqCst) {
+                real_pause();
+            }
+        }
+        match self.answers.load(Ordering::SeqCst) {
+            true => Ok(&*self.place),
             false => Err(StoreError {
                 kind: StoreErrorKind::Unreachable,
                 verb: "open",
@@ -251,9 +277,8 @@ fn a_tier_that_was_away_at_the_start_is_brought_what_it_lacks() {
         once(&if known { b.world_of(&tier, &second) } else { b.world(&tier) });
         let had = journal_keys(&tier);
         let mut world = b.world_of(&tier, &second);
-        let answers = Arc::new(AtomicBool::new(false));
-        let place = Arc::clone(&world.tiers[1].place);
-        world.tiers[1].place = Arc::new(Sometimes(place, Arc::clone(&answers)));
+        let far = Sometimes::new(&world.tiers[1].place);
+        world.tiers[1].place = Arc::new(far.clone());
         come(&b, 20);
         let news = |store: &MemoryStore| {
             let keys = journal_keys(store).into_iter();
@@ -261,23 +286,49 @@ fn a_tier_that_was_away_at_the_start_is_brought_what_it_lacks() {
         };
         std::thread::scope(|scope| {
             let streaming = scope.spawn(|| stream(&world, &StreamRequest::default()).unwrap());
-            let wait = |done: &dyn Fn() -> bool| {
-                (0..2000).any(|_| {
-                    real_pause();
-                    done()
-                })
-            };
-            assert!(wait(&|| !news(&tier).is_empty()), "the first tier goes on");
+            assert!(wait(|| !news(&tier).is_empty()), "the first tier goes on");
             assert!(news(&second).is_empty(), "the race happened: the other one was away");
-            answers.store(true, Ordering::SeqCst);
+            far.answers.store(true, Ordering::SeqCst);
             let all = || journal_keys(&tier).iter().all(|key| journal_keys(&second).contains(key));
-            let caught_up = wait(&all);
+            let caught_up = wait(all);
             b.cancel.cancel();
             let report = streaming.join().unwrap();
             assert!(caught_up, "{report:#?}");
             assert!(report.warnings.iter().any(|line| line.contains("asked again")), "{report:#?}");
         });
     }
+}
+
+/// A dead object store is given up after minutes, not at once: the log does not wait for that, even
+/// where the first tier is asked anew what it has.
+#[test]
+fn a_tier_that_hangs_when_it_is_asked_again_holds_nobody_up() {
+    let (b, tier) = served();
+    let second = b.tier();
+    once(&b.world_of(&tier, &second));
+    let faulty = Arc::new(FaultyStore::new(tier.image()));
+    let mut world = b.world_of(&faulty, &second);
+    let far = Sometimes::new(&world.tiers[1].place);
+    world.tiers[1].place = Arc::new(far.clone());
+    come(&b, 3);
+    std::thread::scope(|scope| {
+        let streaming = scope.spawn(|| stream(&world, &StreamRequest::default()).unwrap());
+        // Told is what the first tier has.
+        let all_told = || {
+            let server = b.live().servers["shop"].clone();
+            server.to_come.is_empty() && server.told.is_some_and(|told| told.offset == server.end)
+        };
+        let begun = wait(all_told);
+        far.hangs.store(true, Ordering::SeqCst);
+        faulty.arm(shut(0, 40));
+        come(&b, 3);
+        let asked = wait(|| far.waiting.load(Ordering::SeqCst) > 0);
+        let goes_on = wait(all_told);
+        far.answers.store(true, Ordering::SeqCst);
+        b.cancel.cancel();
+        let report = streaming.join().unwrap();
+        assert!(begun && asked && goes_on, "{begun} {asked} {goes_on}: {report:#?}");
+    });
 }
 
 #[test]

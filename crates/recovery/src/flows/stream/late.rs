@@ -1,7 +1,8 @@
 //! A tier that did not answer when a stream began: it is asked again, and brought what it lacks once it
-//! does. A stream may run for months.
+//! does. A stream may run for months. Nobody waits for it: opening a tier that is dead may take minutes,
+//! in which the log goes on to the others.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +18,9 @@ use crate::tier::OpenTier;
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// The objects of a tier that is opened when it answers.
-pub(super) struct LateStore {
+pub(super) struct LateStore(Arc<Late>);
+
+struct Late {
     /// The world whose tier it is.
     there: World,
     first: OpenTier,
@@ -26,47 +29,65 @@ pub(super) struct LateStore {
 }
 
 enum State {
-    Away { why: String, next: Duration },
+    /// Why, and when it is asked next; nothing while somebody asks.
+    Away {
+        why: String,
+        next: Option<Duration>,
+    },
     There(Arc<dyn Store>),
 }
 
 impl LateStore {
     /// The tier of `there`, which could not be opened beside `first` because of `why`.
     pub(super) fn new(there: World, first: &OpenTier, sealer: &Arc<Sealer>, why: String) -> Self {
-        let next = there.clock.monotonic() + AGAIN;
+        let next = Some(there.clock.monotonic() + AGAIN);
         let state = Mutex::new(State::Away { why, next });
-        LateStore { there, first: first.uncached(), sealer: Arc::clone(sealer), state }
+        let (first, sealer) = (first.uncached(), Arc::clone(sealer));
+        LateStore(Arc::new(Late { there, first, sealer, state }))
     }
 
+    /// The tier, where it was opened; where it was not and it is time, it is asked on the side.
     fn store(&self, verb: &'static str, key: &str) -> Result<Arc<dyn Store>, StoreError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.there.clock.monotonic();
-        let away = |why: &str| StoreError {
+        let (why, due) = match &mut *self.0.state() {
+            State::There(store) => return Ok(Arc::clone(store)),
+            State::Away { why, next } => {
+                let now = self.0.there.clock.monotonic();
+                (why.clone(), next.take_if(|next| now >= *next).is_some())
+            }
+        };
+        if due {
+            let late = Arc::clone(&self.0);
+            std::thread::spawn(move || late.ask());
+        }
+        Err(StoreError {
             kind: StoreErrorKind::Unreachable,
             verb,
             key: key.to_owned(),
             place: self.describe(),
-            source: Some(why.to_owned().into()),
-        };
-        match &mut *state {
-            State::There(store) => return Ok(Arc::clone(store)),
-            State::Away { why, next } if now < *next => return Err(away(why)),
-            State::Away { .. } => {}
-        }
-        let (after, result) = match tiers::one(&self.there, &self.first, &self.sealer) {
+            source: Some(why.into()),
+        })
+    }
+}
+
+impl Late {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self) {
+        let opened = tiers::one(&self.there, &self.first, &self.sealer);
+        let after = match opened {
             Ok(tier) => {
                 let name = &self.there.tier.name;
                 self.there.monitor.note(&format!("tier {name} answers: the stream goes there too"));
-                (State::There(Arc::clone(&tier.store)), Ok(tier.store))
+                State::There(tier.store)
             }
             Err(error) => {
-                let why = Failure::of(&error).line();
-                let failed = away(&why);
-                (State::Away { why, next: now + AGAIN }, Err(failed))
+                let next = Some(self.there.clock.monotonic() + AGAIN);
+                State::Away { why: Failure::of(&error).line(), next }
             }
         };
-        *state = after;
-        result
+        *self.state() = after;
     }
 }
 
@@ -87,6 +108,6 @@ impl Store for LateStore {
         self.store("stat", key)?.stat(key)
     }
     fn describe(&self) -> String {
-        self.there.tier.url.clone()
+        self.0.there.tier.url.clone()
     }
 }
