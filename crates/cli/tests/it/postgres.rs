@@ -1,6 +1,7 @@
 //! The program from outside with a real PostgreSQL server: what it proves, and a copy over a copy.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use lifeboat_testkit::postgres::{Server, Version};
@@ -90,6 +91,9 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
 fn a_data_directory_that_stands_there_is_brought_to_another_state() {
     let site = Site::new(Version::V15, ", stream = true, window = \"7d\"");
     site.server.pgbench_init(1);
+    // The servers of a group that may read it.
+    let control = "global/pg_control";
+    fs::set_permissions(site.server.data().join(control), Permissions::from_mode(0o640)).unwrap();
     stream(&site);
     let target = site.root.join("back");
     let to = target.to_str().unwrap();
@@ -111,6 +115,8 @@ fn a_data_directory_that_stands_there_is_brought_to_another_state() {
     };
     let sum = "select count(*), coalesce(sum(abalance), 0) from pgbench_accounts";
     restore(&[]);
+    let mode = fs::metadata(target.join("pgdata").join(control)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640, "{mode:o}");
     let first = site.server.psql(sum);
     assert_eq!(asked(sum), first);
     drop(site.server.pgbench(&["-c", "1", "-T", "1"]));

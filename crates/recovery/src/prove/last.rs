@@ -1,9 +1,9 @@
 //! The one file of a copy that makes it valid, written when everything else stands: what a restore
 //! that was killed leaves refuses to start.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -76,6 +76,8 @@ fn put(subject: &Subject<'_>, folder: &Path, last: &str) -> Result<u64> {
     let failed = || Error::io("write", &path);
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed())?;
+    // A cluster may let its group read.
+    file.set_permissions(Permissions::from_mode(node.mode & 0o777)).map_err(failed())?;
     file.write_all(&content).map_err(failed())?;
     // The owner of what stands beside it: whoever may not give files away has kept them all.
     let beside = fs::metadata(folder.join("pgdata")).map_err(failed())?;
