@@ -8,9 +8,7 @@ use bytes::Bytes;
 use lifeboat_model::chain::Signer;
 use lifeboat_model::journal::WalName;
 use lifeboat_model::position::{LogPosition, Position};
-use lifeboat_recovery::journal::{
-    FaultKind, Journal, PackPolicy, PushTier, Pushing, ReadFrom, WalFile, push,
-};
+use lifeboat_recovery::journal::{FaultKind, Journal, PackPolicy, ReadFrom, WalFile};
 use lifeboat_recovery::ports::{Joint, LogEvent, LogReader, RecoverTo};
 use lifeboat_recovery::seal::Sealer;
 use lifeboat_testkit::MemoryStore;
@@ -109,18 +107,7 @@ fn freeze_handed_over() {
         ),
         file(WalName::history(2), on(1, SEGMENT + 1024), on(2, SEGMENT + 1024), HISTORY.into()),
     ] {
-        let pushing = Pushing {
-            component: COMPONENT,
-            lineage: LINEAGE,
-            host: "db1",
-            sealer: &sealer(),
-            signer: &signer(1),
-            state: &kit.state(),
-            clock: &*kit.clock,
-        };
-        let opens = || Ok((sealer(), kit.trusted()));
-        let tier = PushTier { tier: kit.tiers[0].clone(), opens: Box::new(opens) };
-        push(&pushing, vec![tier], &[], &file).unwrap();
+        kit.hand_over(&file);
     }
     save(&store, "wal-1");
 }

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use lifeboat_model::chain::{MemorySigner, PublicKey, Signer};
 use lifeboat_model::position::{LogPosition, Position};
 use lifeboat_recovery::journal::{
-    Appended, Journal, JournalError, JournalTier, ReadFrom, Settings, Way, Writer, local_folder,
+    Appended, Journal, JournalError, JournalTier, PushTier, Pushing, ReadFrom, Settings, WalFile,
+    Way, Writer, local_folder, push,
 };
 use lifeboat_recovery::ports::{Joint, LogEvent, LogRange, LogReader, LogStart, RecoverTo};
 use lifeboat_recovery::seal::Sealer;
@@ -108,6 +109,22 @@ impl Kit {
             monitor: Arc::new(NoMonitor),
             spool: self.spool,
         }
+    }
+
+    /// Puts a file that a server handed over into the first tier.
+    pub fn hand_over(&self, file: &WalFile) {
+        let pushing = Pushing {
+            component: COMPONENT,
+            lineage: LINEAGE,
+            host: "db1",
+            sealer: &sealer(),
+            signer: &signer(1),
+            state: &self.state(),
+            clock: &*self.clock,
+        };
+        let opens = || Ok((sealer(), self.trusted()));
+        let tier = PushTier { tier: self.tiers[0].clone(), opens: Box::new(opens) };
+        push(&pushing, vec![tier], &[], file).unwrap();
     }
 
     pub fn trusted(&self) -> Vec<PublicKey> {

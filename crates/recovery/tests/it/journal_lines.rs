@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lifeboat_model::journal::{HISTORY, HISTORY_OF, WalName};
 use lifeboat_model::position::{LogPosition, Position};
-use lifeboat_recovery::journal::{Held, PushTier, Pushing, WalFile, Writer, folder_of, list, push};
+use lifeboat_recovery::journal::{Held, WalFile, Writer, folder_of, list};
 use lifeboat_recovery::ports::{Joint, LogEvent, LogReader, RecoverTo};
 use lifeboat_testkit::MemoryStore;
 use serde_json::json;
@@ -132,18 +132,7 @@ fn where_servers_only_archive_the_history_that_was_handed_over_is_used() {
         file(segment, start, end, vec![7; SIZE].into()),
         file(WalName::history(2), parted, Position::new(2, 1000), text),
     ] {
-        let pushing = Pushing {
-            component: COMPONENT,
-            lineage: LINEAGE,
-            host: "db1",
-            sealer: &sealer(),
-            signer: &signer(1),
-            state: &kit.state(),
-            clock: &*kit.clock,
-        };
-        let opens = || Ok((sealer(), kit.trusted()));
-        let tier = PushTier { tier: kit.tiers[0].clone(), opens: Box::new(opens) };
-        push(&pushing, vec![tier], &[], &file).unwrap();
+        kit.hand_over(&file);
     }
     let way = kit.journal().way(&on(2, SIZE as u64 + 500), &RecoverTo::Newest).unwrap();
     assert_eq!((way.target().position, way.histories().unwrap()), (end, told()));
