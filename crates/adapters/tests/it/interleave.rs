@@ -10,7 +10,7 @@ mod scene;
 
 use lifeboat_vault::Id;
 
-use self::process::{End, Running, wait};
+use self::process::{End, Running, timed, wait};
 use self::scene::{Dice, Scene, Tally};
 
 /// A backup by restic that lives for as long as its input is open: its shared lock keeps out who
@@ -139,26 +139,27 @@ fn work(scene: &mut Scene, dice: &mut Dice, restic: bool) -> Work {
 }
 
 /// One round: one process of each side and now and then a third, each started at its own moment;
-/// about a third of them is killed, another third halted for a while.
-fn round(scene: &mut Scene, dice: &mut Dice) {
+/// about a third of them is killed, another third halted for a while. `pace` is about as long as one
+/// takes by itself, in milliseconds.
+fn round(scene: &mut Scene, dice: &mut Dice, pace: u64) {
     scene.change();
     let sides = [true, false, dice.below(2) == 0];
     let jobs = &sides[..2 + usize::from(dice.below(3) == 0)];
     let mut running = Vec::new();
     for restic in jobs.iter().copied() {
         let work = work(scene, dice, restic);
-        wait(dice.below(700));
+        wait(dice.below(pace));
         let process = if restic { work.by_restic(scene) } else { work.by_lifeboat(scene) };
         let hurt = dice.below(3);
         running.push((restic, work, process, hurt));
     }
     for (.., process, hurt) in &mut running {
-        wait(dice.below(900));
+        wait(dice.below(pace));
         match hurt {
             0 => process.kill(),
             1 => {
                 process.halt();
-                wait(dice.below(600));
+                wait(dice.below(pace));
                 process.go_on();
             }
             _ => {}
@@ -181,20 +182,23 @@ fn round(scene: &mut Scene, dice: &mut Dice) {
     assert!(matches!(scene.restic(&["unlock"]).end(), End::Done(_)));
 }
 
-/// Further rounds at most, if in those asked for too little happened.
-const MORE: u64 = 20;
+/// Further rounds at most, if in those asked for too little happened: that depends on the machine.
+const MORE: u64 = 40;
 
 /// `rounds`, and further ones until it can be said that something was put to the test.
 fn run(seed: u64, rounds: u64, enough: fn(&Tally) -> bool) {
     eprintln!("interleave: seed {seed}, {rounds} rounds");
     let mut scene = Scene::new(seed << 32);
     let mut dice = Dice::new(seed);
-    scene.back_up_both();
+    let ((), both) = timed(|| scene.back_up_both());
+    // It looks at all that is there too.
+    let pace = (both / 4).max(20);
+    eprintln!("interleave: a pace of {pace} ms");
     let mut number = 0;
     while number < rounds || (number < rounds + MORE && !enough(scene.tally())) {
         number += 1;
         scene.note(format!("round {number} of seed {seed}"));
-        round(&mut scene, &mut dice);
+        round(&mut scene, &mut dice, pace);
         if number % 5 == 0 {
             eprintln!("interleave: {number} of {rounds}; {:?}", scene.tally());
         }

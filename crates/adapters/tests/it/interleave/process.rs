@@ -26,6 +26,14 @@ pub fn wait(milliseconds: u64) {
     std::thread::sleep(Duration::from_millis(milliseconds));
 }
 
+/// What it gives, and how long it took in milliseconds.
+#[allow(clippy::disallowed_methods, reason = "processes outside take real time")]
+pub fn timed<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    let begun = std::time::Instant::now();
+    let done = work();
+    (done, begun.elapsed().as_millis() as u64)
+}
+
 /// How a process ended; what it printed, if it says that it did its work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
