@@ -285,6 +285,9 @@ pub struct Prune {
     /// which is safe only while no other program uses the vault [default: 1d]
     #[arg(long, value_name = "SPAN")]
     pub grace: Option<String>,
+    /// With `--dry-run`: decide as if it were then (`2027-01-01 03:00Z`, `in 30 days`)
+    #[arg(long, value_name = "DATE", requires = "dry_run")]
+    pub at: Option<String>,
     /// Where.
     #[command(flatten)]
     pub place: InTier,

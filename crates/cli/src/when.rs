@@ -3,6 +3,7 @@
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
+use lifeboat_model::duration::{Duration, after};
 
 /// An instant that somebody typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,23 @@ pub fn parse(text: &str, now: Timestamp) -> Result<When, String> {
         return Err(format!("\"{text}\" lies in the future: it is {} now", crate::text::time(now)));
     }
     Ok(found)
+}
+
+/// Reads a time to come, in the forms of [`parse`], or `in 30 days`.
+///
+/// # Errors
+/// One sentence that names the forms, or that the time is past.
+pub fn parse_future(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    let text = text.trim();
+    let span = text.strip_prefix("in ").and_then(|span| span.parse::<Duration>().ok());
+    let found = span.map(|span| after(now, span)).or_else(|| Some(read(text, now)?.at));
+    let at = found.ok_or_else(|| {
+        format!("\"{text}\" is not a time: write it as \"2027-01-01 03:00Z\" or \"in 30 days\"")
+    })?;
+    match at < now {
+        true => Err(format!("\"{text}\" is past: it is {} now", crate::text::time(now))),
+        false => Ok(at),
+    }
 }
 
 fn read(text: &str, now: Timestamp) -> Option<When> {
@@ -117,5 +135,15 @@ mod tests {
         }
         assert!(read("2026-11-22").unwrap_err().contains("lies in the future"));
         assert!(read("today 23:00").unwrap_err().contains("lies in the future"));
+    }
+
+    #[test]
+    fn a_time_to_come_is_read() {
+        let ahead = |text: &str| parse_future(text, NOW.parse().unwrap()).map(|at| at.to_string());
+        assert_eq!(ahead("2027-01-01 03:00Z"), Ok("2027-01-01T03:00:00Z".to_owned()));
+        assert_eq!(ahead("in 30 days"), Ok("2026-12-21T12:34:56Z".to_owned()));
+        assert_eq!(ahead("now"), Ok(NOW.to_owned()));
+        assert!(ahead("yesterday 02:00").unwrap_err().contains("is past"));
+        assert!(ahead("soon").unwrap_err().contains("is not a time"));
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Never removed: the newest verified one, anything on hold or in flight, a base that something
 //! kept depends on, what the ledger does not know, and what no rule speaks of. Nothing at all is
-//! removed while newer backups fail, while a listing was partial, when nothing is verified, or when
-//! times are implausible (promise 2, EDO-12, AUD-15, X-15).
+//! removed while newer backups fail or have stopped, while a listing was partial, when nothing is
+//! verified, or when times are implausible (promise 2, EDO-12, AUD-15, X-15). Ages count from when
+//! the store took a snapshot: a capture that was dated too early by a wrong clock is not old.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +19,9 @@ use crate::plan::KeepRules;
 /// A snapshot dated further than this after now is implausible.
 const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
+/// One that is dated further than this after the store took it was taken by a wrong clock.
+const TAKEN_LATER: Duration = Duration::from_secs(15 * 60);
+
 /// A snapshot as retention sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stored {
@@ -25,6 +29,8 @@ pub struct Stored {
     pub snapshot: String,
     /// Start of its capture, wall time.
     pub time: Timestamp,
+    /// When the store took it, by the store's own clock; `None`: not known.
+    pub stored: Option<Timestamp>,
     /// Sequence number of its ledger entry; `None`: foreign.
     pub seq: Option<u64>,
     /// The schedule that made it, for its rules.
@@ -35,12 +41,19 @@ pub struct Stored {
     pub verification_failed: bool,
     /// Something was skipped when it was made.
     pub partial: bool,
-    /// Why it must stay.
+    /// Why it must stay: it was put on hold.
     pub hold: Option<String>,
     /// Somebody is reading or writing it now.
     pub in_flight: bool,
     /// Ids of snapshots without which it cannot be restored.
     pub needs: Vec<String>,
+}
+
+impl Stored {
+    /// From when on its age counts.
+    fn counts_from(&self) -> Timestamp {
+        self.stored.map_or(self.time, |stored| stored.max(self.time))
+    }
 }
 
 /// What must be known besides the snapshots.
@@ -52,6 +65,8 @@ pub struct Conditions {
     pub listing_complete: bool,
     /// The last attempt to back the component up failed.
     pub backups_failing: bool,
+    /// Why it looks as if backups had stopped, or as if now were wrong: runs were missed.
+    pub overdue: Option<String>,
     /// Ids of snapshots that must stay for another reason, and why: the base of a window.
     pub needed: BTreeMap<String, String>,
 }
@@ -100,7 +115,8 @@ pub fn decide(
         match reasons.0.remove(&id) {
             Some(why) => decision.keep.push((id, why)),
             None if decision.refused.is_empty() => {
-                decision.remove.push((id, "no rule keeps it any longer".to_owned()));
+                let rules = rules(snapshot.schedule.as_deref()).unwrap_or_default();
+                decision.remove.push((id, format!("`{rules}` keeps it no longer")));
             }
             None => decision.keep.push((id, vec!["nothing is removed now".to_owned()])),
         }
@@ -149,15 +165,12 @@ fn protect(newest_first: &[&Stored], reasons: &mut Reasons) {
     }
 }
 
-/// Names the period of the calendar that an instant lies in.
-type Period = fn(Timestamp) -> String;
-
 /// The rules of one schedule over its snapshots, newest first.
 fn apply(rules: &KeepRules, newest_first: &[&Stored], now: Timestamp, reasons: &mut Reasons) {
     if rules.unlimited {
         newest_first.iter().for_each(|snapshot| reasons.add(snapshot, "kept without limit"));
     }
-    let within = |snapshot: &Stored, span: Duration| snapshot.time >= before(now, span);
+    let within = |snapshot: &Stored, span: Duration| snapshot.counts_from() >= before(now, span);
     if let Some(span) = rules.all {
         for snapshot in newest_first.iter().filter(|snapshot| within(snapshot, span)) {
             reasons.add(snapshot, format!("younger than {span}"));
@@ -170,11 +183,11 @@ fn apply(rules: &KeepRules, newest_first: &[&Stored], now: Timestamp, reasons: &
         reasons.add(snapshot, format!("one of the newest {least}"));
     }
     let periods: [(Option<Duration>, &str, Period); 5] = [
-        (rules.hourly, "hour", hour),
-        (rules.daily, "day", day),
-        (rules.weekly, "week", week),
-        (rules.monthly, "month", month),
-        (rules.yearly, "year", year),
+        (rules.hourly, "hourly", hour),
+        (rules.daily, "daily", day),
+        (rules.weekly, "weekly", week),
+        (rules.monthly, "monthly", month),
+        (rules.yearly, "yearly", year),
     ];
     for (span, name, period) in periods {
         let Some(span) = span else { continue };
@@ -186,14 +199,17 @@ fn apply(rules: &KeepRules, newest_first: &[&Stored], now: Timestamp, reasons: &
                 *last = snapshot;
             }
         }
-        for snapshot in chosen.values().filter(|snapshot| within(snapshot, span)) {
-            reasons.add(snapshot, format!("the last of its {name}, kept {span}"));
+        for (period, snapshot) in chosen.iter().filter(|(_, snapshot)| within(snapshot, span)) {
+            reasons.add(snapshot, format!("{name} of {period}, kept {span}"));
         }
     }
 }
 
+/// Names the period of the calendar that an instant lies in, UTC.
+type Period = fn(Timestamp) -> String;
+
 fn hour(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H").to_string()
+    at.strftime("%Y-%m-%d %H:00").to_string()
 }
 
 fn day(at: Timestamp) -> String {
@@ -202,7 +218,7 @@ fn day(at: Timestamp) -> String {
 
 fn week(at: Timestamp) -> String {
     let date = TimeZone::UTC.to_datetime(at).date().iso_week_date();
-    format!("{}-{}", date.year(), date.week())
+    format!("{}-W{:02}", date.year(), date.week())
 }
 
 fn month(at: Timestamp) -> String {
@@ -211,6 +227,10 @@ fn month(at: Timestamp) -> String {
 
 fn year(at: Timestamp) -> String {
     at.strftime("%Y").to_string()
+}
+
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
 }
 
 /// Whatever something kept depends on stays too.
@@ -225,8 +245,7 @@ fn bases(all: &[&Stored], reasons: &mut Reasons) {
         let Some(snapshot) = by_id.get(id.as_str()) else { continue };
         for need in &snapshot.needs {
             if let Some(base) = by_id.get(need.as_str()) {
-                let short = id.get(..8).unwrap_or(&id);
-                reasons.add(base, format!("{short} depends on it"));
+                reasons.add(base, format!("{} depends on it", short(&id)));
                 todo.push(need.clone());
             }
         }
@@ -242,20 +261,9 @@ fn refusals(newest_first: &[&Stored], conditions: &Conditions) -> Vec<String> {
     if conditions.backups_failing {
         refused.push("the last backup failed".to_owned());
     }
-    let latest = after(conditions.now, TOLERANCE);
-    if let Some(snapshot) = newest_first.iter().find(|snapshot| snapshot.time > latest) {
-        refused.push(format!(
-            "a snapshot is dated {}, later than now ({}): a clock is wrong",
-            snapshot.time, conditions.now
-        ));
-    }
+    refused.extend(conditions.overdue.clone());
+    refused.extend(wrong_dates(newest_first, conditions.now));
     let known: Vec<&&Stored> = newest_first.iter().filter(|s| s.seq.is_some()).collect();
-    if let Some(pair) = known.windows(2).find(|pair| pair[0].time < pair[1].time) {
-        refused.push(format!(
-            "a snapshot dated {} was made after one dated {}: a clock was set back",
-            pair[0].time, pair[1].time
-        ));
-    }
     match known.iter().position(|snapshot| verified(snapshot)) {
         None if !known.is_empty() => refused.push("no snapshot is verified".to_owned()),
         Some(newest) if known[..newest].iter().any(|snapshot| snapshot.verification_failed) => {
@@ -264,6 +272,41 @@ fn refusals(newest_first: &[&Stored], conditions: &Conditions) -> Vec<String> {
         _ => {}
     }
     refused
+}
+
+/// What shows that a clock is wrong, or was. What is on hold stays anyway and is not asked, unless
+/// now itself is in doubt: so one with a wrong date can be kept out of the way.
+fn wrong_dates(newest_first: &[&Stored], now: Timestamp) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let latest = after(now, TOLERANCE);
+    let settled = |s: &Stored| s.hold.is_some() && s.stored.is_some_and(|stored| stored <= latest);
+    if let Some(snapshot) = newest_first.iter().find(|s| s.time > latest && !settled(s)) {
+        wrong.push(format!(
+            "a snapshot is dated {}, later than now ({now}): a clock is wrong",
+            snapshot.time
+        ));
+    }
+    let free = newest_first.iter().copied().filter(|s| s.hold.is_none());
+    let known: Vec<&Stored> = free.filter(|s| s.seq.is_some()).collect();
+    let misdated = known.iter().find_map(|one| {
+        let stored = one.stored.filter(|stored| one.time > after(*stored, TAKEN_LATER))?;
+        Some((one, stored))
+    });
+    if let Some((snapshot, stored)) = misdated {
+        let id = short(&snapshot.snapshot);
+        wrong.push(format!(
+            "snapshot {id} is dated {}, and was stored at {stored}: a clock was wrong",
+            snapshot.time
+        ));
+    }
+    if let Some(pair) = known.windows(2).find(|pair| pair[0].time < pair[1].time) {
+        let id = short(&pair[0].snapshot);
+        wrong.push(format!(
+            "snapshot {id}, dated {}, was made after one dated {}: a clock was set back",
+            pair[0].time, pair[1].time
+        ));
+    }
+    wrong
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use jiff::Timestamp;
 use lifeboat_model::duration::Duration;
 use lifeboat_model::exit::Exit;
 use lifeboat_model::size::Size;
@@ -14,12 +15,13 @@ use crate::fault::{Fault, Outcome};
 use crate::hands::Hands;
 use crate::render;
 use crate::screen::{Reply, log_line};
-use crate::text;
+use crate::{text, when};
 
 /// `lifeboat prune`
 pub fn prune(args: &Prune, hands: &Hands<'_>) -> Outcome<Reply> {
     let wired = hands.open()?.in_tier(args.place.tier.as_deref())?;
     let mut request = PruneRequest {
+        at: args.at.as_deref().map(|text| to_come(text, hands)).transpose()?,
         max_unused: args.max_unused.as_deref().map(max_unused).transpose()?,
         grace: args.grace.as_deref().map(grace).transpose()?,
         agreed: None,
@@ -117,6 +119,11 @@ fn max_unused(text: &str) -> Outcome<MaxUnused> {
         return if fits { Ok(MaxUnused::Percent(percent)) } else { Err(bad()) };
     }
     text.parse::<Size>().map(|size| MaxUnused::Bytes(size.0)).map_err(|_| bad())
+}
+
+fn to_come(text: &str, hands: &Hands<'_>) -> Outcome<Timestamp> {
+    when::parse_future(text, hands.now())
+        .map_err(|why| Fault::usage(why).hint("--at is a day to come: what would go then"))
 }
 
 fn grace(text: &str) -> Outcome<std::time::Duration> {

@@ -26,6 +26,9 @@ pub fn prune(report: &PruneReport, screen: &Screen) -> String {
         ]);
     }
     out.push_str(&grid.text());
+    if let Some(at) = report.at {
+        out.push_str(&format!("as if it were {}\n", text::time(at)));
+    }
     for why in &report.refused {
         out.push_str(&format!("{} nothing is removed: {why}\n", screen.yellow("!")));
     }

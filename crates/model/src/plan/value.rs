@@ -338,23 +338,31 @@ impl Keep {
 impl std::fmt::Display for Keep {
     /// `7d`, `unlimited`, `daily 30d, weekly 26w`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Keep::Simple(KeepFor::For(span)) = self {
+        self.rules().fmt(f)
+    }
+}
+
+impl std::fmt::Display for KeepRules {
+    /// As [`Keep`]; a span for everything stands by itself where it is the only rule.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(span) = self.all
+            && *self == (KeepRules { all: self.all, ..KeepRules::default() })
+        {
             return span.fmt(f);
         }
-        let rules = self.rules();
         let mut parts = Vec::new();
         for (name, span) in [
-            ("all", rules.all),
-            ("hourly", rules.hourly),
-            ("daily", rules.daily),
-            ("weekly", rules.weekly),
-            ("monthly", rules.monthly),
-            ("yearly", rules.yearly),
+            ("all", self.all),
+            ("hourly", self.hourly),
+            ("daily", self.daily),
+            ("weekly", self.weekly),
+            ("monthly", self.monthly),
+            ("yearly", self.yearly),
         ] {
             parts.extend(span.map(|span| format!("{name} {span}")));
         }
-        parts.extend(rules.min.map(|n| format!("at least {n}")));
-        parts.extend(rules.unlimited.then(|| "unlimited".to_owned()));
+        parts.extend(self.min.map(|n| format!("at least {n}")));
+        parts.extend(self.unlimited.then(|| "unlimited".to_owned()));
         f.write_str(&parts.join(", "))
     }
 }

@@ -15,6 +15,7 @@ fn stored(seq: u64, time: i64) -> Stored {
     Stored {
         snapshot: format!("{seq:08x}"),
         time: at(time),
+        stored: None,
         seq: Some(seq),
         schedule: None,
         verified_level: Some(4),
@@ -35,6 +36,7 @@ fn now(second: i64) -> Conditions {
         now: at(second),
         listing_complete: true,
         backups_failing: false,
+        overdue: None,
         needed: BTreeMap::new(),
     }
 }
@@ -84,7 +86,7 @@ fn thinning_keeps_the_last_of_each_period_cus_07() {
     // One a day for 30 days, and one for each of the five weeks before.
     assert!((34..=36).contains(&decision.keep.len()), "{}", decision.keep.len());
     let reasons: Vec<_> = decision.keep.iter().flat_map(|(_, why)| why).collect();
-    assert!(reasons.iter().any(|why| why.starts_with("the last of its week")));
+    assert!(reasons.iter().any(|why| why.starts_with("weekly of 2023-W")));
 }
 
 #[test]
@@ -112,7 +114,8 @@ fn nothing_goes_while_something_is_wrong_aud_15() {
     assert!(!run(&history, &rules, &good).remove.is_empty());
     let partial = Conditions { listing_complete: false, ..good.clone() };
     let failing = Conditions { backups_failing: true, ..good.clone() };
-    for conditions in [partial, failing, now(DAY)] {
+    let stopped = Conditions { overdue: Some("no backup for a week".into()), ..good.clone() };
+    for conditions in [partial, failing, stopped, now(DAY)] {
         let decision = run(&history, &rules, &conditions);
         assert_eq!(decision.remove, []);
         assert_eq!(decision.refused.len(), 1, "{:?}", decision.refused);
@@ -140,6 +143,30 @@ fn holds_use_and_bases_stay() {
     history[2].needs = vec!["00000005".into()]; // A circle must not hang.
     let decision = run(&history, &all("1h"), &now(30 * DAY));
     assert_eq!(removed(&decision), ["00000004".to_owned()].into());
+}
+
+/// A capture that a wrong clock dated years back is not years old.
+#[test]
+fn ages_count_from_when_the_store_took_it() {
+    let mut history = daily(40);
+    history[0].stored = Some(at(39 * DAY));
+    let decision = run(&history, &all("30d"), &now(40 * DAY));
+    assert!(!removed(&decision).contains("00000001"));
+    assert_eq!(removed(&decision).len(), 8);
+}
+
+#[test]
+fn nothing_goes_while_a_date_cannot_be_right() {
+    let mut history = daily(9);
+    history[6].stored = Some(at(7 * DAY - 3600));
+    let decision = run(&history, &all("1d"), &now(30 * DAY));
+    assert_eq!(decision.remove, []);
+    assert!(decision.refused[0].contains("snapshot 00000007 is dated"), "{:?}", decision.refused);
+    // Put on hold, it stays and the others go their way.
+    history[6].hold = Some("its date is wrong".into());
+    let decision = run(&history, &all("1d"), &now(30 * DAY));
+    assert_eq!(decision.refused, Vec::<String>::new());
+    assert_eq!(removed(&decision).len(), 7);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod example;
 mod formats;
 mod parse_errors;
 mod parse_random;
+mod retention;
 mod schema;
 mod support;
 mod tables;

@@ -1,18 +1,19 @@
 //! Pruning's part in the journals: the base that a window needs stays, and then what no point of the
 //! window needs goes from the journal.
 
+use jiff::Timestamp;
 use lifeboat_model::duration::Duration;
 use lifeboat_model::journal::keep::{Base, anchor};
 use lifeboat_model::plan::Kind;
 use lifeboat_vault::{DeleteStore, Id};
 
+use super::prune::Decision;
 use crate::catalog::SnapshotRow;
 use crate::env::World;
 use crate::error::{Error, Result};
 use crate::facts::Level;
 use crate::journal::{self, JournalFate, Pruning, local_folder};
 use crate::prove::read_manifest;
-use crate::report::SnapshotFate;
 use crate::tier::OpenTier;
 
 /// A component that streams or archives, and the snapshots of it from which its journal leads on.
@@ -47,9 +48,9 @@ impl Stream {
     }
 
     /// The snapshot without which not every second of the window can be had, and why it stays.
-    pub(super) fn needed(&self, world: &World) -> Option<(String, String)> {
+    pub(super) fn needed(&self, now: Timestamp) -> Option<(String, String)> {
         let window = self.window?;
-        let base = anchor(&self.bases, window, world.clock.wall())?;
+        let base = anchor(&self.bases, window, now)?;
         Some((base.id.clone(), format!("the window of {window} begins with it")))
     }
 
@@ -58,9 +59,10 @@ impl Stream {
         &self,
         world: &World,
         tier: &OpenTier,
-        fates: &[SnapshotFate],
+        decision: &Decision,
         deleter: Option<&dyn DeleteStore>,
     ) -> Result<JournalFate> {
+        let fates = &decision.fates;
         let kept = |base: &&Base| fates.iter().any(|fate| fate.kept && fate.snapshot == base.id);
         let bases: Vec<Base> = self.bases.iter().filter(kept).cloned().collect();
         let sealer = match &tier.sealer {
@@ -79,7 +81,7 @@ impl Stream {
             local: &local_folder(&world.state, &self.component),
             bases: &bases,
             window: self.window,
-            now: world.clock.wall(),
+            now: decision.now,
             deleter,
             cancel: &world.cancel,
         };

@@ -151,6 +151,8 @@ pub struct DrillRequest {
 /// Asks for a pruning.
 #[derive(Debug, Clone, Default)]
 pub struct PruneRequest {
+    /// For a look only: decide as if it were then; now if left out.
+    pub at: Option<Timestamp>,
     /// Waste that may stay; the vault's default if left out.
     pub max_unused: Option<MaxUnused>,
     /// How long marked data waits; the vault's default if left out.

@@ -89,6 +89,9 @@ pub struct PruneReport {
     pub tier: TierRef,
     /// Nothing was changed: this is what would be done.
     pub dry_run: bool,
+    /// Decided as if it were then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
     /// Why nothing at all may go now, by component.
     pub refused: Vec<String>,
     /// Every snapshot, newest first.

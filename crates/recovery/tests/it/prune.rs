@@ -12,7 +12,7 @@ use lifeboat_recovery::flows::{
 };
 use lifeboat_recovery::report::{Failure, PruneReport};
 use lifeboat_testkit::{Fault, FaultyStore, MemoryStore, Verb};
-use lifeboat_vault::{DeleteStore, Entry, RepairOptions, Store, StoreError, StoreErrorKind};
+use lifeboat_vault::{Clock, DeleteStore, Entry, RepairOptions, Store, StoreError, StoreErrorKind};
 
 use crate::bench::{Backing, Bench, bench};
 use crate::copy::copy_folder;
@@ -171,6 +171,28 @@ fn a_clock_that_was_set_back_removes_nothing() {
         Err(error) => assert_eq!(error.exit(), Exit::Refused),
     }
     assert_eq!(tier.keys("vault"), vault);
+}
+
+/// Runs of the schedule were missed: either nothing backs up any more, or the clock ran ahead. Old
+/// snapshots are all there is, then. Only where they all were: a weekend of a tier's is none.
+#[test]
+fn nothing_goes_when_backups_have_stopped() {
+    let (b, tier) = short_memory();
+    days(&b, &tier, 6);
+    assert_eq!(verify(&b, &tier), Verdict::Pass);
+    b.pass(9 * DAY);
+    let report = prune(&b, &tier);
+    assert_eq!((report.exit(), gone(&report)), (Exit::Refused, vec![]), "{report:#?}");
+    assert!(report.refused.iter().all(|why| why.contains("its backups have stopped")));
+    // What would go then is answered for any day, and shows every snapshot of each component.
+    let at = Clock::wall(&*b.clock).checked_add(jiff::SignedDuration::from_hours(24)).unwrap();
+    let request = PruneRequest { at: Some(at), ..PruneRequest::default() };
+    let then = flows::plan_prune(&b.world(&tier), &request).unwrap();
+    assert_eq!((then.exit(), then.at), (Exit::Done, Some(at)), "{then:#?}");
+    assert_eq!((gone(&then).len(), then.snapshots.len()), (10, 12));
+    days(&b, &tier, 1);
+    assert_eq!(verify(&b, &tier), Verdict::Pass);
+    assert_eq!(gone(&prune(&b, &tier)).len(), 12);
 }
 
 #[test]
