@@ -12,7 +12,7 @@ fn the_benchmark_runs_and_compares() {
     let marks = ["<!-- scripts/bench -->\n", "<!-- end of scripts/bench -->\n"];
     std::fs::write(&document, format!("above\n{}old\n{}below\n", marks[0], marks[1])).unwrap();
     let done = Command::new(root.join("scripts/bench"))
-        .args(["--only", "database,prune", "--scale", "0.002", "--runs", "1", "--dir"])
+        .args(["--only", "database,prune", "--quick", "--scale", "0.002", "--dir"])
         .arg(folder.path())
         .arg("--write")
         .arg(&document)

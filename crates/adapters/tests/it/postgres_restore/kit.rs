@@ -1,6 +1,7 @@
 //! A server, a base of it, and a journal made of its own log files.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -84,10 +85,10 @@ impl Journal {
             let number = self.at / size;
             let each = (1 << 32) / size;
             let name = format!("{:08X}{:08X}{:08X}", self.line, number / each, number % each);
-            let file = fs::read(folder.join(name)).unwrap();
-            let from = (self.at % size) as usize;
-            let bytes = Bytes::copy_from_slice(&file[from..from + (end - self.at) as usize]);
-            self.push(end, bytes, now());
+            let mut bytes = vec![0; (end - self.at) as usize];
+            let file = fs::File::open(folder.join(name)).unwrap();
+            file.read_exact_at(&mut bytes, self.at % size).unwrap();
+            self.push(end, bytes.into(), now());
         }
     }
 
