@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Reads Lifeboat's journals and ledgers without Lifeboat: Python 3, `age` and `zstd`, nothing else.
+"""Reads Lifeboat's journals, ledgers and plans without Lifeboat: Python 3, `age` and `zstd`, nothing else.
 
     open.py object  FILE    one record of a journal, or a file of the log that was handed over
     open.py pack    FILE    a packed object: every slice
     open.py journal FOLDER  TIER/journal/COMPONENT/LINEAGE: chain, gaps
     open.py ledger  FOLDER  TIER/ledger/HOST: entries, checkpoints, evidence
+    open.py plan    FILE    TIER/plan/REVISION/KEY.json.zst.age: the plan's files, one after the other
 
     --identity FILE  for `age -d -i`; `age -d TIER/journal/identity.age` makes it, with the vault key
     --key HEX        a trusted signing key or its fingerprint, several times; else the first one met
@@ -47,8 +48,7 @@ def point(data):
         return None
     square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
     x = pow(square, (P + 3) // 8, P)
-    if (x * x - square) % P:
-        x = x * pow(2, (P - 1) // 4, P) % P
+    x = x * pow(2, (P - 1) // 4, P) % P if (x * x - square) % P else x
     if (x * x - square) % P or (x == 0 and sign):
         return None
     x = P - x if x & 1 != sign else x
@@ -87,8 +87,7 @@ class Trust:  # the keys that are believed
         if not self.given:
             print(f"key {key} (fingerprint {sha256(bytes.fromhex(key))}): nobody vouches for it")
             self.given.append(key)
-        named = (key, sha256(bytes.fromhex(key)))
-        return key in self.known or any(given.lower() in named for given in self.given)
+        return key in self.known or not {key, sha256(bytes.fromhex(key))}.isdisjoint(map(str.lower, self.given))
 
     def document(self, signed, what, domain):  # refuses likewise
         by, signature = signed["key"], signed["signature"]
@@ -148,9 +147,8 @@ def slices(pack, args):
         yield entry["name"], body
 
 def show(header):
-    why = header.get("facts", {}).get("why", "")  # of a gap: no base before it leads beyond
-    print(f"{header['seq']:>8} {header['kind']:<9} {header['from']} to {header['to']} "
-          f"{header['time']} {header['bytes']} bytes {why}".rstrip())
+    print(f"{header['seq']:>8} {header['kind']:<9} {header['from']} to {header['to']} {header['time']} "
+          f"{header['bytes']} bytes {header.get('facts', {}).get('why', '')}".rstrip())  # why: of a gap
 
 def follows(before, after):  # a branch may leave its line before that ended
     left = after["kind"] == "branch" and after["from"][:8] == before["to"][:8]
@@ -158,8 +156,7 @@ def follows(before, after):  # a branch may leave its line before that ended
 
 def journal(folder, args, trust, wrong):
     """Follows the chain through loose and packed records, and yields them in order."""
-    chain = "/".join(folder.resolve().parts[-3:])
-    found = {}
+    chain, found = "/".join(folder.resolve().parts[-3:]), {}
     for file in sorted(folder.glob("packs/*")) + sorted(folder.glob("ranges/*")):
         try:
             body, alone = file.read_bytes(), file.parent.name == "ranges"
@@ -203,18 +200,23 @@ def ledger(folder, args, trust, wrong):
     for kind, domain in (("checkpoints", b"lifeboat checkpoint 1\n"), ("evidence", b"lifeboat evidence 1\n")):
         for file in sorted(folder.glob(f"{kind}/*")):
             try:
-                signed = read_line(unseal(file.read_bytes(), args.identity), file.name)
-                document = trust.document(signed, file.name, domain)
+                line = unseal(file.read_bytes(), args.identity)
+                document = trust.document(read_line(line, file.name), file.name, domain)
                 if kind == "checkpoints" and kept.get(document["seq"]) != document["head"]:
                     wrong(f"{file.name}: entry {document['seq']} is gone or another one")
             except Wrong as why:
                 wrong(str(why))
     print(f"{len(kept)} entries, the newest {before[1]} with hash {before[0]}")
 
+def plan(file, args, trust, wrong):
+    signed = read_line(unseal(file.read_bytes(), args.identity), "the plan")
+    for text in trust.document(signed, "the plan", b"lifeboat plan 1\n")["files"]:
+        print(f"# {text['name']}\n{text['text']}")
+
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     for names, options in (
-        (["what"], {"choices": ["object", "pack", "journal", "ledger"]}),
+        (["what"], {"choices": ["object", "pack", "journal", "ledger", "plan"]}),
         (["path"], {"type": pathlib.Path}), (["--identity"], {"required": True}),
         (["--key"], {"action": "append", "default": []}), (["--out"], {"type": argparse.FileType("wb")}),
         (["--from"], {"dest": "first", "default": ""}), (["--to"], {"dest": "last", "default": "~"}),
@@ -226,10 +228,8 @@ def main():
         faults.append(text)
         print(f"WRONG {text}", file=sys.stderr)
     try:
-        if args.what == "ledger":
-            records = ledger(args.path, args, trust, wrong) or []
-        elif args.what == "journal":
-            records = journal(args.path, args, trust, wrong)
+        if args.what in ("ledger", "journal", "plan"):
+            records = globals()[args.what](args.path, args, trust, wrong) or []
         else:
             body = args.path.read_bytes()
             held = [(None, body)] if args.what == "object" else slices(body, args)

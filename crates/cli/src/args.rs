@@ -1,6 +1,7 @@
 //! The arguments of the command line, as types. Only what they mean to a reader stands here; what
 //! they do stands in `commands`.
 
+mod kit;
 mod log;
 mod wal;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use kit::{Bootstrap, Kit, Passphrase};
 pub use log::Stream;
 pub use wal::{Wal, WalFetch, WalPush};
 
@@ -89,6 +91,10 @@ pub enum Command {
     /// Give the vaults a further key, or another one
     #[command(subcommand)]
     Key(Key),
+    /// Make the recovery kit: one sealed file, and one page to print
+    Kit(Kit),
+    /// Bring plan, ledgers and evidence back onto a bare machine, from one tier and the kit
+    Bootstrap(Bootstrap),
     /// Say what would be lost if it burned now, and how long it would take
     Status(Status),
     /// Read the signed log of everything that was done
@@ -264,6 +270,13 @@ pub struct DrillRun {
     /// Drills of the plan or components; every component if none is named
     #[arg(value_name = "NAME|COMPONENT")]
     pub names: Vec<String>,
+    /// With nothing but this recovery kit: a new process with an empty environment and an empty home
+    /// bootstraps and restores everything
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["names", "seed"])]
+    pub kit: Option<PathBuf>,
+    /// Of the kit.
+    #[command(flatten)]
+    pub passphrase: Passphrase,
     /// Choose the older points of streamed components by this number [default: the clock]
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
@@ -474,8 +487,6 @@ pub const LATER: &[&str] = &[
     "scenario",
     "incident",
     "evidence",
-    "kit",
-    "bootstrap",
     "serve",
     "watch",
     "install",

@@ -67,7 +67,8 @@ fn run() -> (Exit, bool) {
 
 fn dispatch(command: &Command, hands: &Hands<'_>) -> Outcome<Reply> {
     use commands::{
-        doctor, keys, lint, maintain, manuals, protect, prove, restore, status, stream, wal,
+        bootstrap, doctor, keys, kit, lint, maintain, manuals, protect, prove, restore, status,
+        stream, wal,
     };
     match command {
         Command::Init(args) => init::init(args, &hands.global.plan, hands.screen),
@@ -86,6 +87,8 @@ fn dispatch(command: &Command, hands: &Hands<'_>) -> Outcome<Reply> {
         Command::Repair(args::Repair::Index(args)) => maintain::repair_index(args, hands),
         Command::Key(args::Key::Add(args)) => keys::add(args, hands),
         Command::Key(args::Key::Rotate(args)) => keys::rotate(args, hands),
+        Command::Kit(args) => kit::kit(args, hands),
+        Command::Bootstrap(args) => bootstrap::bootstrap(args, hands),
         Command::Status(args) => status::status(args, hands),
         Command::Audit(args::Audit::Log(args)) => prove::audit_log(args, hands),
         Command::Audit(args::Audit::Verify(args)) => prove::audit_verify(args, hands),

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fs, io};
 
+use lifeboat_model::chain::{PlanText, Revision};
 use lifeboat_model::exit::Exit;
 use lifeboat_model::plan::{Plan, PlanError, PlanErrors};
 use lifeboat_model::span::Span;
+use lifeboat_recovery::kit::Rescue;
 use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Severity,
 };
@@ -27,6 +30,8 @@ pub struct PlanFile {
     pub plan: Plan,
     /// Where the texts came from.
     pub texts: Texts,
+    /// What a recovery kit has for it, in a folder that `bootstrap` made.
+    pub rescue: Option<Arc<Rescue>>,
 }
 
 /// The plan's texts: the file itself, then what it includes.
@@ -63,7 +68,40 @@ impl PlanFile {
         let pairs: Vec<(&str, &str)> =
             texts.0.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         let plan = Plan::parse(&pairs).map_err(|errors| texts.refuse(&errors, color))?;
-        Ok(PlanFile { path: path.to_path_buf(), folder, plan, texts })
+        let rescue = Rescue::read(&folder)?.map(Arc::new);
+        Ok(PlanFile { path: path.to_path_buf(), folder, plan, texts, rescue })
+    }
+
+    /// The plan that is in a recovery kit, as if it stood in `folder`.
+    ///
+    /// # Errors
+    /// Exit 2: this version does not read it.
+    pub fn of_kit(folder: &Path, kit: &Revision, rescue: Arc<Rescue>) -> Outcome<PlanFile> {
+        let pairs = kit.files.iter().map(|file| (file.name.clone(), file.text.clone()));
+        let texts = Texts(pairs.collect());
+        let plan = kit.plan().map_err(|errors| {
+            texts.refuse(&errors, false).hint("take the version of lifeboat that made the kit")
+        })?;
+        let (path, folder) = (folder.join(DEFAULT), folder.to_path_buf());
+        Ok(PlanFile { path, folder, plan, texts, rescue: Some(rescue) })
+    }
+
+    /// The folder of local state: what `bootstrap` made keeps it to itself.
+    pub fn state(&self) -> PathBuf {
+        match self.rescue {
+            Some(_) => self.folder.join(".lifeboat"),
+            None => self.plan.state(&self.folder),
+        }
+    }
+
+    /// The plan's files, for tiers: each under the name by which the plan's folder knows it.
+    pub fn documents(&self) -> Vec<PlanText> {
+        let named = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let document = |(at, (name, text)): (usize, &(String, String))| PlanText {
+            name: if at == 0 { named.clone().into_owned() } else { name.clone() },
+            text: text.clone(),
+        };
+        self.texts.0.iter().enumerate().map(document).collect()
     }
 
     /// The folder against which the plan's paths are resolved.

@@ -1,5 +1,7 @@
 //! Wiring: the one place that builds adapters and hands them to the flows.
 
+mod kit;
+mod secrets;
 mod server;
 mod tiers;
 
@@ -30,7 +32,9 @@ use crate::hands::{Hands, Wired};
 use crate::key;
 use crate::plan_file::PlanFile;
 use crate::progress::Progress;
-use crate::wire::server::{Secrets, Unfit};
+pub use crate::wire::kit::contents as kit_contents;
+use crate::wire::secrets::Secrets;
+use crate::wire::server::Unfit;
 use crate::wire::tiers::Tiers;
 
 /// Builds the world of a plan. A missing key is not an error yet: some commands go without it.
@@ -54,22 +58,24 @@ pub fn build_with(
 ) -> Outcome<Wired> {
     let clock: Arc<dyn Clock> = hands.clock.clone();
     let plan = Arc::new(file.plan.clone());
-    let secrets =
-        Secrets { base: file.base(), environment: hands.environment, clock: Arc::clone(&clock) };
+    let secrets = Secrets::of(&file, hands);
     let Tiers { first: tier, all: tiers, others: other_tiers } = Tiers::of(&plan, &secrets)?;
     let folders = tiers.iter().filter_map(|tier| tier.place.folder()).collect();
-    let live = Arc::new(Live::of(&file, secrets, folders));
-    let adapters = adapters(live, hands.environment, &clock, &monitor, &hands.cancel);
-    let (key, no_key) = match vault_key(&file, hands) {
+    let (key, no_key) = match vault_key(&file, &secrets) {
         Ok(key) => (Some(key), None),
         Err(fault) => (None, Some(fault)),
     };
+    let identity = identity(&file, &secrets)?;
+    let live = Arc::new(Live::of(&file, secrets, folders));
+    let adapters = adapters(live, hands.environment, &clock, &monitor, &hands.cancel);
     let user = user(hands.environment);
+    let rehearsal = file.rescue.as_ref().is_some_and(|rescue| rescue.rehearsal);
     let world = World {
         revision: plan.revision(),
+        texts: Arc::new(file.documents()),
         plan_folder: file.folder.clone(),
         plan_file: file.folder.join(file.path.file_name().unwrap_or_default()),
-        state: State::new(plan.state(&file.folder)),
+        state: State::new(file.state()),
         monitor: Arc::clone(&monitor),
         cancel: hands.cancel.clone(),
         operator: operator(hands.environment, &user),
@@ -80,7 +86,8 @@ pub fn build_with(
         tiers,
         other_tiers,
         key,
-        identity: identity(&file, hands)?,
+        identity,
+        rehearsal: rehearsal.then(|| "this is a rehearsal of the recovery kit".to_owned()),
         adapters,
         runner: Arc::new(ShellRunner::new(Arc::clone(&clock), hands.environment.text("PATH"))),
         disk: Arc::new(SystemDisk),
@@ -91,28 +98,16 @@ pub fn build_with(
     Ok(Wired { file, world, progress, no_key })
 }
 
-fn vault_key(file: &PlanFile, hands: &Hands<'_>) -> Outcome<VaultKey> {
-    let source = file.plan.key.vault();
-    let base = file.base();
-    let secret = key::read(
-        "the vault key",
-        &source,
-        |path| paths::resolve(&base, path),
-        hands.environment,
-        hands.clock.as_ref(),
-    )?;
+fn vault_key(file: &PlanFile, secrets: &Secrets) -> Outcome<VaultKey> {
+    let secret = secrets.read("the vault key", &file.plan.key.vault())?;
     Ok(VaultKey { strength: key::strength(&secret), secret: Secret::new(secret.as_str()) })
 }
 
 /// The plan's own age identity, where it names one. Only restores need it; a host without it is
 /// told so by the flow that wants it.
-fn identity(file: &PlanFile, hands: &Hands<'_>) -> Outcome<Option<Secret>> {
+fn identity(file: &PlanFile, secrets: &Secrets) -> Outcome<Option<Secret>> {
     let Some(source) = file.plan.key.identity() else { return Ok(None) };
-    let base = file.base();
-    let resolve = |path: &str| paths::resolve(&base, path);
-    let secret =
-        key::read("the identity", &source, resolve, hands.environment, hands.clock.as_ref());
-    match secret {
+    match secrets.read("the identity", &source) {
         Ok(secret) => Ok(Some(Secret::new(secret.as_str()))),
         Err(fault) if fault.exit == lifeboat_model::exit::Exit::Refused => Err(fault),
         Err(_) => Ok(None),
@@ -218,7 +213,7 @@ impl Live {
     fn of(file: &PlanFile, secrets: Secrets, tiers: Vec<PathBuf>) -> Live {
         let base = file.base();
         let mut keep_out = tiers;
-        keep_out.push(file.plan.state(&file.folder));
+        keep_out.push(file.state());
         let keys = [Some(file.plan.key.vault()), file.plan.key.identity()];
         let mut own_files: Vec<PathBuf> = keys
             .into_iter()

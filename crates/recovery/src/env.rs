@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lifeboat_model::chain::PlanText;
 use lifeboat_model::manifest::Manifest;
 use lifeboat_model::plan::{Plan, SecretSource};
 use lifeboat_vault::{Cancel, Clock, Environment, KeyStrength, Monitor, Password, Snapshot, Vault};
@@ -116,6 +117,8 @@ pub struct World {
     pub plan_file: PathBuf,
     /// The plan's revision: the hash of its canonical form.
     pub revision: String,
+    /// The plan's files: each tier gets them, signed. None where nobody read them from files.
+    pub texts: Arc<Vec<PlanText>>,
     /// The local state folder, `.lifeboat/`.
     pub state: State,
     /// Time.
@@ -148,6 +151,9 @@ pub struct World {
     pub runner: Arc<dyn Runner>,
     /// Room on disks.
     pub disk: Arc<dyn Disk>,
+    /// Why nothing that changes nothing is recorded here, nor written to a tier: the folder is that
+    /// of a rehearsal.
+    pub rehearsal: Option<String>,
     /// Version of the program, for manifests and evidence.
     pub version: String,
 }

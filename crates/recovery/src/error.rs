@@ -82,6 +82,14 @@ pub enum Error {
         /// The change that mends it.
         hint: String,
     },
+    /// Not what somebody who is believed signed, or not what it was.
+    #[error("{what}")]
+    Untrusted {
+        /// One sentence.
+        what: String,
+        /// What can be done all the same.
+        hint: String,
+    },
     /// Local state knows a vault in the tier, and nothing is there.
     #[error("tier {tier} holds no vault, but one is known to be there")]
     Unmounted {

@@ -6,6 +6,7 @@ mod error;
 pub mod facts;
 pub mod flows;
 pub mod journal;
+pub mod kit;
 pub mod ledger;
 pub mod lookup;
 pub mod ports;

@@ -175,6 +175,12 @@ impl Sealer {
         }
     }
 
+    /// What opens sealed objects, as a line of text.
+    pub fn identity_text(&self) -> Result<crate::env::Secret, SealError> {
+        let text = self.identity()?.to_string();
+        Ok(crate::env::Secret::new(text.expose_secret()))
+    }
+
     /// The recipient, `age1…`. Not secret.
     pub fn recipient(&self) -> String {
         self.recipient.to_string()
@@ -213,18 +219,34 @@ fn seal_identity(
     encrypt(&lock, text.as_bytes())
 }
 
-fn unseal(sealed: &[u8], passphrase: SecretString) -> Result<x25519::Identity, SealError> {
+/// Seals by a passphrase that a person typed: `age -d` opens it.
+pub fn by_passphrase(plain: &[u8], passphrase: &str) -> Result<Vec<u8>, SealError> {
+    let mut lock = scrypt::Recipient::new(SecretString::from(passphrase.to_owned()));
+    lock.set_work_factor(WORK_TYPED);
+    encrypt(&lock, plain)
+}
+
+/// Opens what a passphrase sealed; [`SealError::WrongKey`] if it was another one.
+pub fn of_passphrase(sealed: &[u8], passphrase: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    opened_by(sealed, SecretString::from(passphrase.to_owned()))
+}
+
+fn opened_by(sealed: &[u8], passphrase: SecretString) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let mut key = scrypt::Identity::new(passphrase);
     key.set_max_work_factor(MAX_WORK);
-    let text = match decrypt(&key, sealed) {
-        Ok(text) => Zeroizing::new(text),
+    match decrypt(&key, sealed) {
+        Ok(plain) => Ok(Zeroizing::new(plain)),
         Err(SealError::Decrypt(
             age::DecryptError::DecryptionFailed
             | age::DecryptError::KeyDecryptionFailed
             | age::DecryptError::NoMatchingKeys,
-        )) => return Err(SealError::WrongKey),
-        Err(other) => return Err(other),
-    };
+        )) => Err(SealError::WrongKey),
+        Err(other) => Err(other),
+    }
+}
+
+fn unseal(sealed: &[u8], passphrase: SecretString) -> Result<x25519::Identity, SealError> {
+    let text = opened_by(sealed, passphrase)?;
     let text = std::str::from_utf8(&text).map_err(|_| SealError::BadIdentity)?;
     parse_identity(text)
 }

@@ -108,6 +108,9 @@ pub fn within<T>(
     body: impl FnOnce(&mut Session<'_>, &OpenTier) -> Result<Ended<T>>,
     report_warnings: impl FnOnce(&mut T, Vec<String>),
 ) -> Result<T> {
+    if let Some(why) = world.rehearsal.as_ref().filter(|_| opening.changes_nothing) {
+        return unrecorded(world, opening, why, body, report_warnings);
+    }
     let (mut session, tier) = match record(world, opening) {
         Ok(begun) => begun,
         Err(error) => {
@@ -187,7 +190,9 @@ fn unrecorded<T>(
     let mut warnings = stand_in::sweep();
     warnings.push(format!("this {} is not recorded in the ledger: {why}", opening.action));
     let none = || Error::NoVault { tier: world.tier.name.clone() };
-    let tier = world.open_tier(opening.access)?.ok_or_else(none)?;
+    // A rehearsal leaves no trace in the tier, not even a lock.
+    let access = if world.rehearsal.is_some() { Access::Read } else { opening.access };
+    let tier = world.open_tier(access)?.ok_or_else(none)?;
     let (changes_nothing, recording, also) = (true, None, Vec::new());
     let mut session = Session { world, start, warnings, changes_nothing, recording, also };
     let result = body(&mut session, &tier);

@@ -1,8 +1,11 @@
 //! One file a command or a family of them: it parses what was typed, calls a flow and renders what
 //! came back.
 
+pub mod bootstrap;
 pub mod doctor;
 pub mod keys;
+pub mod kit;
+pub mod kit_drill;
 pub mod lint;
 pub mod maintain;
 pub mod manuals;

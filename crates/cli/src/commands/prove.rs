@@ -11,6 +11,9 @@ use crate::screen::Reply;
 
 /// `lifeboat drill run [NAME|COMPONENT…]`
 pub fn drill_run(args: &DrillRun, hands: &Hands<'_>) -> Outcome<Reply> {
+    if let Some(kit) = &args.kit {
+        return super::kit_drill::run(args, kit, hands);
+    }
     let wired = hands.open()?.in_tier(args.place.tier.as_deref())?;
     let request = DrillRequest { names: args.names.clone(), at: At::Newest, seed: args.seed };
     if args.dry_run {

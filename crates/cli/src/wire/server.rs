@@ -13,15 +13,7 @@ use lifeboat_vault::{Cancel, Clock};
 
 use crate::environment::Environment;
 use crate::fault::Fault;
-use crate::key;
-
-/// Where secrets are read.
-#[derive(Clone)]
-pub(super) struct Secrets {
-    pub(super) base: PathBuf,
-    pub(super) environment: Environment,
-    pub(super) clock: Arc<dyn Clock>,
-}
+use crate::wire::secrets::Secrets;
 
 /// Why a component cannot be used, and what mends it.
 pub(super) struct Unfit {
@@ -51,7 +43,7 @@ pub(super) fn postgres(
     };
     let source = postgres.dsn().ok_or_else(none)?;
     let resolve = |path: &str| paths::resolve(&secrets.base, path);
-    let text = key::read(&what, &source, resolve, secrets.environment, secrets.clock.as_ref())?;
+    let text = secrets.read(&what, &source)?;
     let dsn = Dsn::parse(&text).map_err(|error| Unfit {
         what: format!("{what} cannot be understood: {error}"),
         hint: "write it as `postgresql://user@host:5432/database` or as `host=… user=…`".to_owned(),

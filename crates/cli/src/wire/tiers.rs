@@ -19,9 +19,8 @@ use lifeboat_recovery::ports::{KeyRights, Opened, Place, Presence};
 use lifeboat_vault::{Advice, DeleteStore, StoreError, StoreErrorKind};
 use zeroize::Zeroizing;
 
-use super::server::Secrets;
+use super::secrets::Secrets;
 use crate::fault::{Fault, Outcome};
-use crate::key;
 
 /// The tiers of a plan.
 pub(super) struct Tiers {
@@ -39,8 +38,13 @@ impl Tiers {
     /// # Errors
     /// Exit 2 or 4 if there is none, or the first cannot be used as it is described.
     pub(super) fn of(plan: &Plan, secrets: &Secrets) -> Outcome<Tiers> {
-        let (chosen, described) = plan.first_tier().ok_or_else(no_tier)?;
-        let first = tier(chosen, described, secrets)?;
+        // After a bootstrap, the tier that answered.
+        let rescued = secrets.rescue.as_ref().and_then(|rescue| {
+            let (name, tier) = plan.tier.get_key_value(&rescue.tier)?;
+            Some((name.as_str(), tier))
+        });
+        let (chosen, described) = rescued.or_else(|| plan.first_tier()).ok_or_else(no_tier)?;
+        let first = tier(chosen, &secrets.described(chosen, described), secrets)?;
         let mut all = vec![first.clone()];
         let mut others = Vec::new();
         for (name, described) in plan.tier.iter().filter(|(name, _)| name.as_str() != chosen) {
@@ -48,9 +52,8 @@ impl Tiers {
                 others.push(name.clone());
                 continue;
             }
-            all.push(
-                tier(name, described, secrets).unwrap_or_else(|why| unfit(name, described, why)),
-            );
+            let used = secrets.described(name, described);
+            all.push(tier(name, &used, secrets).unwrap_or_else(|why| unfit(name, &used, why)));
         }
         Ok(Tiers { first, all, others })
     }
@@ -67,8 +70,8 @@ enum Where {
     Cloud { service: Service, bucket: String, prefix: String, place: String },
 }
 
-fn tier(name: &str, described: &plan::Tier, secrets: &Secrets) -> Outcome<Tier> {
-    let get = |name: &str| secrets.environment.text(name);
+pub(super) fn tier(name: &str, described: &plan::Tier, secrets: &Secrets) -> Outcome<Tier> {
+    let get = |name: &str| secrets.variable(name);
     let at = match described.location() {
         Location::Local(path) => Where::Folder(paths::resolve(&secrets.base, path)),
         Location::Remote { scheme, rest } => remote(name, scheme, rest)?,
@@ -135,15 +138,12 @@ fn credentials(
 ) -> Outcome<Credentials> {
     let what = format!("the credential of tier {name}");
     let read = |source: SecretSource<'_>| {
-        let resolve = |path: &str| paths::resolve(&secrets.base, path);
-        key::read(&what, &source, resolve, secrets.environment, secrets.clock.as_ref()).map_err(
-            |fault| match source {
-                SecretSource::Env(variable) => {
-                    fault.hint(format!("export {variable}: tier {name} names it"))
-                }
-                _ => fault,
-            },
-        )
+        secrets.read(&what, &source).map_err(|fault| match source {
+            SecretSource::Env(variable) => {
+                fault.hint(format!("export {variable}: tier {name} names it"))
+            }
+            _ => fault,
+        })
     };
     let understood =
         |parsed: Result<Credentials, Unusable>| parsed.map_err(|why| unusable(name, why));
@@ -170,7 +170,7 @@ fn credentials(
             Service::Google => Credentials::from_google_file(&text),
         });
     }
-    let get = |name: &str| secrets.environment.text(name);
+    let get = |name: &str| secrets.variable(name);
     let variable = |variable: &str| {
         environment::value(&get, variable).map(Zeroizing::new).ok_or_else(|| {
             Fault::usage(format!(

@@ -32,7 +32,7 @@ fn help_of_each_command_is_worded() {
 #[test]
 fn verbs_of_a_later_version_say_so() {
     let app = App::bare();
-    for verb in ["simulate", "scenario", "incident", "evidence", "serve", "kit"] {
+    for verb in ["simulate", "scenario", "incident", "evidence", "serve", "install"] {
         let ran = app.run(&[verb, "anything"]).ends(2);
         assert_eq!(
             ran.err,

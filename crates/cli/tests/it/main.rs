@@ -23,6 +23,7 @@ mod postgres;
 mod prune;
 mod readme;
 mod repair;
+mod rescue;
 mod secrets;
 mod signing;
 mod site;

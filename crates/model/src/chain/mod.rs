@@ -13,6 +13,7 @@ mod document;
 mod entry;
 mod evidence;
 mod key;
+mod revision;
 mod verify;
 
 pub use document::{Checkpoint, Document, DocumentError, Signed};
@@ -20,6 +21,7 @@ pub(crate) use entry::without_fractions;
 pub use entry::{ChainError, Draft, Entry, Head, Phase, PlanRef, open_actions, seal};
 pub use evidence::{ComponentEvidence, Evidence, Stage};
 pub use key::{Hash, HexError, MemorySigner, PublicKey, SignError, Signature, Signer};
+pub use revision::{PlanText, Revision};
 pub use verify::{Fault, FaultKind, Link, Report, verify, verify_after};
 
 /// The format that this version writes. A newer one is refused, an older one is read for ever.

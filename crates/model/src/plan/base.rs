@@ -221,6 +221,15 @@ table! {
         connection_env: Option<At<String>>,
         /// File that holds credentials.
         credentials_file: Option<At<String>>,
+        /// Environment variable that holds the access key id of a credential that can only read:
+        /// the recovery kit takes it along.
+        read_access_key_env: Option<At<String>>,
+        /// Environment variable that holds the secret access key of that credential.
+        read_secret_key_env: Option<At<String>>,
+        /// Environment variable that holds a connection string that can only read.
+        read_connection_env: Option<At<String>>,
+        /// File that holds credentials that can only read.
+        read_credentials_file: Option<At<String>>,
         /// What it is, for documents.
         description: Option<At<String>>,
     }
@@ -248,6 +257,15 @@ impl Tier {
     pub const SCHEMES: &'static [&'static str] = &["file", "s3", "gs", "az", "sftp"];
 
     fn validate(&self, span: Span, reader: &mut Reader) {
+        if let (Some(half), None) | (None, Some(half)) =
+            (&self.read_access_key_env, &self.read_secret_key_env)
+        {
+            reader.error_with(
+                half.span(),
+                "half of a credential that can only read",
+                "give both `read_access_key_env` and `read_secret_key_env`",
+            );
+        }
         let Some(url) = &self.url else {
             if !*self.from_env {
                 reader.error_with(

@@ -158,6 +158,23 @@ impl Plan {
 }
 
 impl Tier {
+    /// The same tier with the credential that can only read, if the plan names one.
+    pub fn for_reading(&self) -> Option<Tier> {
+        let named = [
+            &self.read_access_key_env,
+            &self.read_secret_key_env,
+            &self.read_connection_env,
+            &self.read_credentials_file,
+        ];
+        named.iter().any(|source| source.is_some()).then(|| Tier {
+            access_key_env: self.read_access_key_env.clone(),
+            secret_key_env: self.read_secret_key_env.clone(),
+            connection_env: self.read_connection_env.clone(),
+            credentials_file: self.read_credentials_file.clone(),
+            ..self.clone()
+        })
+    }
+
     /// What of it this version does not carry out, and what happens instead.
     pub fn not_carried_out(&self) -> Option<(String, &'static str)> {
         let Location::Remote { scheme, .. } = self.location() else { return None };

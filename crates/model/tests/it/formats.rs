@@ -1,7 +1,9 @@
 //! The frozen examples of stored formats are read for ever. They are never edited; a new format
 //! gets a folder of its own.
 
-use lifeboat_model::chain::{Checkpoint, Evidence, Link, MemorySigner, Signed, Signer, verify};
+use lifeboat_model::chain::{
+    Checkpoint, Evidence, Link, MemorySigner, Revision, Signed, Signer, verify,
+};
 use lifeboat_model::verdict::Verdict;
 
 const LEDGER: &str = include_str!("../../../../testdata/formats/chain-1/ledger.jsonl");
@@ -29,6 +31,19 @@ fn evidence_1() {
     evidence.verify(&[key().public_key()]).expect("genuine");
     assert_eq!(evidence.document.verdict, Verdict::Pass);
     assert_eq!(evidence.document.components.len(), 1);
+}
+
+#[test]
+fn plan_1() {
+    let plan = include_str!("../../../../testdata/formats/plan-1/plan.json");
+    let signed = Signed::<Revision>::read(plan.trim_end().as_bytes()).expect("reads");
+    signed.verify(&[key().public_key()]).expect("genuine");
+    let plan = signed.document.plan().expect("parses");
+    assert_eq!(plan.header.name.as_str(), "Example");
+    assert_eq!(plan.component.len(), 1);
+    // What was written later may be read otherwise, and is still the revision that was signed.
+    assert_eq!(signed.document.revision.len(), 64);
+    assert_eq!(signed.document.files.len(), 2);
 }
 
 #[test]

@@ -38,9 +38,10 @@ impl Error {
             },
             Error::Unmounted { .. } => Exit::Unreachable,
             Error::Busy { .. } => Exit::Locked,
-            Error::ChecksFailed { .. } | Error::Manifest { .. } | Error::Ledger { .. } => {
-                Exit::Unverified
-            }
+            Error::ChecksFailed { .. }
+            | Error::Manifest { .. }
+            | Error::Ledger { .. }
+            | Error::Untrusted { .. } => Exit::Unverified,
             Error::Vault(error) => vault_exit(error),
             Error::Store(error) => store_exit(error),
             Error::Seal(SealError::WrongKey | SealError::BadRecipient(_)) => Exit::Usage,

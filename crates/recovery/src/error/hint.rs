@@ -13,6 +13,7 @@ impl Error {
     /// The same of what a restore or a pruning meets.
     pub(super) fn flow_hint(&self) -> Option<String> {
         Some(match self {
+            Error::Untrusted { hint, .. } => hint.clone(),
             Error::Seal(error) => return seal_hint(error),
             Error::Source(error) => return source_hint(error),
             Error::Journal(error) => return journal_hint(error),

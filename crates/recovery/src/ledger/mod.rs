@@ -14,6 +14,7 @@ pub(crate) mod keys;
 mod local;
 pub mod log;
 pub mod remote;
+pub mod revision;
 mod running;
 mod ship;
 pub(crate) mod signer;
@@ -30,6 +31,7 @@ use serde_json::{Value, json};
 
 pub use local::Local;
 pub use running::{Left, living};
+pub(crate) use signer::public_keys;
 
 use crate::env::World;
 use crate::error::{Error, Result};

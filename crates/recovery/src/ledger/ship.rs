@@ -34,6 +34,11 @@ impl Ledger {
         let Ok(sealer) = &tier.sealer else { return Ok(()) };
         self.state.make("ledger")?;
         let _lock = FileLock::exclusive(&world.state.path("ledger/ship.lock"))?;
+        // Before the entries that name it. A ledger goes on without it.
+        if let Err(error) = self.ship_plan(world, tier, sealer) {
+            let (name, why) = (&world.tier.name, Failure::of(&error).line());
+            self.notes.push(format!("the plan could not be brought to tier {name} yet: {why}"));
+        }
         let there = remote::ranges(&*tier.store, &self.host)?;
         let shipped_to = there.iter().map(|(_, to)| *to).max().unwrap_or(0);
         let (lines, _) = self.local.lines()?;

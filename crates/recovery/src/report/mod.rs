@@ -8,6 +8,7 @@ mod backup;
 mod copy;
 mod drill;
 mod key;
+mod kit;
 mod list;
 mod prune;
 mod restore;
@@ -27,6 +28,10 @@ pub use drill::{
     EvidenceRef, ListedDrill, Measured, Met, PlannedDrill, Times,
 };
 pub use key::{KeyReport, KeyTier, ListedKey, Successor};
+pub use kit::{
+    BootstrapFinding, BootstrapHead, BootstrapReport, KitAccess, KitDrillReport, KitFacts,
+    KitReport, KitStep, KitTierFacts, Trouble,
+};
 pub use list::{ListReport, ListedJournal, ListedSnapshot};
 pub use prune::{DataFate, Packs, PruneReport, RepairReport, Salvaged, SnapshotFate};
 pub use restore::{

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
+use lifeboat_model::chain::PlanText;
 use lifeboat_model::check::CheckResult;
 use lifeboat_model::manifest::{self, Content, FilesContent, FilesRoot, Manifest};
 use lifeboat_model::plan::Plan;
@@ -189,6 +190,10 @@ impl Bench {
         let tier: Arc<dyn Backing> = tier.clone();
         World {
             revision: plan.revision(),
+            texts: Arc::new(vec![PlanText {
+                name: "lifeboat.toml".to_owned(),
+                text: self.plan.clone(),
+            }]),
             plan_folder: self.app(),
             plan_file: self.app().join(&self.plan_file),
             state: State::new(plan.state(&self.app())),
@@ -215,6 +220,7 @@ impl Bench {
             adapters: self.adapters(),
             runner: Arc::new(FakeRunner(self.live.clone())),
             disk: Arc::new(FakeDisk(self.free.clone())),
+            rehearsal: None,
             version: "0.1.0-test".to_owned(),
         }
     }

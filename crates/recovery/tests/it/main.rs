@@ -28,6 +28,7 @@ mod manifests;
 mod partial;
 mod prune;
 mod restore;
+mod revision;
 mod seal;
 mod staging;
 mod status;

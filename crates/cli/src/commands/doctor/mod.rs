@@ -2,6 +2,7 @@
 //! Changes nothing.
 
 mod dumps;
+mod kit;
 mod machine;
 mod proof;
 mod stream;
@@ -86,6 +87,7 @@ pub fn doctor(hands: &Hands<'_>) -> Outcome<Reply> {
     findings.extend(machine::findings(&wired, hands));
     findings.extend(proof::findings(&wired, hands));
     findings.extend(dumps::findings(&wired));
+    findings.extend(kit::findings(&wired));
     let healthy = findings.iter().all(|finding| finding.severity == Severity::Fine);
     let text = render(&findings, hands.screen);
     let exit = if healthy { Exit::Done } else { Exit::Problems };

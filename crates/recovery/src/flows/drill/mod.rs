@@ -23,6 +23,7 @@ use super::{DrillRequest, run_id, way};
 use crate::catalog::Catalog;
 use crate::env::World;
 use crate::error::{Error, Result, ends_run};
+use crate::kit;
 use crate::ledger::{Detail, evidence};
 use crate::prove::bytes_needed;
 use crate::report::{
@@ -209,7 +210,9 @@ fn execute(
     // gone from the tier would not be there when it burns.
     let readable = world.read_tier()?.uncached();
     let (recipe, ways, failures) = decide(world, &readable, &catalog, asked, request)?;
-    let mut findings = Vec::new();
+    let nags = kit::nags(world)?.into_iter();
+    let mut findings: Vec<String> =
+        nags.map(|nag| format!("{}: `{}`", nag.what, nag.fix)).collect();
     let rows = catalog.points()?;
     let seed = request.seed.unwrap_or_else(|| seed(t0.wall));
     let drill = asked.drill.as_ref().and_then(|name| world.plan.drill.get(name));
