@@ -1,6 +1,7 @@
 //! The arguments of the command line, as types. Only what they mean to a reader stands here; what
 //! they do stands in `commands`.
 
+mod export;
 mod kit;
 mod log;
 mod wal;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use export::Export;
 pub use kit::{Bootstrap, Kit, Passphrase};
 pub use log::Stream;
 pub use wal::{Wal, WalFetch, WalPush};
@@ -85,6 +87,8 @@ pub enum Command {
     Prune(Prune),
     /// Copy snapshots into another tier
     Copy(Copy),
+    /// Write a component as a plain file, under the name that people and scripts expect
+    Export(Export),
     /// Mend what is stored
     #[command(subcommand)]
     Repair(Repair),
@@ -483,7 +487,6 @@ pub const LATER: &[&str] = &[
     "plan",
     "recover-rows",
     "import-csv",
-    "export",
     "scenario",
     "incident",
     "evidence",

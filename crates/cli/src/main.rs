@@ -67,8 +67,8 @@ fn run() -> (Exit, bool) {
 
 fn dispatch(command: &Command, hands: &Hands<'_>) -> Outcome<Reply> {
     use commands::{
-        bootstrap, doctor, keys, kit, lint, maintain, manuals, protect, prove, restore, status,
-        stream, wal,
+        bootstrap, doctor, export, keys, kit, lint, maintain, manuals, protect, prove, restore,
+        status, stream, wal,
     };
     match command {
         Command::Init(args) => init::init(args, &hands.global.plan, hands.screen),
@@ -84,6 +84,7 @@ fn dispatch(command: &Command, hands: &Hands<'_>) -> Outcome<Reply> {
         Command::Drill(args::Drill::List) => prove::drill_list(hands),
         Command::Prune(args) => maintain::prune(args, hands),
         Command::Copy(args) => maintain::copy(args, hands),
+        Command::Export(args) => export::export(args, hands),
         Command::Repair(args::Repair::Index(args)) => maintain::repair_index(args, hands),
         Command::Key(args::Key::Add(args)) => keys::add(args, hands),
         Command::Key(args::Key::Rotate(args)) => keys::rotate(args, hands),

@@ -1,5 +1,6 @@
 //! Wiring: the one place that builds adapters and hands them to the flows.
 
+mod export;
 mod kit;
 mod secrets;
 mod server;
@@ -32,6 +33,7 @@ use crate::hands::{Hands, Wired};
 use crate::key;
 use crate::plan_file::PlanFile;
 use crate::progress::Progress;
+pub use crate::wire::export::store as export_store;
 pub use crate::wire::kit::contents as kit_contents;
 use crate::wire::secrets::Secrets;
 use crate::wire::server::Unfit;

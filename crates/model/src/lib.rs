@@ -3,6 +3,7 @@
 //! No files, no network, no clock, no async, no random: every function is pure, so every decision
 //! can be shown, tested and rehearsed.
 
+pub mod artefact;
 pub mod canonical;
 pub mod chain;
 pub mod check;

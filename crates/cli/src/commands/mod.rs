@@ -3,6 +3,7 @@
 
 pub mod bootstrap;
 pub mod doctor;
+pub mod export;
 pub mod keys;
 pub mod kit;
 pub mod kit_drill;

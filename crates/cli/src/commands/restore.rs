@@ -114,7 +114,7 @@ fn base(typed: &str) -> Outcome<String> {
 }
 
 /// A time, a place in a log, or a snapshot's id: hexadecimal digits and nothing else.
-fn point(at: Option<&str>, hands: &Hands<'_>) -> Outcome<At> {
+pub fn point(at: Option<&str>, hands: &Hands<'_>) -> Outcome<At> {
     let Some(typed) = at else { return Ok(At::Newest) };
     if typed.eq_ignore_ascii_case("newest") {
         return Ok(At::Newest);

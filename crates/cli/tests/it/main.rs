@@ -9,6 +9,7 @@ mod cloud;
 mod commands;
 mod copy;
 mod demo;
+mod export;
 mod in_place;
 mod in_place_group;
 mod journey;

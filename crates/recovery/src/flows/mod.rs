@@ -4,11 +4,13 @@ mod backup;
 mod bootstrap;
 mod copy;
 mod drill;
+mod export;
 mod exposure;
 mod key;
 mod kit;
 mod kit_drill;
 mod look;
+mod metadata;
 mod point;
 mod proof;
 mod prune;
@@ -26,12 +28,14 @@ pub use backup::{backup, plan_backup, run_id};
 pub use bootstrap::{BootstrapRequest, bootstrap};
 pub use copy::{copy, plan_copy};
 pub use drill::{drill, plan_drill};
+pub use export::{ExportRequest, ExportTo, export, plan_export};
 pub use key::{
     key_add, key_compromised, key_rotate, plan_key_add, plan_key_compromised, plan_key_rotate,
 };
 pub use kit::{KIT_FILES, KitPages, KitRequest, TierAccess, make_kit, plan_kit};
 pub use kit_drill::{KitDrillRequest, KitRun, RunStep, kit_drill};
 pub use look::{drill_list, list, status};
+pub use metadata::backup_metadata;
 pub use prune::{plan_prune, prune};
 pub use repair::{plan_repair, repair_index};
 pub use request::{

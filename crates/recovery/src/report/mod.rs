@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod copy;
 mod drill;
+mod export;
 mod key;
 mod kit;
 mod list;
@@ -27,6 +28,7 @@ pub use drill::{
     ComponentDrill, DrillFailure, DrillListReport, DrillOfPlan, DrillReport, DrilledPoint,
     EvidenceRef, ListedDrill, Measured, Met, PlannedDrill, Times,
 };
+pub use export::{BackupMetadata, ExportReport, MetadataBackup, MetadataTier};
 pub use key::{KeyReport, KeyTier, ListedKey, Successor};
 pub use kit::{
     BootstrapFinding, BootstrapHead, BootstrapReport, KitAccess, KitDrillReport, KitFacts,
