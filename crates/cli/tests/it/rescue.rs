@@ -213,6 +213,9 @@ fn a_company_comes_back_from_one_bucket_and_the_kit() {
     assert!(contents(&data.join("config/config")) == contents(&original.path().join("config")));
     let log = bare.run(&folder, &["audit", "log", "--limit", "200"]).ends(0).out;
     assert!(log.contains("bootstrap") && log.contains("backup"), "{log}");
+    // And where the bucket does not answer either.
+    drop(shop);
+    bare.bootstrap(&url, &file, "late", &[]).ends(8).says("cannot be reached", "another tier");
 }
 
 /// Everything that can be wrong, with a tier in a folder.
@@ -388,6 +391,22 @@ fn stranger(app: &App, genuine: &[u8]) -> Vec<u8> {
     revision.files[0].text.push_str("\n# and a word of mine\n");
     let forged = Signed::new(revision, &MemorySigner::from_seed(&[9; 32])).unwrap();
     sealer.seal(&forged.bytes()).unwrap()
+}
+
+/// The plan is believed, and still nothing of it is run on a machine that nobody looked at.
+#[test]
+fn a_bootstrap_runs_nothing_that_the_plan_names() {
+    let (app, device) = crate::signing::app();
+    app.run(&["backup"]).ends(0);
+    let kit = make_kit(&app, "../kit");
+    let marker = app.dir.path().join("ran");
+    fs::write(device.join("sign.sh"), format!("touch {}; exit 1\n", marker.display())).unwrap();
+    let bare = Bare::new();
+    let said = bare.bootstrap(app.tier.to_str().unwrap(), &kit, "back", &[]).ends(0);
+    assert!(said.out.contains("is not recorded"), "{}", said.out);
+    assert!(!marker.exists(), "the plan's command was run");
+    let list = bare.run(&bare.path("back"), &["list", "--json"]).ends(0).json();
+    assert!(list["snapshots"].as_array().unwrap().iter().all(|one| one["foreign"] == false));
 }
 
 /// A kit that is older than what it holds.

@@ -11,7 +11,7 @@ use crate::kit::App;
 const PIN: &str = "pin-271828";
 
 /// An application whose ledger `sign.sh` signs with `key.pem` in a folder of its own.
-fn app() -> (App, PathBuf) {
+pub fn app() -> (App, PathBuf) {
     let app = App::new();
     let folder = app.dir.path().join("device");
     fs::create_dir(&folder).unwrap();

@@ -118,6 +118,17 @@ fn note(
     report: &mut BootstrapReport,
 ) -> Result<()> {
     let mut warnings = Vec::new();
+    if world.plan.key.sign_command.is_some() {
+        // A command of the plan is not run here: whether it means the same on this machine, a person
+        // decides.
+        report.findings.push(BootstrapFinding {
+            trouble: Trouble::Note,
+            tier: own.name.clone(),
+            what: "the plan signs by a command, which was not run: this bootstrap is not recorded"
+                .to_owned(),
+        });
+        return Ok(());
+    }
     let mut ledger = Ledger::open(world, None, &mut warnings)?;
     let found: Vec<&str> = report.findings.iter().map(|finding| finding.what.as_str()).collect();
     let detail = Detail::from([
