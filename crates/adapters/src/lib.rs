@@ -2,10 +2,14 @@
 //! runner of outside commands, and the engines.
 
 pub mod clock;
+pub mod command;
 pub mod disk;
 pub mod files;
+pub mod git;
 mod lease;
+mod piped;
 pub mod postgres;
+mod printed;
 pub mod runner;
 pub mod sqlite;
 pub mod store;

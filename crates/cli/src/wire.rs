@@ -2,6 +2,7 @@
 
 mod export;
 mod kit;
+mod programs;
 mod secrets;
 mod server;
 mod tiers;
@@ -9,7 +10,9 @@ mod tiers;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lifeboat_adapters::command::{CommandEngine, CommandSource};
 use lifeboat_adapters::files::{FilesEngine, FilesInPlace, FilesOptions, FilesSource};
+use lifeboat_adapters::git::{GitEngine, GitSource};
 use lifeboat_adapters::postgres::{
     PostgresInPlace, PostgresLog, PostgresOptions, PostgresSource, server_around,
 };
@@ -35,6 +38,7 @@ use crate::plan_file::PlanFile;
 use crate::progress::Progress;
 pub use crate::wire::export::store as export_store;
 pub use crate::wire::kit::contents as kit_contents;
+use crate::wire::programs::Programs;
 use crate::wire::secrets::Secrets;
 use crate::wire::server::Unfit;
 use crate::wire::tiers::Tiers;
@@ -151,6 +155,7 @@ fn adapters(
 ) -> Adapters {
     let cancel = cancel.clone();
     let (for_place, clock, monitor) = (Arc::clone(&live), Arc::clone(clock), Arc::clone(monitor));
+    let hands = (Arc::clone(&clock), cancel.clone(), Arc::clone(&monitor));
     Adapters {
         unsettled: {
             let live = Arc::clone(&live);
@@ -170,6 +175,8 @@ fn adapters(
                 }
                 Content::Files(_) => Box::new(FilesEngine::new(vault.clone(), snapshot.clone())),
                 Content::Postgres(_) => Box::new(server::engine(environment, &clock, &cancel)),
+                Content::Command(_) => Box::new(CommandEngine),
+                Content::Git(_) => Box::new(GitEngine::new(Arc::clone(&clock), cancel.clone())),
             };
             Ok(engine)
         }),
@@ -193,6 +200,9 @@ fn adapters(
                     PostgresInPlace::new(content, Arc::clone(&monitor))?
                         .keep_out(for_place.not_to_be_carried_away(name)),
                 ),
+                Content::Command(_) | Content::Git(_) => {
+                    for_place.programs.in_place(name, &for_place.plan, hands.clone())?
+                }
             };
             Ok(swap)
         }),
@@ -208,6 +218,7 @@ struct Live {
     /// The plan and the files that hold its keys.
     own_files: Vec<PathBuf>,
     secrets: Secrets,
+    programs: Programs,
 }
 
 impl Live {
@@ -227,7 +238,8 @@ impl Live {
             .collect();
         own_files.push(file.folder.join(file.path.file_name().unwrap_or_default()));
         let (plan, folder) = (file.plan.clone(), file.folder.clone());
-        Live { plan, folder, base, keep_out, own_files, secrets }
+        let programs = Programs { secrets: secrets.clone(), state: plan.state(&folder) };
+        Live { plan, folder, base, keep_out, own_files, secrets, programs }
     }
 
     fn source(&self, name: &str) -> Result<Box<dyn Source>, SourceError> {
@@ -244,10 +256,16 @@ impl Live {
             }
             Kind::Files(files) => Ok(Box::new(FilesSource::new(self.files(name, files)))),
             Kind::Postgres(postgres) => {
-                let options = self.postgres(name, postgres);
-                let options =
-                    options.map_err(|why| SourceError::Unfit { what: why.what, hint: why.hint })?;
+                let options = self.postgres(name, postgres).map_err(unfit_source)?;
                 Ok(Box::new(PostgresSource::new(name, options)))
+            }
+            Kind::Command(command) => {
+                let options = self.programs.command(name, command).map_err(unfit_source)?;
+                Ok(Box::new(CommandSource::new(options)))
+            }
+            Kind::Git(git) => {
+                let options = self.programs.git(name, git).map_err(unfit_source)?;
+                Ok(Box::new(GitSource::new(options)))
             }
             other => {
                 Err(unfit(format!("components of kind {} come in a later version", other.key())))
@@ -288,6 +306,7 @@ impl Live {
                 let roots: Vec<_> = self.files(name, files).roots.iter().map(record).collect();
                 FilesInPlace::new(&roots, monitor).ok()?.unsettled()
             }
+            Kind::Command(_) => self.programs.unsettled(name),
             _ => SqliteInPlace::new(&self.database(name)?, monitor).ok()?.unsettled(),
         }
     }
@@ -377,4 +396,8 @@ impl Live {
             _ => None,
         }
     }
+}
+
+fn unfit_source(why: Unfit) -> SourceError {
+    SourceError::Unfit { what: why.what, hint: why.hint }
 }

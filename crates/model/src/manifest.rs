@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::position::LogPosition;
 
 /// The format that this version writes. In format 1 the fingerprints of tables are SHA-256, from
-/// format 2 on BLAKE3; since format 3 there are positions in logs, and PostgreSQL.
-pub const FORMAT: u32 = 3;
+/// format 2 on BLAKE3; since format 3 there are positions in logs, and PostgreSQL,
+/// since format 4 what commands print, and Git.
+pub const FORMAT: u32 = 4;
 /// Where the manifest stands in a snapshot's tree.
 pub const NAME: &str = "manifest.json";
 
@@ -60,6 +61,23 @@ pub enum Content {
     Files(FilesContent),
     /// A PostgreSQL server.
     Postgres(PostgresContent),
+    /// What a command prints.
+    Command(CommandContent),
+    /// A Git repository.
+    Git(GitContent),
+}
+
+impl Content {
+    /// The kind of component, as the plan's key says it.
+    pub fn engine(&self) -> &'static str {
+        match self {
+            Content::Sqlite(_) => "sqlite",
+            Content::Files(_) => "files",
+            Content::Postgres(_) => "postgres",
+            Content::Command(_) => "command",
+            Content::Git(_) => "git",
+        }
+    }
 }
 
 /// A SQLite database as the live source showed it.
@@ -180,6 +198,45 @@ pub struct FilesRoot {
     pub source: String,
     /// Where it stands in the snapshot's tree.
     pub tree: String,
+}
+
+/// A file of the snapshot that a program printed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PrintedFile {
+    /// Its name at the root of the snapshot's tree.
+    pub file: String,
+    /// Its length, bytes.
+    pub bytes: u64,
+    /// SHA-256 of what the program printed, hexadecimal.
+    pub sha256: String,
+}
+
+/// What a command printed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CommandContent {
+    /// All of it.
+    #[serde(flatten)]
+    pub printed: PrintedFile,
+}
+
+/// A Git repository as it showed itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GitContent {
+    /// Where it was reached, without a password.
+    pub source: String,
+    /// The bundle: `git clone FILE` opens it.
+    #[serde(flatten)]
+    pub printed: PrintedFile,
+    /// The branch that a clone checks out, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<String>,
+    /// Every ref, in name order, with the object that it names.
+    pub refs: IndexMap<String, String>,
+    /// Commits that are reached from them.
+    pub commits: u64,
+    /// What of the repository is not in the bundle.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
 }
 
 /// A PostgreSQL server as it showed itself.

@@ -90,7 +90,8 @@ pub struct Copy<'a> {
 pub fn partial(manifest: &Manifest, recorded: bool) -> Option<CheckResult> {
     let problems: &[String] = match &manifest.content {
         Content::Files(content) => &content.problems,
-        Content::Sqlite(_) | Content::Postgres(_) => &[],
+        Content::Git(content) => &content.problems,
+        Content::Sqlite(_) | Content::Postgres(_) | Content::Command(_) => &[],
     };
     let found = match problems.len() {
         0 if !recorded => return None,
@@ -149,6 +150,9 @@ pub fn bytes_needed(manifest: &Manifest) -> u64 {
         }
         // Recovery writes: as much log again as the server keeps at once.
         Content::Postgres(c) => (c.bytes.saturating_add(64 * c.wal_segment_size), c.files),
+        Content::Command(c) => (c.printed.bytes, 1),
+        // It is cloned beside the copy.
+        Content::Git(c) => (c.printed.bytes.saturating_mul(2), 64),
     };
     bytes.saturating_add(entries.saturating_mul(ENTRY)).saturating_add(SPARE)
 }
@@ -159,13 +163,15 @@ pub fn bytes_described(manifest: &Manifest) -> u64 {
         Content::Sqlite(c) => u64::from(c.page_size) * u64::from(c.page_count),
         Content::Files(c) => c.bytes,
         Content::Postgres(c) => c.bytes,
+        Content::Command(c) => c.printed.bytes,
+        Content::Git(c) => c.printed.bytes,
     }
 }
 
 /// Source files that the manifest describes.
 pub fn files_described(manifest: &Manifest) -> u64 {
     match &manifest.content {
-        Content::Sqlite(_) => 1,
+        Content::Sqlite(_) | Content::Command(_) | Content::Git(_) => 1,
         Content::Files(c) => c.files,
         Content::Postgres(c) => c.files,
     }

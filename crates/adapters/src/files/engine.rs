@@ -184,8 +184,7 @@ impl Counts {
 fn files(manifest: &Manifest) -> Result<&FilesContent, CheckResult> {
     match &manifest.content {
         Content::Files(content) => Ok(content),
-        Content::Sqlite(_) => Err(CheckResult::compare("engine", "files", "sqlite")),
-        Content::Postgres(_) => Err(CheckResult::compare("engine", "files", "postgres")),
+        other => Err(CheckResult::compare("engine", "files", other.engine())),
     }
 }
 

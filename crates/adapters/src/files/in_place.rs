@@ -184,7 +184,7 @@ impl FilesInPlace {
     fn staged(&self, copy: &Path, manifest: &Manifest) -> Result<Vec<PathBuf>, EngineError> {
         let captured = match &manifest.content {
             Content::Files(content) => content.roots.as_slice(),
-            Content::Sqlite(_) | Content::Postgres(_) => &[],
+            _ => &[],
         };
         if self.roots.is_empty() {
             return Err(refused("the snapshot names no folder".to_owned(), "`lifeboat list`"));

@@ -5,28 +5,26 @@
 //! passwords go into the vault and nowhere else.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread::JoinHandle;
+use std::process::{Command, Stdio};
 
 use lifeboat_model::manifest::PostgresContent;
 use lifeboat_recovery::ports::{CaptureContext, SourceError};
-use lifeboat_vault::{BackupSession, Cancel, Chunking, FileMeta, Problem};
+use lifeboat_vault::{BackupSession, Cancel, Chunking, Clock, FileMeta, Problem};
 use tempfile::TempDir;
+use zeroize::Zeroizing;
 
 use super::dsn::{Address, Dsn, TlsMode};
 use super::facts::Facts;
 use super::options::PostgresOptions;
 use super::passfile;
-use super::secret::Secret;
 use super::wire::Connection;
+use crate::piped::{Piped, Run};
 
 /// Where dumps stand in a snapshot.
 const DUMPS: &str = "/dump";
-/// The last words of a program that are kept.
-const WORDS: usize = 4 << 10;
 
 /// Dumps what the plan names.
 pub(crate) fn capture(
@@ -37,7 +35,7 @@ pub(crate) fn capture(
     content: &mut PostgresContent,
     context: &CaptureContext<'_>,
 ) -> Result<(), SourceError> {
-    let dumper = Dumper::new(options, sql, facts, context.cancel)?;
+    let dumper = Dumper::new(options, sql, facts, (context.clock, context.cancel))?;
     choose(options, content)?;
     "logical".clone_into(&mut content.mode);
     "dump".clone_into(&mut content.method);
@@ -69,12 +67,12 @@ pub(crate) fn capture(
 fn add(
     session: &mut BackupSession,
     path: &str,
-    mut dump: Dump,
+    mut dump: Piped<'_>,
     context: &CaptureContext<'_>,
 ) -> Result<u64, SourceError> {
     let meta = FileMeta::private(context.clock.wall());
     let stored = session.add_stream(Path::new(path), meta, Chunking::Content, &mut dump);
-    match dump.failure.take() {
+    match dump.failure() {
         Some(why) => Err(why),
         None => Ok(stored?.size),
     }
@@ -119,6 +117,7 @@ struct Dumper<'a> {
     passfile: Option<PathBuf>,
     dsn: &'a Dsn,
     address: Address,
+    clock: &'a dyn Clock,
     cancel: &'a Cancel,
 }
 
@@ -127,7 +126,7 @@ impl<'a> Dumper<'a> {
         options: &'a PostgresOptions,
         sql: &Connection,
         facts: &Facts,
-        cancel: &'a Cancel,
+        (clock, cancel): (&'a dyn Clock, &'a Cancel),
     ) -> Result<Self, SourceError> {
         let programs = programs(facts.version / 10_000)?;
         let failed = |error: io::Error| SourceError::Read {
@@ -147,20 +146,25 @@ impl<'a> Dumper<'a> {
             }
             None => dsn.passfile.clone().or_else(|| options.passfile.clone()),
         };
-        Ok(Dumper { programs, private, passfile: file, dsn, address, cancel })
+        Ok(Dumper { programs, private, passfile: file, dsn, address, clock, cancel })
     }
 
-    fn database(&self, name: &str) -> Result<Dump, SourceError> {
+    fn database(&self, name: &str) -> Result<Piped<'_>, SourceError> {
         self.run("pg_dump", name, &["--format=custom", "--compress=0"])
     }
 
-    fn globals(&self, passwords: bool) -> Result<Dump, SourceError> {
+    fn globals(&self, passwords: bool) -> Result<Piped<'_>, SourceError> {
         let without: &[&str] = if passwords { &[] } else { &["--no-role-passwords"] };
         let all = [&["--globals-only"], without].concat();
         self.run("pg_dumpall", &self.dsn.database, &all)
     }
 
-    fn run(&self, program: &str, database: &str, arguments: &[&str]) -> Result<Dump, SourceError> {
+    fn run(
+        &self,
+        program: &str,
+        database: &str,
+        arguments: &[&str],
+    ) -> Result<Piped<'_>, SourceError> {
         let mut command = Command::new(self.programs.join(program));
         command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
         command.current_dir(self.private.path());
@@ -170,22 +174,17 @@ impl<'a> Dumper<'a> {
             command.args(["-l", database]);
         }
         command.arg("--dbname").arg(self.words(database));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let what = format!("{program} of {database}");
-        let mut child = command
-            .spawn()
-            .map_err(|error| SourceError::Read { what: what.clone(), source: error.into() })?;
-        let words = child.stderr.take().map(|stderr| std::thread::spawn(|| last_words(stderr)));
-        let secret = self.dsn.password.clone();
-        Ok(Dump {
-            child,
-            words,
-            what,
-            secret,
-            cancel: self.cancel.clone(),
-            failure: None,
-            over: false,
-        })
+        command.stdin(Stdio::null());
+        let secret = self.dsn.password.iter();
+        let run = Run {
+            what: format!("{program} of {database}"),
+            hint: "let the role read everything: `grant pg_read_all_data to NAME`".to_owned(),
+            secrets: secret.map(|it| Zeroizing::new(it.reveal().to_owned())).collect(),
+            timeout: None,
+            clock: self.clock,
+            cancel: self.cancel,
+        };
+        Piped::start(command, run)
     }
 
     /// A connection string without the password.
@@ -213,76 +212,6 @@ impl<'a> Dumper<'a> {
         }
         words
     }
-}
-
-/// What a program writes, up to its good end: any other end is an error of the last read.
-struct Dump {
-    child: Child,
-    words: Option<JoinHandle<String>>,
-    what: String,
-    secret: Option<Secret>,
-    cancel: Cancel,
-    failure: Option<SourceError>,
-    over: bool,
-}
-
-impl Read for Dump {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.cancel.is_cancelled() {
-            self.failure = Some(SourceError::Vault(lifeboat_vault::Error::Cancelled));
-            return Err(io::Error::other("interrupted"));
-        }
-        if self.over || buffer.is_empty() {
-            return Ok(0);
-        }
-        let read = self.child.stdout.as_mut().map_or(Ok(0), |stdout| stdout.read(buffer))?;
-        if read == 0 {
-            self.end()?;
-        }
-        Ok(read)
-    }
-}
-
-impl Dump {
-    fn end(&mut self) -> io::Result<()> {
-        self.over = true;
-        let status = self.child.wait()?;
-        let said = self.words.take().and_then(|words| words.join().ok()).unwrap_or_default();
-        if status.success() {
-            return Ok(());
-        }
-        let said = match &self.secret {
-            Some(secret) if !secret.reveal().is_empty() => {
-                said.replace(secret.reveal(), "(secret)")
-            }
-            _ => said,
-        };
-        self.failure = Some(SourceError::Unfit {
-            what: format!("{} failed ({status}): {}", self.what, said.trim().replace('\n', " · ")),
-            hint: "let the role read everything: `grant pg_read_all_data to NAME`".to_owned(),
-        });
-        Err(io::Error::other("the dump failed"))
-    }
-}
-
-impl Drop for Dump {
-    fn drop(&mut self) {
-        if !self.over {
-            // Half a dump helps nobody.
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-    }
-}
-
-/// Reads to the end and keeps the last of it.
-fn last_words(mut stderr: impl Read) -> String {
-    let (mut kept, mut buffer) = (Vec::new(), [0; 4096]);
-    while let Ok(read @ 1..) = stderr.read(&mut buffer) {
-        kept.extend_from_slice(&buffer[..read]);
-        kept.drain(..kept.len().saturating_sub(WORDS));
-    }
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 /// The folder with the programs of the oldest installed version that can dump this server.
@@ -334,12 +263,5 @@ mod tests {
     fn names_of_files_are_harmless() {
         assert_eq!(file_name("orders_1-a"), "orders_1-a");
         assert_eq!(file_name("../x y"), "%2E%2E%2Fx%20y");
-    }
-
-    #[test]
-    fn only_the_last_words_are_kept() {
-        let long = [vec![b'a'; 10_000], b"the end".to_vec()].concat();
-        let kept = last_words(&long[..]);
-        assert!(kept.len() == WORDS && kept.ends_with("the end"));
     }
 }

@@ -119,12 +119,7 @@ pub(super) fn locate(copy: &Path, file: &str) -> PathBuf {
 pub(super) fn sqlite(manifest: &Manifest) -> Result<&SqliteContent, CheckResult> {
     match &manifest.content {
         Content::Sqlite(content) => Ok(content),
-        Content::Files(_) => {
-            Err(CheckResult::compare("manifest", "a SQLite database", "a file tree"))
-        }
-        Content::Postgres(_) => {
-            Err(CheckResult::compare("manifest", "a SQLite database", "a PostgreSQL server"))
-        }
+        other => Err(CheckResult::compare("engine", "sqlite", other.engine())),
     }
 }
 

@@ -21,6 +21,7 @@ mod machine_readable;
 mod output;
 mod pitfalls;
 mod postgres;
+mod programs;
 mod prune;
 mod readme;
 mod repair;

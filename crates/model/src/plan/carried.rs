@@ -80,7 +80,7 @@ impl Plan {
         for (name, component) in &self.component {
             let at = component.span();
             match &component.kind {
-                Kind::Sqlite(_) | Kind::Postgres(_) => {}
+                Kind::Sqlite(_) | Kind::Postgres(_) | Kind::Command(_) | Kind::Git(_) => {}
                 Kind::Files(files) => {
                     if *files.follow {
                         list.add(

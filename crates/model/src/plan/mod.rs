@@ -28,7 +28,7 @@ pub use base::{
 };
 pub use carried::NotCarriedOut;
 pub use check::{Check, Question};
-pub use component::{Component, Files, Fingerprint, Kind, Mode, Postgres, Sqlite};
+pub use component::{Command, Component, Files, Fingerprint, Git, Kind, Mode, Postgres, Sqlite};
 pub use error::{PlanError, PlanErrors, nearest};
 pub use people::{
     Alert, Channel, Contact, Detector, Escalation, Prevention, Price, Template, Vendor,

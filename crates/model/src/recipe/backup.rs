@@ -115,6 +115,7 @@ pub fn backup_recipe(
             Kind::Sqlite(sqlite) => sqlite_item(name, sqlite, &base),
             Kind::Files(files) => files_item(name, files, &base)?,
             Kind::Postgres(postgres) => postgres_item(name, postgres),
+            Kind::Command(_) | Kind::Git(_) => self::item(name, component.kind.key(), Vec::new()),
             other => {
                 let why = format!("this version does not back up `{}`", other.key());
                 left_out.push(LeftOut { component: name.to_owned(), why });

@@ -260,7 +260,7 @@ pub fn not_carried(world: &World, wanted: impl Fn(&str) -> bool) -> Vec<(String,
 
 fn carried(kind: &lifeboat_model::plan::Kind) -> bool {
     use lifeboat_model::plan::Kind;
-    matches!(kind, Kind::Sqlite(_) | Kind::Files(_) | Kind::Postgres(_))
+    !matches!(kind, Kind::Mysql(_) | Kind::Bucket(_))
 }
 
 /// Loads a snapshot and its manifest. `recorded_partial` is what the ledger says of it.

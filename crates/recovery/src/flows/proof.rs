@@ -222,7 +222,7 @@ fn conclude(
 /// The ten points as far as they were looked at.
 fn points(stored: &Stored, known: &Known) -> TenPoints {
     let subject = match known.manifest.as_ref().map(|manifest| &manifest.content) {
-        Some(Content::Files(_)) => Subject::Files,
+        Some(Content::Files(_) | Content::Command(_) | Content::Git(_)) => Subject::Files,
         _ => Subject::Database,
     };
     let mut points = TenPoints::new(subject);
@@ -300,6 +300,12 @@ fn described(manifest: Option<&Manifest>) -> (String, String) {
         ),
         Some(Content::Postgres(content)) => {
             (format!("{} databases", content.databases.len()), format!("{} files", content.files))
+        }
+        Some(Content::Command(content)) => {
+            ("1 dump".to_owned(), format!("{} bytes", content.printed.bytes))
+        }
+        Some(Content::Git(content)) => {
+            (format!("{} refs", content.refs.len()), format!("{} commits", content.commits))
         }
         None => (String::new(), String::new()),
     }

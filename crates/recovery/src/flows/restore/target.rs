@@ -139,6 +139,9 @@ fn protected(world: &World) -> Result<Vec<(&'static str, PathBuf)>> {
                 let data = postgres.data_dir.iter();
                 places.extend(data.map(|path| ("the source", path.to_string())));
             }
+            Kind::Git(git) if !git.url.contains(':') => {
+                places.push(("the source", git.url.to_string()));
+            }
             _ => {}
         }
     }
