@@ -4,6 +4,7 @@
 mod export;
 mod kit;
 mod log;
+mod prune;
 mod wal;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 pub use export::Export;
 pub use kit::{Bootstrap, Kit, Passphrase};
 pub use log::Stream;
+pub use prune::Prune;
 pub use wal::{Wal, WalFetch, WalPush};
 
 /// Protects applications by one plan file: backs up, proves every backup by restoring it, and
@@ -67,6 +69,9 @@ pub enum Command {
     Init(Init),
     /// Check the plan
     Lint(Lint),
+    /// Show what the plan means
+    #[command(subcommand)]
+    Plan(PlanOf),
     /// Take one consistent snapshot of each component
     Backup(Backup),
     /// Ship each component's log as it is written, so that any second can be restored
@@ -147,6 +152,14 @@ pub struct Lint {
     /// Explain a finding's code
     #[arg(long, value_name = "CODE")]
     pub explain: Option<String>,
+}
+
+/// `plan`
+#[derive(Debug, Subcommand)]
+pub enum PlanOf {
+    /// Show each component's objectives and the rule that they come from, the retention matrix
+    /// (schedule × tier) and the next runs
+    Show,
 }
 
 /// `backup`
@@ -288,30 +301,6 @@ pub struct DrillRun {
     #[command(flatten)]
     pub place: InTier,
     /// Say what would be rehearsed, write nothing
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-}
-
-/// `prune`
-#[derive(Debug, Args)]
-pub struct Prune {
-    /// Waste that may stay in stored packs: `5%` of what the vault holds, a size, or `unlimited`
-    #[arg(long, value_name = "LIMIT")]
-    pub max_unused: Option<String>,
-    /// How long data that nothing needs waits before a later run deletes it; `0s` deletes at once,
-    /// which is safe only while no other program uses the vault [default: 1d]
-    #[arg(long, value_name = "SPAN")]
-    pub grace: Option<String>,
-    /// With `--dry-run`: decide as if it were then (`2027-01-01 03:00Z`, `in 30 days`)
-    #[arg(long, value_name = "DATE", requires = "dry_run")]
-    pub at: Option<String>,
-    /// Where.
-    #[command(flatten)]
-    pub place: InTier,
-    /// Do not ask
-    #[arg(long)]
-    pub yes: bool,
-    /// Say of every snapshot whether it would stay and why, remove nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 }
@@ -484,7 +473,6 @@ pub struct Man {
 /// Verbs of the design that a later version brings.
 pub const LATER: &[&str] = &[
     "simulate",
-    "plan",
     "recover-rows",
     "import-csv",
     "scenario",

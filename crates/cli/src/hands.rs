@@ -41,6 +41,8 @@ pub struct Wired {
     pub progress: Arc<Progress>,
     /// Why there is no vault key, if there is none.
     pub no_key: Option<Fault>,
+    /// Why it is not known how long a tier keeps what is there: nothing is pruned then.
+    pub bad_keep: Option<Fault>,
 }
 
 impl Hands<'_> {

@@ -67,12 +67,13 @@ fn run() -> (Exit, bool) {
 
 fn dispatch(command: &Command, hands: &Hands<'_>) -> Outcome<Reply> {
     use commands::{
-        bootstrap, doctor, export, keys, kit, lint, maintain, manuals, protect, prove, restore,
-        status, stream, wal,
+        bootstrap, doctor, export, keys, kit, lint, maintain, manuals, plan, protect, prove,
+        restore, status, stream, wal,
     };
     match command {
         Command::Init(args) => init::init(args, &hands.global.plan, hands.screen),
         Command::Lint(args) => lint::lint(args, hands),
+        Command::Plan(args::PlanOf::Show) => plan::show(hands),
         Command::Backup(args) => protect::backup(args, hands),
         Command::Stream(args) => stream::stream(args, hands),
         Command::Wal(args::Wal::Push(args)) => wal::push(args, hands),

@@ -63,6 +63,10 @@ pub fn build_with(
     monitor: Arc<dyn Monitor>,
 ) -> Outcome<Wired> {
     let clock: Arc<dyn Clock> = hands.clock.clone();
+    let revision = file.plan.revision();
+    let mut file = file;
+    let base = file.base();
+    let bad_keep = retention_from_environment(hands, &mut file.plan, &base).err();
     let plan = Arc::new(file.plan.clone());
     let secrets = Secrets::of(&file, hands);
     let Tiers { first: tier, all: tiers, others: other_tiers } = Tiers::of(&plan, &secrets)?;
@@ -77,7 +81,7 @@ pub fn build_with(
     let user = user(hands.environment);
     let rehearsal = file.rescue.as_ref().is_some_and(|rescue| rescue.rehearsal);
     let world = World {
-        revision: plan.revision(),
+        revision,
         texts: Arc::new(file.documents()),
         plan_folder: file.folder.clone(),
         plan_file: file.folder.join(file.path.file_name().unwrap_or_default()),
@@ -101,7 +105,15 @@ pub fn build_with(
         plan,
         clock,
     };
-    Ok(Wired { file, world, progress, no_key })
+    Ok(Wired { file, world, progress, no_key, bad_keep })
+}
+
+/// Puts what the environment says of retention into a plan.
+///
+/// # Errors
+/// Exit 2: it is no number of days, or contradicts the plan.
+pub fn retention_from_environment(hands: &Hands<'_>, plan: &mut Plan, base: &Path) -> Outcome<()> {
+    tiers::retention::apply(plan, base, &|name| hands.environment.text(name))
 }
 
 fn vault_key(file: &PlanFile, secrets: &Secrets) -> Outcome<VaultKey> {

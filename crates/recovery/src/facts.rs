@@ -54,6 +54,10 @@ pub enum Fact {
     Removed(RemovedFact),
     /// A base was brought along its journal, and the copy passed its checks.
     Recovered(RecoveredFact),
+    /// A snapshot was put on hold: it, its copies and the journal from it on stay.
+    Hold(HoldFact),
+    /// A hold was taken away.
+    Released(ReleasedFact),
 }
 
 /// A snapshot was taken.
@@ -129,6 +133,37 @@ pub struct RemovedFact {
     pub time: Timestamp,
     /// Why.
     pub why: String,
+}
+
+/// A snapshot was put on hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldFact {
+    /// The hold's own random name, by which it is taken away.
+    pub hold: String,
+    /// Full id of the snapshot that was taken; its copies in other tiers are held with it.
+    pub snapshot: String,
+    /// When.
+    pub time: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// The incident that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
+    /// Who.
+    pub operator: String,
+}
+
+/// A hold was taken away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleasedFact {
+    /// The hold's name.
+    pub hold: String,
+    /// Full id of the snapshot that it was of.
+    pub snapshot: String,
+    /// When.
+    pub time: Timestamp,
+    /// Why.
+    pub reason: String,
 }
 
 /// A base was brought along its journal, and the copy passed its checks.

@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use lifeboat_model::duration::Duration;
 use lifeboat_model::exit::Exit;
 use lifeboat_model::size::Size;
-use lifeboat_recovery::flows::{self, CopyRequest, PruneRequest};
+use lifeboat_recovery::flows::{self, CopyRequest, HoldChange, HoldRequest, PruneRequest};
 use lifeboat_recovery::report::PruneReport;
 use lifeboat_vault::{MaxUnused, RepairOptions};
 
 use crate::args::{Copy, Prune, RepairIndex};
 use crate::fault::{Fault, Outcome};
-use crate::hands::Hands;
+use crate::hands::{Hands, Wired};
 use crate::render;
 use crate::screen::{Reply, log_line};
 use crate::{text, when};
@@ -20,6 +20,17 @@ use crate::{text, when};
 /// `lifeboat prune`
 pub fn prune(args: &Prune, hands: &Hands<'_>) -> Outcome<Reply> {
     let wired = hands.open()?.in_tier(args.place.tier.as_deref())?;
+    if args.holds {
+        let report = flows::holds(&wired.world)?;
+        return Reply::new(report.exit(), "holds", &report, render::holds(&report, hands.screen));
+    }
+    if let Some(request) = hold_request(args)? {
+        return hold(args, &request, &wired, hands);
+    }
+    let mut wired = wired;
+    if let Some(fault) = wired.bad_keep.take() {
+        return Err(fault);
+    }
     let mut request = PruneRequest {
         at: args.at.as_deref().map(|text| to_come(text, hands)).transpose()?,
         max_unused: args.max_unused.as_deref().map(max_unused).transpose()?,
@@ -43,6 +54,55 @@ pub fn prune(args: &Prune, hands: &Hands<'_>) -> Outcome<Reply> {
     let report = report?;
     let words = render::prune(&report, hands.screen);
     Reply::new(report.exit(), "prune", &report, words)
+}
+
+/// What is to be held or let go, if that is asked for.
+fn hold_request(args: &Prune) -> Outcome<Option<HoldRequest>> {
+    let (change, what) = match &args.release {
+        Some(what) => (HoldChange::Release, what.clone()),
+        None if !args.hold.is_empty() => (HoldChange::Put, args.hold.clone()),
+        None if args.reason.is_some() || args.incident.is_some() => {
+            return Err(Fault::usage("`--reason` and `--incident` belong to holds")
+                .hint("--hold SNAPSHOT --reason TEXT, or --release SNAPSHOT --reason TEXT"));
+        }
+        None => return Ok(None),
+    };
+    if what.is_empty() && args.incident.is_none() {
+        return Err(Fault::usage("`--release` does not say which holds")
+            .hint("--release SNAPSHOT, --release COMPONENT, or --release --incident NAME"));
+    }
+    let reason = args.reason.clone().unwrap_or_default().trim().to_owned();
+    if reason.is_empty() {
+        return Err(
+            Fault::usage("a hold wants a reason").hint("--reason \"evidence for the insurer\"")
+        );
+    }
+    Ok(Some(HoldRequest { change, what, reason, incident: args.incident.clone() }))
+}
+
+fn hold(args: &Prune, request: &HoldRequest, wired: &Wired, hands: &Hands<'_>) -> Outcome<Reply> {
+    let releases = request.change == HoldChange::Release;
+    if args.dry_run || (releases && !args.yes) {
+        let planned = flows::plan_hold(&wired.world, request)?;
+        wired.progress.clear();
+        if args.dry_run {
+            let words = render::holds(&planned, hands.screen);
+            return Reply::new(planned.exit(), "holds", &planned, words);
+        }
+        let count = planned.released.len() as u64;
+        let what = text::plural(count, "hold", "holds");
+        if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+            return Err(Fault::refused(format!("taking away {what} wants a confirmation"))
+                .hint("in a script: --yes; `--dry-run` shows which"));
+        }
+        log_line(&render::holds(&planned, hands.screen));
+        ask(&format!("Take away {what}? What no rule keeps may go with the next pruning."))?;
+    }
+    let report = flows::hold(&wired.world, request);
+    wired.progress.clear();
+    let report = report?;
+    let words = render::holds(&report, hands.screen);
+    Reply::new(report.exit(), "holds", &report, words)
 }
 
 /// Names what goes, and asks.

@@ -10,6 +10,7 @@ pub mod kit_drill;
 pub mod lint;
 pub mod maintain;
 pub mod manuals;
+pub mod plan;
 pub mod protect;
 pub mod prove;
 pub mod restore;

@@ -99,10 +99,12 @@ fn handed_over(journal: &ListedJournal) -> Vec<String> {
 /// What sets a snapshot apart.
 fn remark(snapshot: &ListedSnapshot) -> (String, Look) {
     let failed = snapshot.verdict.is_some_and(|verdict| verdict == Verdict::Fail);
+    let hold = snapshot.hold.as_ref().map(|why| format!("on hold: {why}"));
     let words: Vec<&str> = [
         (failed, "failed its verification"),
         (snapshot.partial, "partial"),
         (snapshot.foreign, "foreign"),
+        (hold.is_some(), hold.as_deref().unwrap_or_default()),
     ]
     .into_iter()
     .filter_map(|(holds, word)| holds.then_some(word))

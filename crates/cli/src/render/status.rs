@@ -2,7 +2,7 @@
 
 use lifeboat_recovery::report::{ComponentState, ComponentStatus, NextRun, StatusReport};
 
-use super::{span, tier, warnings};
+use super::{short, span, tier, warnings};
 use crate::screen::{Look, Screen};
 use crate::text;
 
@@ -49,6 +49,14 @@ pub fn status(report: &StatusReport, screen: &Screen) -> String {
             action.object,
             text::time(action.time),
             action.operator
+        ));
+    }
+    for hold in &report.holds {
+        out.push_str(&format!(
+            "on hold: snapshot {} since {}: {}\n",
+            short(&hold.snapshot),
+            text::time(hold.time),
+            hold.words()
         ));
     }
     out.push_str(&warnings(screen, &report.findings));

@@ -5,6 +5,7 @@
 //! the tier to which backups go is told at once.
 
 mod environment;
+pub mod retention;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -38,3 +38,51 @@ fn snapshots_that_are_due_stay_while_a_pack_is_missing() {
     assert_eq!(app.snapshots().len(), 3);
     app.restic(&["check", "--read-data"]).ends(0);
 }
+
+/// By a component's name, with a reason; a release wants a confirmation, and is an entry too.
+#[test]
+fn a_hold_is_put_shown_and_taken_away() {
+    let app = App::new();
+    app.run(&["backup"]).ends(0);
+    app.run(&["prune", "--hold", "config"]).ends(2);
+    app.run(&["prune", "--reason", "why"]).ends(2).says("belong to holds", "--hold SNAPSHOT");
+    app.run(&["prune", "--hold", "confg", "--reason", "evidence"]).ends(6);
+    let incident = ["--reason", "evidence", "--incident", "breach-7"];
+    let put = |rest: &[&str]| {
+        let args = [&["prune", "--hold", "config"][..], &incident, rest].concat();
+        app.json(&args)
+    };
+    assert_eq!(put(&["--dry-run"]).1["holds"].as_array().unwrap().len(), 0);
+    let (code, held) = put(&[]);
+    assert_eq!((code, held["put"].as_array().unwrap().len()), (0, 1), "{held:#}");
+    let listed = app.json(&["list", "config"]).1;
+    assert_eq!(listed["snapshots"][0]["hold"], "evidence (incident breach-7)", "{listed:#}");
+    assert_eq!(app.json(&["status"]).1["holds"].as_array().unwrap().len(), 1);
+    let release = ["prune", "--release", "--incident", "breach-7", "--reason", "done with"];
+    app.run(&release).ends(4).says("taking away 1 hold wants a confirmation", "--yes");
+    let (code, done) = app.json(&[&release[..], &["--yes"]].concat());
+    assert_eq!((code, done["released"].as_array().unwrap().len()), (0, 1), "{done:#}");
+    assert_eq!(app.json(&["prune", "--holds"]).1["holds"].as_array().unwrap().len(), 0);
+    app.run(&["audit", "verify"]).ends(0);
+}
+
+/// X-12: one value a cell; X-05: the rule that each objective comes from.
+#[test]
+fn the_plan_shows_its_matrix_and_its_rules() {
+    let app = App::new();
+    let text = app.plan_text().replace("[tier.local]\n", "[tier.local]\nfrom_env = true\n");
+    app.write_plan(&format!(
+        "{text}\n[schedule.thinned]\ncomponents = [\"*\"]\ncron = \"0 * * * *\"\n\
+         keep = {{ local = {{ daily = \"30d\", weekly = \"26w\" }} }}\n"
+    ));
+    let (code, shown) = app.json(&["plan", "show"]);
+    assert_eq!(code, 0, "{shown:#}");
+    let cell = |schedule: Option<&str>| {
+        let all = shown["retention"].as_array().unwrap().iter();
+        all.clone().find(|cell| cell["schedule"].as_str() == schedule).unwrap().clone()
+    };
+    assert_eq!(cell(Some("thinned"))["keep"], "daily 30d, weekly 26w");
+    assert_eq!(cell(Some("thinned"))["said_by"], "schedule");
+    assert!(shown["components"].as_array().unwrap().iter().all(|c| c["kind"].is_string()));
+    app.run(&["plan", "show"]).ends(0);
+}

@@ -2,7 +2,8 @@
 //!
 //! Kept is whatever a point of the window needs: everything from the *anchor* on, the newest verified
 //! base that was finished before the window begins. Where no such base is kept, everything stays.
-//! Without a window everything from the oldest base on is kept.
+//! Without a window everything from the oldest base on is kept. A base carries its own log up to where
+//! it is consistent, so that outside the window none is needed; from one on hold on, all of it stays.
 
 use std::collections::BTreeMap;
 
@@ -49,6 +50,8 @@ pub struct Base {
     pub finished: Timestamp,
     /// It was read back.
     pub verified: bool,
+    /// It is on hold, and the log from it on with it.
+    pub held: bool,
 }
 
 /// What may go.
@@ -159,13 +162,15 @@ impl Rule<'_> {
 
     /// The base of a log from which all that is wanted of it can be had.
     fn base_of<'b>(&self, bases: &'b [Base], lineage: &str) -> Option<&'b Base> {
-        let of_log = bases.iter().filter(|base| base.lineage == lineage);
-        match self.window {
-            true => of_log
+        let of_log = || bases.iter().filter(|base| base.lineage == lineage);
+        let by_rule = match self.window {
+            true => of_log()
                 .filter(|base| base.verified && base.finished <= self.begins)
                 .max_by_key(|base| base.finished),
-            false => of_log.min_by_key(|base| base.finished),
-        }
+            false => of_log().min_by_key(|base| base.finished),
+        };
+        let held = of_log().filter(|base| base.held).min_by_key(|base| base.finished);
+        by_rule.into_iter().chain(held).min_by_key(|base| base.finished)
     }
 }
 

@@ -31,6 +31,7 @@ fn base(position: u64, verified: bool) -> Base {
         position: Position::new(1, position),
         finished: at(position as i64 + 1),
         verified,
+        held: false,
     }
 }
 
@@ -45,6 +46,21 @@ fn what_lies_well_before_the_base_of_the_window_goes() {
     assert_eq!(found.remove[0], "ab/0000", "oldest first");
     assert!(found.kept[0].contains("snapshot 00001500"), "{:?}", found.kept);
     assert_eq!(anchor(&bases, WINDOW.unwrap(), at(3000)).unwrap().id, "00001500");
+}
+
+/// A hold keeps what its snapshot leads on to, whatever the window says; released, it goes.
+#[test]
+fn from_a_base_on_hold_on_everything_stays() {
+    let held = Base { held: true, ..base(800, false) };
+    let bases = [held.clone(), base(1500, true), base(2500, true)];
+    let found = decide(&packs("ab", 30), &bases, WINDOW, at(3000));
+    assert_eq!(found.remove.len(), ((800 - START_EVERY) / 100) as usize);
+    assert!(found.kept[0].contains("snapshot 00000800"), "{:?}", found.kept);
+    // Also on a log that another one took the place of, which would go as a whole.
+    let other = Base { lineage: "cd".to_owned(), ..held };
+    let old = decide(&packs("cd", 9), &[other, base(1500, true)], WINDOW, at(3000));
+    assert_eq!(old.remove.len(), ((800 - START_EVERY) / 100) as usize);
+    assert_eq!(decide(&packs("cd", 9), &[base(1500, true)], WINDOW, at(3000)).remove.len(), 0);
 }
 
 #[test]

@@ -147,7 +147,7 @@ impl Dice {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        self.0 % count == 0
+        self.0.is_multiple_of(count)
     }
 }
 
@@ -194,7 +194,7 @@ fn agree(stored: &[Stored], decision: &Decision, wanted: &BTreeSet<String>, at: 
     let gone: BTreeSet<String> = decision.remove.iter().map(|(id, _)| id.clone()).collect();
     assert_eq!(kept.len() + gone.len(), stored.len(), "{at}: each is decided once");
     let found = |id: &String| stored.iter().find(|snapshot| snapshot.snapshot == *id);
-    for id in kept.symmetric_difference(wanted) {
+    if let Some(id) = kept.symmetric_difference(wanted).next() {
         let why = decision.keep.iter().find(|(kept, _)| kept == id);
         panic!("{at}: {:#?}\nkept: {why:?}\nwanted: {}", found(id), wanted.contains(id));
     }
@@ -308,7 +308,7 @@ fn is_wanted(
     let Some(rules) = rules(one.schedule.as_deref()) else { return true };
     let taken = one.stored.map_or(one.time, |stored| stored.max(one.time));
     let age = Duration::from_secs(
-        u64::try_from((conditions.now.as_second() - taken.as_second()).max(0)).unwrap(),
+        u64::try_from(conditions.now.as_second() - taken.as_second()).unwrap_or(0),
     );
     let young = |span: Option<Duration>| span.is_some_and(|span| age <= span);
     if best || rules.unlimited || young(rules.all) {
@@ -342,7 +342,7 @@ fn is_wanted(
 /// snapshot happens to some.
 fn two_years(text: &str, incremental: Option<&str>) {
     let plan = plan(text);
-    let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
     let mut runs: Vec<(Timestamp, &str)> = Vec::new();
     let end = start.as_second() + 730 * DAY;
     for (name, schedule) in &plan.schedule {
@@ -362,7 +362,8 @@ fn two_years(text: &str, incremental: Option<&str>) {
     // Each fifth day, at another hour each time.
     for turn in 1..=146 {
         let hour = turn % 24;
-        let now = Timestamp::from_second(start.as_second() + turn * 5 * DAY + hour * 3600).unwrap();
+        let now = Timestamp::from_second(start.as_second() + turn * 5 * DAY + hour * 3600)
+            .expect("in range");
         while let Some((time, schedule)) = runs.get(next).filter(|(time, _)| *time <= now) {
             next += 1;
             let id = format!("{next:08x}");
@@ -444,7 +445,7 @@ fn each_cell_has_one_value() {
         (CSOAI, "code", "primary", "unlimited"),
         (CUSTOMER_DATA, "points", "azure", "all 2d, daily 30d, weekly 26w"),
     ] {
-        let found = cell(text, schedule, tier).unwrap();
+        let found = cell(text, schedule, tier).expect("a cell");
         assert_eq!(found, value, "{schedule} in {tier}");
     }
     assert_eq!(cell(EDONUOPS, "full", "elsewhere"), None);
@@ -489,7 +490,7 @@ fn histories() -> impl Strategy<Value = Vec<Stored>> {
         for (number, (gap, flags, needs, schedule, late)) in (1u64..).zip(list) {
             let (level, failed, partial, foreign, held) = flags;
             time += gap / 10;
-            let at = |second: i64| Timestamp::from_second(second).unwrap();
+            let at = |second: i64| Timestamp::from_second(second).expect("in range");
             stored.push(Stored {
                 snapshot: format!("{number:08x}"),
                 time: at(time),
@@ -529,7 +530,7 @@ proptest! {
             Some(_) => None,
         };
         let newest = stored.iter().map(|s| s.time.as_second()).max().unwrap_or(1_767_225_600);
-        let conditions = fine(Timestamp::from_second(newest + wait).unwrap());
+        let conditions = fine(Timestamp::from_second(newest + wait).expect("in range"));
         let decision = decide(&stored, &rules, &conditions);
         let wanted = kept_by_the_oracle(&stored, &rules, &conditions);
         agree(&stored, &decision, &wanted, "any");

@@ -4,6 +4,7 @@
 //! or newer file is set aside and rebuilt, with a note; one that is busy, may not be read or written,
 //! or has no room, is left alone.
 
+mod apply;
 mod rows;
 mod sync;
 
@@ -13,14 +14,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lifeboat_model::position::Position;
-use lifeboat_model::verdict::Verdict;
 use rusqlite::{Connection, ErrorCode, params};
 
-pub use rows::{DrillRow, SnapshotRow};
-pub use sync::{as_it_is, host_of, note_facts, up_to_date};
+pub use rows::{DrillRow, HoldRow, SnapshotRow};
+pub use sync::{Everything, as_it_is, everything, host_of, note_facts, up_to_date};
 
 use crate::error::{Error, Result};
-use crate::facts::{DrillFact, Fact, Level, SnapshotFact, VerifiedFact};
+use crate::facts::Fact;
 use crate::state::FileLock;
 
 /// Steps of the schema; `user_version` is the number of steps taken.
@@ -57,6 +57,12 @@ const STEPS: &[&str] = &["
     "
     create table recovered(component text not null, lineage text not null, position text not null,
         time text not null, primary key (component, lineage, position)) strict;
+",
+    "
+    create table holds(hold text primary key, snapshot text not null, time text not null,
+        reason text not null, incident text, operator text not null) strict;
+    create table released(hold text primary key) strict;
+    delete from applied;
 "];
 
 /// How long another process may keep the catalog busy.
@@ -301,29 +307,7 @@ impl Catalog {
     pub fn apply(&mut self, host: &str, seq: u64, hash: &str, facts: &[Fact]) -> Result<()> {
         let transaction = self.db.transaction()?;
         for fact in facts {
-            match fact {
-                Fact::Snapshot(fact) => apply_snapshot(&transaction, host, seq, fact)?,
-                Fact::Verified(fact) => apply_verified(&transaction, fact)?,
-                Fact::Drill(fact) => apply_drill(&transaction, fact)?,
-                Fact::Recovered(fact) => {
-                    transaction.execute(
-                        "insert or replace into recovered(component, lineage, position, time)
-                         values (?1, ?2, ?3, ?4)",
-                        params![
-                            fact.component,
-                            fact.lineage,
-                            fact.position.to_string(),
-                            fact.time.to_string()
-                        ],
-                    )?;
-                }
-                Fact::Removed(fact) => {
-                    transaction.execute(
-                        "insert or replace into removed(id, vault, time) values (?1, ?2, ?3)",
-                        params![fact.snapshot, fact.vault, fact.time.to_string()],
-                    )?;
-                }
-            }
+            apply::fact(&transaction, host, seq, fact)?;
         }
         transaction.execute(
             "insert into applied(host, seq, hash) values (?1, ?2, ?3)
@@ -338,7 +322,8 @@ impl Catalog {
     pub fn clear(&mut self) -> Result<()> {
         self.db.execute_batch(
             "delete from snapshots; delete from drills; delete from applied;
-             delete from removed; delete from recovered",
+             delete from removed; delete from recovered; delete from holds;
+             delete from released",
         )?;
         Ok(())
     }
@@ -415,84 +400,13 @@ impl Catalog {
         Ok(())
     }
 
+    /// Holds that stand, oldest first.
+    pub fn holds(&self) -> Result<Vec<HoldRow>> {
+        rows::holds(&self.db)
+    }
+
     /// Past drills, newest first.
     pub fn drills(&self) -> Result<Vec<DrillRow>> {
         rows::drills(&self.db)
     }
-}
-
-/// What the ledger just said is there, until a listing says otherwise.
-fn apply_snapshot(db: &Connection, host: &str, seq: u64, fact: &SnapshotFact) -> Result<()> {
-    let (host, seq, copy_of) = match &fact.copy {
-        // Whoever copies it: it is the snapshot of the host that took it, and as old.
-        Some(copy) => (copy.host.as_str(), copy.seq, Some(&copy.of)),
-        None => (host, seq, None),
-    };
-    db.execute(
-        "insert into snapshots(id, component, run, schedule, time, host, present, ledger_host,
-            ledger_seq, complete_up_to, bytes, files, bytes_added, partial, level, vault, read_until,
-            copy_of)
-         values (?1, ?2, ?3, ?4, ?5, ?6, 1, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
-         on conflict(id) do update set ledger_host = ?6, ledger_seq = ?7, complete_up_to = ?8,
-            bytes = ?9, files = ?10, bytes_added = ?11, partial = ?12, level = max(level, ?13),
-            vault = ?14, read_until = coalesce(?15, read_until), copy_of = ?16",
-        params![
-            fact.snapshot,
-            fact.component,
-            fact.run,
-            fact.schedule,
-            fact.time.to_string(),
-            host,
-            seq as i64,
-            fact.complete_up_to.to_string(),
-            fact.bytes as i64,
-            fact.files as i64,
-            fact.bytes_added as i64,
-            fact.partial,
-            Level::V1 as i64,
-            fact.vault,
-            fact.read_until.map(|until| until.to_string()),
-            copy_of,
-        ],
-    )?;
-    Ok(())
-}
-
-/// A failure stays until a verification at least as deep passes; a shallower pass changes nothing.
-fn apply_verified(db: &Connection, fact: &VerifiedFact) -> Result<()> {
-    let (asked, reached) = (fact.asked as i64, fact.level.map_or(0, |level| level as i64));
-    let statement = match fact.verdict {
-        Verdict::Pass => {
-            "update snapshots set verified = ?2, verdict = ?3, level = max(level, ?4), failed = null
-             where id = ?1 and coalesce(failed, 0) <= ?4 and ?5 >= 0"
-        }
-        Verdict::Fail => {
-            "update snapshots set verified = ?2, verdict = ?3, level = ?5,
-                failed = max(coalesce(failed, 0), ?4) where id = ?1"
-        }
-        Verdict::Inconclusive | Verdict::Skipped => {
-            "update snapshots set verified = ?2, verdict = ?3, level = max(level, ?5)
-             where id = ?1 and failed is null and ?4 >= 0"
-        }
-    };
-    let time = fact.time.to_string();
-    db.execute(statement, params![fact.snapshot, time, fact.verdict.word(), asked, reached])?;
-    Ok(())
-}
-
-fn apply_drill(db: &Connection, fact: &DrillFact) -> Result<()> {
-    db.execute(
-        "insert or replace into drills(id, component, drill, time, verdict, rto_ms, rpo_ms)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        params![
-            fact.id,
-            fact.component,
-            fact.drill,
-            fact.time.to_string(),
-            fact.verdict.word(),
-            fact.rto_ms,
-            fact.rpo_ms
-        ],
-    )?;
-    Ok(())
 }

@@ -52,6 +52,13 @@ pub struct SnapshotRow {
 }
 
 impl SnapshotRow {
+    /// Full id of the snapshot that was taken: its own, or that which it is a copy of.
+    pub fn taken_as(&self) -> &str {
+        self.copy_of.as_deref().unwrap_or(&self.id)
+    }
+}
+
+impl SnapshotRow {
     /// A snapshot of which nothing else is known yet.
     pub fn unknown(id: &str, component: Option<&str>, time: Timestamp) -> SnapshotRow {
         SnapshotRow {
@@ -80,6 +87,33 @@ impl SnapshotRow {
     /// True if no ledger knows it.
     pub fn foreign(&self) -> bool {
         self.ledger.is_none()
+    }
+}
+
+/// A hold that stands.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct HoldRow {
+    /// Its own name.
+    pub hold: String,
+    /// Full id of the snapshot that was taken; a copy is held with it.
+    pub snapshot: String,
+    /// Since when.
+    pub time: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// The incident that it belongs to.
+    pub incident: Option<String>,
+    /// Who put it.
+    pub operator: String,
+}
+
+impl HoldRow {
+    /// Why a snapshot stays, in words.
+    pub fn words(&self) -> String {
+        match &self.incident {
+            Some(incident) => format!("{} (incident {incident})", self.reason),
+            None => self.reason.clone(),
+        }
     }
 }
 
@@ -146,6 +180,26 @@ fn snapshot(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {
         verdict: word(row, 16)?,
         copy_of: row.get(19)?,
     })
+}
+
+pub(super) fn holds(db: &Connection) -> Result<Vec<HoldRow>> {
+    let mut statement = db.prepare(
+        "select hold, snapshot, time, reason, incident, operator from holds
+         where hold not in (select hold from released)",
+    )?;
+    let read = |row: &Row<'_>| {
+        Ok(HoldRow {
+            hold: row.get(0)?,
+            snapshot: row.get(1)?,
+            time: instant(row, 2)?.ok_or_else(|| bad(2, "no time"))?,
+            reason: row.get(3)?,
+            incident: row.get(4)?,
+            operator: row.get(5)?,
+        })
+    };
+    let mut rows = statement.query_map([], read)?.collect::<Result<Vec<_>, _>>()?;
+    rows.sort_by(|a, b| (a.time, &a.hold).cmp(&(b.time, &b.hold)));
+    Ok(rows)
 }
 
 pub(super) fn drills(db: &Connection) -> Result<Vec<DrillRow>> {

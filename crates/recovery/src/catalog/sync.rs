@@ -28,23 +28,33 @@ pub fn host_of(name: &str) -> &str {
 
 /// Opens the catalog (in memory where no trace may be left, or none can) and brings it up to date.
 pub fn up_to_date(world: &World, tier: &OpenTier, keep: bool) -> Result<(Catalog, Vec<String>)> {
+    let Everything { catalog, notes, .. } = bring(world, tier, keep, false)?;
+    Ok((catalog, notes))
+}
+
+fn bring(world: &World, tier: &OpenTier, keep: bool, all: bool) -> Result<Everything> {
     let mut notes = passed_over(world)?;
     notes.extend(whole::broken(world)?);
     if keep {
         let opened = world.state.make("").map_err(Error::from);
         let opened = opened.and_then(|folder| Catalog::open(&folder.join(FILE)));
-        match opened.and_then(|(catalog, note)| refresh(world, tier, catalog, true, note)) {
-            Ok((catalog, more)) => {
-                notes.extend(more);
-                return Ok((catalog, notes));
+        let refreshed = opened.and_then(|(mut catalog, note)| {
+            notes.extend(note);
+            Ok((refresh(world, tier, &mut catalog, true, all)?, catalog))
+        });
+        match refreshed {
+            Ok((read, catalog)) => {
+                notes.extend(read.notes);
+                return Ok(Everything { catalog, notes, unread: read.unread });
             }
             Err(error) if error.forbids_writing() => notes.push(in_memory_instead(&error)),
             Err(error) => return Err(error),
         }
     }
-    let (catalog, more) = refresh(world, tier, Catalog::in_memory()?, false, None)?;
-    notes.extend(more);
-    Ok((catalog, notes))
+    let mut catalog = Catalog::in_memory()?;
+    let read = refresh(world, tier, &mut catalog, false, all)?;
+    notes.extend(read.notes);
+    Ok(Everything { catalog, notes, unread: read.unread })
 }
 
 fn in_memory_instead(error: &Error) -> String {
@@ -66,11 +76,11 @@ fn passed_over(world: &World) -> Result<Vec<String>> {
 fn refresh(
     world: &World,
     tier: &OpenTier,
-    mut catalog: Catalog,
+    catalog: &mut Catalog,
     keep: bool,
-    note: Option<String>,
-) -> Result<(Catalog, Vec<String>)> {
-    let mut notes = Vec::from_iter(note);
+    all: bool,
+) -> Result<Remote> {
+    let Remote { mut notes, mut unread } = Remote::default();
     if let Some(why) = &tier.other_plan {
         notes.push(format!(
             "this is the vault of another plan ({why}): it is read, and a backup into it is refused"
@@ -96,19 +106,24 @@ fn refresh(
         .collect();
     catalog.believe(&trust::digest(world)?)?;
     let fresh = catalog.applied(&world.host)?.is_none();
-    apply_local(world, &mut catalog)?;
+    apply_local(world, catalog)?;
     let vault = tier.vault.repository_id();
     catalog.take_listing(vault, &listing, &damaged)?;
     // Snapshots of other hosts, or of a state that was lost, stand in the tier's ledgers; and that
     // another host removed its own.
     let unclear = |row: &super::SnapshotRow| row.foreign() || row.lost.is_some();
-    if fresh || catalog.points()?.iter().any(unclear) {
-        notes.extend(apply_remote(world, tier, &mut catalog, keep)?);
+    if all || fresh || catalog.points()?.iter().any(unclear) {
+        let read = match all {
+            true => apply_all(world, tier, catalog, keep)?,
+            false => apply_remote(world, tier, catalog, keep)?,
+        };
+        notes.extend(read.notes);
+        unread = read.unread;
         // What those ledgers record and the vault does not list is lost.
         catalog.take_listing(vault, &listing, &damaged)?;
     }
-    fill_read_until(tier, &mut catalog)?;
-    Ok((catalog, notes))
+    fill_read_until(tier, catalog)?;
+    Ok(Remote { notes, unread })
 }
 
 /// Asks the manifests where the facts do not say when reading the source ended. One that cannot be
@@ -129,6 +144,50 @@ fn fill_read_until(tier: &OpenTier, catalog: &mut Catalog) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The catalog with all that any ledger within reach says, and what could not be read.
+pub struct Everything {
+    /// The catalog.
+    pub catalog: Catalog,
+    /// What should be looked at.
+    pub notes: Vec<String>,
+    /// Ledgers that are there and were not believed or not read, each with why: what they hold is
+    /// not known.
+    pub unread: Vec<String>,
+}
+
+/// Brings the catalog up to date with every ledger in every tier: a hold may stand in any of them.
+pub fn everything(world: &World, tier: &OpenTier, keep: bool) -> Result<Everything> {
+    bring(world, tier, keep, true)
+}
+
+/// Applies the ledgers of all tiers.
+fn apply_all(world: &World, tier: &OpenTier, catalog: &mut Catalog, keep: bool) -> Result<Remote> {
+    let mut all = apply_remote(world, tier, catalog, keep)?;
+    for other in world.elsewhere() {
+        let there = world.with_tier(other);
+        let read = match there.open_tier_to_look() {
+            Ok(None) => continue,
+            Ok(Some(opened)) if opened.other_plan.is_some() => continue,
+            Ok(Some(opened)) => apply_remote(&there, &opened, catalog, keep),
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(read) => {
+                all.unread.extend(read.unread);
+                let new = read.notes.into_iter().filter(|note| !all.notes.contains(note));
+                let new: Vec<String> = new.collect();
+                all.notes.extend(new);
+            }
+            Err(error) if ends_run(&error) => return Err(error),
+            Err(error) => {
+                let (name, why) = (&other.name, Failure::of(&error).line());
+                all.notes.push(format!("tier {name} could not be asked what is on hold: {why}"));
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// The catalog as it is, for when the tier does not answer.
@@ -207,6 +266,20 @@ fn apply(catalog: &mut Catalog, host: &str, entries: &[Entry], keys: &[PublicKey
     Ok(())
 }
 
+/// What reading the ledgers of a tier gave beside their facts.
+#[derive(Default)]
+struct Remote {
+    notes: Vec<String>,
+    unread: Vec<String>,
+}
+
+impl Remote {
+    fn unread(&mut self, note: String) {
+        self.notes.push(note.clone());
+        self.unread.push(note);
+    }
+}
+
 /// Applies the chains in the tier. What is signed by a key that nobody vouches for, and a chain that
 /// does not hold together, is said and not believed. With `keep`, a key that is seen first is kept.
 fn apply_remote(
@@ -214,8 +287,8 @@ fn apply_remote(
     tier: &OpenTier,
     catalog: &mut Catalog,
     keep: bool,
-) -> Result<Vec<String>> {
-    let mut notes = Vec::new();
+) -> Result<Remote> {
+    let mut read = Remote::default();
     let own = remote::safe_name(&world.host);
     // What stands before the local lines, where they begin after entries that could not be opened.
     let base = Local::new(&world.state, &world.host).base()?;
@@ -227,16 +300,16 @@ fn apply_remote(
         let sealer = match &tier.sealer {
             Ok(sealer) if sealer.opens() => sealer,
             _ => {
-                notes.push(format!(
+                read.unread(format!(
                     "the ledger of {name} in the tier cannot be opened here: the snapshots that it \
                      recorded count as foreign"
                 ));
                 continue;
             }
         };
-        apply_chain(world, &*tier.store, sealer, &name, catalog, keep, &mut notes)?;
+        apply_chain(world, &*tier.store, sealer, &name, catalog, keep, &mut read)?;
     }
-    Ok(notes)
+    Ok(read)
 }
 
 fn apply_chain(
@@ -246,7 +319,7 @@ fn apply_chain(
     name: &str,
     catalog: &mut Catalog,
     keep: bool,
-    notes: &mut Vec<String>,
+    read: &mut Remote,
 ) -> Result<()> {
     // Checkpoints first: what is shipped meanwhile makes the chain longer than they say.
     let (checkpoints, _) = remote::checkpoints(store, sealer, name)?;
@@ -258,16 +331,18 @@ fn apply_chain(
     let trusted = trust::of(world, &host, &entries)?;
     let report = verify(CHAIN, &links, &trusted.keys, &checkpoints);
     if !trust::sound(&report, &entries, &fetched, name) {
-        notes.push(format!(
+        read.unread(format!(
             "the ledger of {name} in the tier does not verify; what it says of snapshots is not \
              believed"
         ));
         return Ok(());
     }
     let told = trust::tell(&entries, &trusted.keys);
-    notes.extend(told.refused.map(|refused| trust::refusal(&host, refused)));
+    if let Some(refused) = told.refused {
+        read.unread(trust::refusal(&host, refused));
+    }
     if let Some(key) = trusted.first_sight {
-        notes.push(trust::first_sight(&host, &key));
+        read.notes.push(trust::first_sight(&host, &key));
         if keep {
             keys::accept(&world.state, &host, &[key])?;
         }

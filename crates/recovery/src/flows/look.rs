@@ -10,7 +10,7 @@ use super::exposure::{along_the_log, judge_stream};
 use super::point::{candidates, choose, newest_whole};
 use super::restore::unsettled;
 use super::{At, ListRequest, way};
-use crate::catalog::{self, Catalog, DrillRow, SnapshotRow};
+use crate::catalog::{self, Catalog, DrillRow, HoldRow, SnapshotRow};
 use crate::env::World;
 use crate::error::{Error, Result, ends_run};
 use crate::ledger::{Local, log};
@@ -73,11 +73,12 @@ pub fn list(world: &World, request: &ListRequest) -> Result<ListReport> {
         }
     }
     let mut warnings = warnings;
+    let holds = catalog.holds()?;
     let journals = journals(world, &tier, request.component.as_deref(), &mut warnings)?;
     Ok(ListReport {
         tier: world.tier_ref(),
         journals,
-        snapshots: rows.into_iter().map(|row| listed(row, start.wall)).collect(),
+        snapshots: rows.into_iter().map(|row| listed(row, &holds, start.wall)).collect(),
         warnings,
         head: world.head("lifeboat/list", start),
     })
@@ -111,8 +112,11 @@ fn journals(
     Ok(listed)
 }
 
-fn listed(row: SnapshotRow, now: Timestamp) -> ListedSnapshot {
+fn listed(row: SnapshotRow, holds: &[HoldRow], now: Timestamp) -> ListedSnapshot {
+    let of = holds.iter().filter(|hold| hold.snapshot == row.taken_as()).map(HoldRow::words);
+    let hold = of.collect::<Vec<_>>();
     ListedSnapshot {
+        hold: (!hold.is_empty()).then(|| hold.join("; ")),
         foreign: row.foreign(),
         artefact: row
             .component
@@ -193,6 +197,7 @@ pub fn status(world: &World) -> Result<StatusReport> {
         running: log::running_now(world, &entries)?,
         interrupted: unanswered(log::interrupted(world, &entries)?, &entries),
         next_runs: next_runs(world, start.wall),
+        holds: seen.catalog.holds()?,
         findings,
         head: world.head("lifeboat/status", start),
     })

@@ -6,6 +6,7 @@ mod copy;
 mod drill;
 mod export;
 mod exposure;
+mod hold;
 mod key;
 mod kit;
 mod kit_drill;
@@ -29,6 +30,7 @@ pub use bootstrap::{BootstrapRequest, bootstrap};
 pub use copy::{copy, plan_copy};
 pub use drill::{drill, plan_drill};
 pub use export::{ExportRequest, ExportTo, export, plan_export};
+pub use hold::{hold, holds, plan_hold};
 pub use key::{
     key_add, key_compromised, key_rotate, plan_key_add, plan_key_compromised, plan_key_rotate,
 };
@@ -39,8 +41,9 @@ pub use metadata::backup_metadata;
 pub use prune::{plan_prune, prune};
 pub use repair::{plan_repair, repair_index};
 pub use request::{
-    At, AuditRequest, BackupRequest, CopyRequest, Destination, DrillRequest, KeyRequest,
-    ListRequest, PruneRequest, RestoreRequest, StreamRequest, VerifyRequest,
+    At, AuditRequest, BackupRequest, CopyRequest, Destination, DrillRequest, HoldChange,
+    HoldRequest, KeyRequest, ListRequest, PruneRequest, RestoreRequest, StreamRequest,
+    VerifyRequest,
 };
 pub use restore::{check_target, plan_restore, restore, restore_stream};
 pub use stream::{Live, detach, plan_stream, stream, wanted_base};

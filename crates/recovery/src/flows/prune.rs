@@ -44,8 +44,9 @@ pub fn plan_prune(world: &World, request: &PruneRequest) -> Result<PruneReport> 
     let start = world.start();
     let tier = world.read_tier()?;
     world.refuse_held(&tier)?;
-    let (catalog, warnings) = catalog::up_to_date(world, &tier, false)?;
-    let decision = decide(world, &tier, &catalog, request.at)?;
+    let known = catalog::everything(world, &tier, false)?;
+    let decision = decide(world, &tier, &known, request.at)?;
+    let warnings = known.notes;
     let data = match decision.refused.is_empty() {
         true => Some(DataFate::from(&tier.vault.plan_prune(&options(request, &decision))?)),
         false => None,
@@ -77,8 +78,9 @@ fn execute(
     world.refuse_held(tier)?;
     let hands = tier.vault.maintain(world.tier.place.deleter()?)?;
     // Under the lock: nobody adds or removes a snapshot from here on.
-    let catalog = session.catalog(tier)?;
-    let mut decision = decide(world, tier, &catalog, None)?;
+    let known = catalog::everything(world, tier, true)?;
+    let mut decision = decide(world, tier, &known, None)?;
+    session.warnings.extend(known.notes);
     agreed(&mut decision, request)?;
     let (mut data, mut journals) = (None, Vec::new());
     if decision.refused.is_empty() {

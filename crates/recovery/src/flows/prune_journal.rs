@@ -1,6 +1,8 @@
 //! Pruning's part in the journals: the base that a window needs stays, and then what no point of the
 //! window needs goes from the journal.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use lifeboat_model::duration::Duration;
 use lifeboat_model::journal::keep::{Base, anchor};
@@ -30,6 +32,7 @@ impl Stream {
         tier: &OpenTier,
         name: &str,
         rows: &[&SnapshotRow],
+        held: &BTreeSet<&str>,
     ) -> Result<Option<Stream>> {
         let Some(component) = world.plan.component.get(name) else { return Ok(None) };
         let archives = || -> Result<bool> {
@@ -41,7 +44,7 @@ impl Stream {
         }
         let mut bases = Vec::new();
         for row in rows.iter().filter(|row| row.lost.is_none()) {
-            bases.extend(base(tier, row)?);
+            bases.extend(base(tier, row, held.contains(row.taken_as()))?);
         }
         let (component, window) = (name.to_owned(), component.kind.window());
         Ok(Some(Stream { component, window, bases }))
@@ -90,7 +93,7 @@ impl Stream {
 }
 
 /// The snapshot as a base, if its manifest tells a place in a log.
-fn base(tier: &OpenTier, row: &SnapshotRow) -> Result<Option<Base>> {
+fn base(tier: &OpenTier, row: &SnapshotRow, held: bool) -> Result<Option<Base>> {
     let id: Id = row.id.parse().map_err(|_| Error::NoSnapshot { name: row.id.clone() })?;
     let snapshot = tier.vault.snapshot(&id)?;
     let manifest = match read_manifest(&tier.vault, &id, &snapshot) {
@@ -107,5 +110,6 @@ fn base(tier: &OpenTier, row: &SnapshotRow) -> Result<Option<Base>> {
         position: at.position,
         finished: manifest.finished,
         verified,
+        held,
     }))
 }

@@ -161,6 +161,47 @@ pub struct PruneRequest {
     pub agreed: Option<BTreeSet<String>>,
 }
 
+/// What is done about holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldChange {
+    /// Put on hold.
+    Put,
+    /// Take the hold away.
+    Release,
+}
+
+impl HoldChange {
+    /// The word in the ledger.
+    pub fn action(self) -> &'static str {
+        match self {
+            HoldChange::Put => "hold",
+            HoldChange::Release => "release",
+        }
+    }
+
+    /// The outcome in the ledger.
+    pub fn outcome(self) -> &'static str {
+        match self {
+            HoldChange::Put => "on hold",
+            HoldChange::Release => "released",
+        }
+    }
+}
+
+/// Asks for holds to be put or taken away.
+#[derive(Debug, Clone)]
+pub struct HoldRequest {
+    /// Which.
+    pub change: HoldChange,
+    /// Component names (all their snapshots that are there) or snapshot ids (or prefixes); for a
+    /// release nothing: all of the incident.
+    pub what: Vec<String>,
+    /// Why.
+    pub reason: String,
+    /// The incident that they belong to.
+    pub incident: Option<String>,
+}
+
 /// Asks for a copy of snapshots in another tier.
 #[derive(Debug, Clone, Default)]
 pub struct CopyRequest {

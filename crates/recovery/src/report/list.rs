@@ -38,6 +38,8 @@ pub struct ListedSnapshot {
     pub partial: bool,
     /// The id that it has where it was taken, if it is a copy.
     pub copy_of: Option<String>,
+    /// Why it stays whatever the rules say, if it is on hold.
+    pub hold: Option<String>,
     /// True if no ledger of this plan knows it: never chosen by default.
     pub foreign: bool,
 }

@@ -8,6 +8,7 @@ mod backup;
 mod copy;
 mod drill;
 mod export;
+mod hold;
 mod key;
 mod kit;
 mod list;
@@ -29,6 +30,7 @@ pub use drill::{
     EvidenceRef, ListedDrill, Measured, Met, PlannedDrill, Times,
 };
 pub use export::{BackupMetadata, ExportReport, MetadataBackup, MetadataTier};
+pub use hold::HoldsReport;
 pub use key::{KeyReport, KeyTier, ListedKey, Successor};
 pub use kit::{
     BootstrapFinding, BootstrapHead, BootstrapReport, KitAccess, KitDrillReport, KitFacts,

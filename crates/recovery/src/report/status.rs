@@ -6,6 +6,8 @@ use lifeboat_model::position::Position;
 use lifeboat_model::verdict::Verdict;
 use serde::Serialize;
 
+use crate::catalog::HoldRow;
+
 use super::{Failure, Head, TierRef, WayReport};
 
 /// The state of a component, in one word, worst last.
@@ -197,6 +199,8 @@ pub struct StatusReport {
     pub interrupted: Vec<InterruptedAction>,
     /// Schedules.
     pub next_runs: Vec<NextRun>,
+    /// Holds that stand: nothing of what they are of is pruned.
+    pub holds: Vec<HoldRow>,
     /// What should be looked at.
     pub findings: Vec<String>,
 }

@@ -37,6 +37,7 @@ fn verified(offset: u64, finished: Timestamp) -> Base {
         position: at(offset),
         finished,
         verified: true,
+        held: false,
     }
 }
 

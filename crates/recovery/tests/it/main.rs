@@ -12,6 +12,7 @@ mod crash;
 mod drill;
 mod fake_log;
 mod heal;
+mod hold;
 mod in_place;
 mod journal_flow;
 mod journal_formats;

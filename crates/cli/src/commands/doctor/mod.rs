@@ -95,6 +95,17 @@ pub fn doctor(hands: &Hands<'_>) -> Outcome<Reply> {
 }
 
 fn plan(wired: &Wired) -> Vec<Finding> {
+    let mut found = errors_of(wired);
+    if let Some(fault) = &wired.bad_keep {
+        let mut finding = Finding::warning("plan", fault.message.clone())
+            .why("nothing is pruned as long as it is not known what is to be kept");
+        finding.fix.clone_from(&fault.hint);
+        found.push(finding);
+    }
+    found
+}
+
+fn errors_of(wired: &Wired) -> Vec<Finding> {
     let file = wired.file.path.display();
     let errors = super::lint::errors(&wired.file);
     if errors == 0 {

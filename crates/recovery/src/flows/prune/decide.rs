@@ -1,6 +1,6 @@
 //! Which snapshots go: the plan's rules for the tier, applied to each component of this host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use lifeboat_model::duration::{Duration, after};
@@ -9,7 +9,7 @@ use lifeboat_model::retention::{self, Conditions, Stored};
 use lifeboat_vault::{Entry, Id};
 
 use super::backups::Backups;
-use crate::catalog::{self, Catalog, SnapshotRow};
+use crate::catalog::{self, Everything, HoldRow, SnapshotRow};
 use crate::env::World;
 use crate::error::{Error, Result};
 use crate::facts::Level;
@@ -39,9 +39,12 @@ pub(in crate::flows) struct Decision {
 pub(super) fn decide(
     world: &World,
     tier: &OpenTier,
-    catalog: &Catalog,
+    known: &Everything,
     at: Option<Timestamp>,
 ) -> Result<Decision> {
+    let catalog = &known.catalog;
+    let holds = catalog.holds()?;
+    let held: BTreeSet<&str> = holds.iter().map(|hold| hold.snapshot.as_str()).collect();
     let now = at.unwrap_or_else(|| world.clock.wall());
     let stored_at = stored_at(tier)?;
     let rows = catalog.points()?;
@@ -55,16 +58,13 @@ pub(super) fn decide(
         expected: recorded.iter().map(parse).collect::<Result<Vec<Id>>>()?,
         streams: Vec::new(),
     };
+    // What they hold is not known.
+    decision.refused.extend(known.unread.iter().cloned());
     let backups = Backups::of(world)?;
     if backups.unreadable {
         decision.refused.push("a line of this machine's ledger cannot be read".to_owned());
     }
-    let mut groups: BTreeMap<(Option<&str>, Option<&str>), Vec<&SnapshotRow>> = BTreeMap::new();
-    for row in &rows {
-        let host = row.ledger.as_ref().map(|(name, _)| catalog::host_of(name));
-        groups.entry((row.component.as_deref(), host)).or_default().push(row);
-    }
-    for ((component, host), group) in groups {
+    for ((component, host), group) in groups(&rows) {
         let named = component.filter(|name| world.plan.component.contains_key(*name));
         let ours = host == Some(world.host.as_str());
         // What is not ours stays anyway, and must not stand in the way of the rest.
@@ -76,7 +76,7 @@ pub(super) fn decide(
             let why = "no backup of it that succeeded is recorded on this machine";
             decision.refused.push(format!("{name}: {why}"));
         }
-        let stream = Stream::of(world, tier, name, &group)?;
+        let stream = Stream::of(world, tier, name, &group, &held)?;
         let conditions = Conditions {
             now,
             listing_complete: group.iter().all(|row| row.lost.is_none()),
@@ -90,8 +90,10 @@ pub(super) fn decide(
         };
         decision.streams.extend(stream);
         let rules = |schedule: Option<&str>| rules(world, name, schedule);
-        let stored =
-            group.iter().map(|row| stored(tier, row, &stored_at)).collect::<Result<Vec<_>>>()?;
+        let stored = group
+            .iter()
+            .map(|row| stored(tier, row, &stored_at, &holds))
+            .collect::<Result<Vec<_>>>()?;
         let decided = retention::decide(&stored, &rules, &conditions);
         decision.refused.extend(decided.refused.iter().map(|why| format!("{name}: {why}")));
         let find = |id: &str| group.iter().find(|row| row.id == id).copied();
@@ -103,6 +105,19 @@ pub(super) fn decide(
     }
     settle(&mut decision)?;
     Ok(decision)
+}
+
+/// A component as a host took it.
+type Whose<'a> = (Option<&'a str>, Option<&'a str>);
+
+/// Snapshots by component and by the host whose ledger records them.
+fn groups(rows: &[SnapshotRow]) -> BTreeMap<Whose<'_>, Vec<&SnapshotRow>> {
+    let mut groups: BTreeMap<Whose<'_>, Vec<&SnapshotRow>> = BTreeMap::new();
+    for row in rows {
+        let host = row.ledger.as_ref().map(|(name, _)| catalog::host_of(name));
+        groups.entry((row.component.as_deref(), host)).or_default().push(row);
+    }
+    groups
 }
 
 /// Snapshots of other tools and other hosts, and of components that the plan does not name any
@@ -198,13 +213,18 @@ fn stored(
     tier: &OpenTier,
     row: &SnapshotRow,
     stored_at: &BTreeMap<String, Timestamp>,
+    holds: &[HoldRow],
 ) -> Result<Stored> {
     // That it was stored proves nothing: what counts was read back.
     let proven = row.verified.and(row.level).filter(|level| *level >= Level::V2);
-    let hold = match (&row.lost, row.id.parse::<Id>()) {
+    // Other tools may put a tag on it.
+    let tag = match (&row.lost, row.id.parse::<Id>()) {
         (None, Ok(id)) => tier.vault.snapshot(&id)?.tag("hold").map(str::to_owned),
         _ => None,
     };
+    let own = holds.iter().filter(|hold| hold.snapshot == row.taken_as()).map(HoldRow::words);
+    let words: Vec<String> = own.chain(tag).collect();
+    let hold = (!words.is_empty()).then(|| words.join("; "));
     Ok(Stored {
         snapshot: row.id.clone(),
         time: row.time,
