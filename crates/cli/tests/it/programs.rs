@@ -46,6 +46,10 @@ fn what_a_command_prints_is_proven_restored_and_loaded() {
     let to = app.dir.path().join("back");
     app.run(&["restore", "people", "--to", to.to_str().unwrap()]).ends(0);
     assert_eq!(fs::read_to_string(to.join("people.dump")).unwrap(), "ann\nbob\n");
+    let files = app.dir.path().join("files");
+    let to = files.to_str().unwrap();
+    let exported = app.run(&["export", "people", "--as", "{component}.{ext}", "--to", to]).ends(0);
+    assert_eq!(fs::read_to_string(files.join("people.dump")).expect(&exported.out), "ann\nbob\n");
     // Into the live system, the former state kept.
     fs::write(app.root.join("users"), "mallory\n").unwrap();
     let args = ["restore", "people", "--in-place", "--yes", "--confirm", "people"];

@@ -61,8 +61,8 @@ pub struct ExportRequest {
 /// What a component is as one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Shape {
-    /// A database file: its name and its ending.
-    Database(String, String),
+    /// One file: its name and its ending.
+    File(String, String),
     /// The only dump.
     Dump,
     /// Everything.
@@ -72,7 +72,7 @@ enum Shape {
 impl Shape {
     fn ext(&self) -> &str {
         match self {
-            Shape::Database(_, ext) => ext,
+            Shape::File(_, ext) => ext,
             Shape::Dump => DUMP,
             Shape::Tar => "tar",
         }
@@ -195,15 +195,18 @@ fn shape(world: &World, request: &ExportRequest) -> Shape {
         Path::new(name).extension().is_some_and(|ext| ext == "tar")
     });
     let component = world.plan.component.get(&request.component);
+    let printed = |ext: &str| Shape::File(format!("{}.{ext}", request.component), ext.to_owned());
     match component.map(|component| &component.kind) {
         _ if as_tar => Shape::Tar,
         Some(Kind::Sqlite(sqlite)) => {
             let path = Path::new(sqlite.path.as_str());
             let text = |part: &std::ffi::OsStr| part.to_string_lossy().into_owned();
             let ext = path.extension().map_or("db".to_owned(), text);
-            Shape::Database(path.file_name().map(text).unwrap_or_default(), ext)
+            Shape::File(path.file_name().map(text).unwrap_or_default(), ext)
         }
         Some(Kind::Postgres(postgres)) if postgres.mode() == Mode::Logical => Shape::Dump,
+        Some(Kind::Command(_)) => printed("dump"),
+        Some(Kind::Git(_)) => printed("bundle"),
         _ => Shape::Tar,
     }
 }
@@ -238,7 +241,7 @@ fn content(
     let report = restore(world, &of_restore(request, Destination::Folder(restored(request))))?;
     passed(&report, request, chosen)?;
     match shape {
-        Shape::Database(name, _) => {
+        Shape::File(name, _) => {
             let file = restored(request).join(name);
             fs::rename(&file, to).map_err(Error::io("move", file))?;
         }
