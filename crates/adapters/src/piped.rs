@@ -1,27 +1,29 @@
 //! What an outside program prints, as a stream that ends well only if the program did.
 //!
 //! - The program is the head of a process group of its own; whoever stops reading before its end,
-//!   asks to stop, or has no more time, ends the whole group.
+//!   asks to stop, or has no more time, ends the whole group, and with its end goes what it left behind.
 //! - Its exit status is known before the last read says "end": half of what it had to say is an error
 //!   of the stream, whatever came before.
 //! - The last of what it says on standard error is kept for the message; secrets are taken out of it.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lifeboat_recovery::ports::SourceError;
 use lifeboat_vault::{Cancel, Clock};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use zeroize::Zeroizing;
 
 /// The last words of a program that are kept.
 const WORDS: usize = 4 << 10;
 /// Between two looks at whether somebody asked to stop.
 const LOOK: Duration = Duration::from_millis(200);
+/// Between two looks at whether a program that has closed its output has ended.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// How a program is run.
 pub(crate) struct Run<'a> {
@@ -63,60 +65,20 @@ impl<'a> Piped<'a> {
         Ok(Piped { run, child, words, until, over: false, failure: None })
     }
 
-    /// Its standard input, once, where it was piped.
-    pub fn input(&mut self) -> Option<ChildStdin> {
-        self.child.stdin.take()
-    }
-
     /// Why the stream failed, where it was this program's doing.
     pub fn failure(&mut self) -> Option<SourceError> {
         self.failure.take()
     }
 
-    /// Gives it all of `input`, lets it print into nothing, and waits for its end.
-    ///
-    /// # Errors
-    /// If it did not end well, whether or not it took all of its input.
-    pub fn feed(mut self, mut input: impl Read + Send) -> Result<(), SourceError> {
-        let stdin = self.input();
-        let (fed, read) = std::thread::scope(|scope| {
-            let fed = scope.spawn(move || match stdin {
-                Some(mut stdin) => io::copy(&mut input, &mut stdin).and_then(|_| stdin.flush()),
-                None => Ok(()),
-            });
-            let read = io::copy(&mut self, &mut io::sink());
-            (fed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), read)
-        });
-        let what = || self.run.what.clone();
-        let failed = |error: io::Error| SourceError::Read { what: what(), source: error.into() };
-        match (self.failure.take(), read, fed) {
-            (Some(why), ..) => Err(why),
-            (None, Err(error), _) | (None, Ok(_), Err(error)) => Err(failed(error)),
-            (None, Ok(_), Ok(())) => Ok(()),
-        }
-    }
-
     /// Waits until there is something to read. An error if it may take no longer.
     fn wait(&mut self) -> io::Result<()> {
         loop {
-            if self.run.cancel.is_cancelled() {
-                return self.fail(SourceError::Vault(lifeboat_vault::Error::Cancelled));
-            }
-            let mut look = LOOK;
-            if let (Some(until), Some(timeout)) = (self.until, self.run.timeout) {
-                let left = until.saturating_sub(self.run.clock.monotonic());
-                if left.is_zero() {
-                    let why = format!("had not ended after {} s", timeout.as_secs_f64());
-                    return self.fail(SourceError::Unfit {
-                        what: format!("{} {why}", self.run.what),
-                        hint: "give it a longer `timeout`, or see what holds it up".to_owned(),
-                    });
-                }
-                look = look.min(left);
-            }
+            let look = self.may_go_on()?;
             let Some(stdout) = &self.child.stdout else { return Ok(()) };
             let timeout = Timespec::try_from(look).map_err(io::Error::other)?;
             match poll(&mut [PollFd::new(stdout, PollFlags::IN)], Some(&timeout)) {
+                // What it left behind may hold its output open, and print into it for ever.
+                Ok(0) if self.has_ended()? => self.kill_group(),
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
                 Ok(_) => return Ok(()),
                 Err(error) => return Err(error.into()),
@@ -124,13 +86,37 @@ impl<'a> Piped<'a> {
         }
     }
 
-    fn fail(&mut self, why: SourceError) -> io::Result<()> {
+    /// How long it may be waited for before the next look. An error if somebody asked to stop, or its
+    /// time is up: then it was ended.
+    fn may_go_on(&mut self) -> io::Result<Duration> {
+        if self.run.cancel.is_cancelled() {
+            return self.fail(SourceError::Vault(lifeboat_vault::Error::Cancelled));
+        }
+        let (Some(until), Some(timeout)) = (self.until, self.run.timeout) else { return Ok(LOOK) };
+        let left = until.saturating_sub(self.run.clock.monotonic());
+        if left.is_zero() {
+            let why = format!("had not ended after {} s", timeout.as_secs_f64());
+            return self.fail(SourceError::Unfit {
+                what: format!("{} {why}", self.run.what),
+                hint: "give it a longer `timeout`, or see what holds it up".to_owned(),
+            });
+        }
+        Ok(left.min(LOOK))
+    }
+
+    fn fail<T>(&mut self, why: SourceError) -> io::Result<T> {
         self.kill();
         self.failure = Some(why);
         Err(io::Error::other("the program was ended"))
     }
 
+    /// It closed its output: it may go on for a while all the same.
     fn end(&mut self) -> io::Result<()> {
+        while !self.has_ended()? {
+            let look = self.may_go_on()?;
+            self.run.clock.sleep(look.min(PAUSE));
+        }
+        self.kill_group();
         let status = self.child.wait()?;
         self.over = true;
         if status.success() {
@@ -140,6 +126,16 @@ impl<'a> Piped<'a> {
         let what = format!("{} failed ({status}){said}", self.run.what);
         self.failure = Some(SourceError::Unfit { what, hint: self.run.hint.clone() });
         Err(io::Error::other("the program failed"))
+    }
+
+    /// True once the program itself has ended. It is not reaped: its number stays its group's.
+    fn has_ended(&self) -> io::Result<bool> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Ok(waitid(WaitId::Pid(Pid::from_child(&self.child)), options)?.is_some())
+    }
+
+    fn kill_group(&self) {
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
     }
 
     /// Its last words on one line, after a colon.
@@ -157,7 +153,7 @@ impl<'a> Piped<'a> {
     /// Ends the group. What is gone already is fine.
     fn kill(&mut self) {
         if !std::mem::replace(&mut self.over, true) {
-            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+            self.kill_group();
             let _ = self.child.wait();
         }
     }

@@ -167,7 +167,6 @@ fn adapters(
 ) -> Adapters {
     let cancel = cancel.clone();
     let (for_place, clock, monitor) = (Arc::clone(&live), Arc::clone(clock), Arc::clone(monitor));
-    let hands = (Arc::clone(&clock), cancel.clone(), Arc::clone(&monitor));
     Adapters {
         unsettled: {
             let live = Arc::clone(&live);
@@ -212,9 +211,7 @@ fn adapters(
                     PostgresInPlace::new(content, Arc::clone(&monitor))?
                         .keep_out(for_place.not_to_be_carried_away(name)),
                 ),
-                Content::Command(_) | Content::Git(_) => {
-                    for_place.programs.in_place(name, &for_place.plan, hands.clone())?
-                }
+                Content::Command(_) | Content::Git(_) => return Err(programs::not_in_place(name)),
             };
             Ok(swap)
         }),
@@ -318,7 +315,6 @@ impl Live {
                 let roots: Vec<_> = self.files(name, files).roots.iter().map(record).collect();
                 FilesInPlace::new(&roots, monitor).ok()?.unsettled()
             }
-            Kind::Command(_) => self.programs.unsettled(name),
             _ => SqliteInPlace::new(&self.database(name)?, monitor).ok()?.unsettled(),
         }
     }

@@ -1,11 +1,10 @@
-//! Anything that one command prints and another one reads back.
+//! Anything that a command prints.
 //!
 //! The commands run under `bash` with `pipefail` where it is installed, so that a program that fails in
 //! the middle of a pipe fails the command; without it a pipe is refused. They get an empty environment
 //! but for `PATH`, `HOME` and what the plan names, and run in the plan's base folder.
 
 mod engine;
-mod in_place;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +16,6 @@ use lifeboat_vault::{Cancel, Clock};
 use zeroize::Zeroizing;
 
 pub use self::engine::CommandEngine;
-pub use self::in_place::{CommandInPlace, unsettled};
 pub use self::source::CommandSource;
 use crate::piped::Run;
 
@@ -29,8 +27,6 @@ pub struct CommandOptions {
     pub component: String,
     /// Prints the data.
     pub dump: String,
-    /// Reads it back.
-    pub load: Option<String>,
     /// Where they run, absolute.
     pub folder: PathBuf,
     /// `PATH` and `HOME`, which are no secrets.

@@ -17,6 +17,9 @@ const TOKEN: &str = "LIFEBOAT_GIT_TOKEN";
 /// Prints the credential when `git` asks for one.
 const HELPER: &str = "credential.helper=!f() { test \"$1\" = get && \
                       printf 'username=x-access-token\\npassword=%s\\n' \"$LIFEBOAT_GIT_TOKEN\"; }; f";
+/// Nobody can answer it, and a side that falls silent is given up.
+const SSH: &str = "ssh -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15 \
+                   -o ServerAliveCountMax=4";
 const MISSING: &str = "git is not installed";
 
 /// How `git` is run.
@@ -35,7 +38,9 @@ impl<'a> Git<'a> {
         let mut command = Command::new("git");
         command.env_clear().env("PATH", DEFAULT_PATH).env("LC_ALL", "C");
         command.envs(self.surroundings.iter().map(|(name, value)| (name, value)));
-        command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes");
+        command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_SSH_COMMAND", SSH);
+        // A side that falls silent is given up.
+        command.args(["-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"]);
         // Nothing of the other side's choosing runs here.
         command.args(["-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never"]);
         command.args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"]);

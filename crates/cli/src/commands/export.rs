@@ -125,7 +125,12 @@ fn place_of_list(to: &str) -> Outcome<PathBuf> {
 }
 
 fn ours_or_free(path: &Path) -> Outcome<()> {
-    let Ok(body) = std::fs::read(path) else { return Ok(()) };
+    let body = match std::fs::read(path) {
+        Ok(body) => body,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        // Whose it is cannot be seen.
+        Err(_) => Vec::new(),
+    };
     let document: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
     match document["schema"] == "lifeboat/backup-metadata" {
         true => Ok(()),

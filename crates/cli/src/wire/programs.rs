@@ -1,13 +1,11 @@
 //! What the plan says of components that outside programs read, as their adapters take it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use lifeboat_adapters::command::{CommandInPlace, CommandOptions};
+use lifeboat_adapters::command::CommandOptions;
 use lifeboat_adapters::git::GitOptions;
-use lifeboat_model::plan::{Command, Git, Kind, Plan, paths};
-use lifeboat_recovery::ports::{EngineError, InPlace};
-use lifeboat_vault::{Cancel, Clock, Monitor};
+use lifeboat_model::plan::{Command, Git, paths};
+use lifeboat_recovery::ports::EngineError;
 use zeroize::Zeroizing;
 
 use super::secrets::Secrets;
@@ -34,7 +32,6 @@ impl Programs {
         Ok(CommandOptions {
             component: component.to_owned(),
             dump: command.dump.to_string(),
-            load: command.load.as_ref().map(|line| line.to_string()),
             folder: self.secrets.base.clone(),
             surroundings: self.surroundings(),
             environment: named.collect::<Result<_, Unfit>>()?,
@@ -61,35 +58,6 @@ impl Programs {
         })
     }
 
-    /// What replaces the live data of such a component.
-    ///
-    /// # Errors
-    /// If it has no way to be replaced.
-    pub(super) fn in_place(
-        &self,
-        name: &str,
-        plan: &Plan,
-        (clock, cancel, monitor): (Arc<dyn Clock>, Cancel, Arc<dyn Monitor>),
-    ) -> Result<Box<dyn InPlace>, EngineError> {
-        let refused = |what: String, hint: String| EngineError::Refused { what, hint };
-        let component = plan.component.get(name);
-        let Some(Kind::Command(command)) = component.map(|component| &component.kind) else {
-            return Err(refused(
-                format!("{name} is not replaced in place"),
-                format!("`lifeboat restore {name} --to DIR`, then push it where it belongs"),
-            ));
-        };
-        let options = self.command(name, command).map_err(|why| refused(why.what, why.hint))?;
-        let folder = self.state.join("command").join(name);
-        let stops = component.is_some_and(|component| component.stop.is_some());
-        Ok(Box::new(CommandInPlace::new(options, folder, stops, (clock, cancel, monitor))?))
-    }
-
-    /// What a load that was cut off has left, in words.
-    pub(super) fn unsettled(&self, name: &str) -> Option<String> {
-        lifeboat_adapters::command::unsettled(name, &self.state.join("command").join(name))
-    }
-
     fn surroundings(&self) -> Vec<(String, String)> {
         let text = |name: &str| Some((name.to_owned(), self.secrets.environment.text(name)?));
         SURROUNDINGS.iter().filter_map(|name| text(name)).collect()
@@ -101,5 +69,13 @@ impl Programs {
             what: format!("the environment variable {name} is not set"),
             hint: format!("`export {name}=…` where lifeboat runs"),
         })
+    }
+}
+
+/// Why such a component is not replaced in place.
+pub(super) fn not_in_place(name: &str) -> EngineError {
+    EngineError::Refused {
+        what: format!("{name} is not replaced in place"),
+        hint: format!("`lifeboat restore {name} --to DIR`, then bring it where it belongs"),
     }
 }

@@ -1,12 +1,13 @@
 //! Plain artefacts under the names that plans use, and the list of backups: never over anything.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
 use lifeboat_testkit::cloud::{Dialect, Front};
 
-use crate::kit::{App, contents, count_orders};
+use crate::kit::{App, add_orders, contents, count_orders};
 
 /// Runs a stock tool, and gives what it prints.
 #[track_caller]
@@ -31,6 +32,8 @@ fn artefacts_have_the_names_and_forms_that_plans_expect() {
     assert_eq!(count_orders(&out.join(name)), 500);
     let sum = tool("sha256sum", &[out.join(name).to_str().unwrap()]);
     assert!(String::from_utf8(sum).unwrap().starts_with(report["sha256"].as_str().unwrap()));
+    let mode = fs::metadata(out.join(name)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "it is in the clear: for nobody else");
     // The same again has the same name, and is not written over.
     let before = contents(&out);
     app.run(&["export", "orders", "--to", "../out"])
@@ -58,6 +61,38 @@ fn artefacts_have_the_names_and_forms_that_plans_expect() {
     // Nothing is left beside.
     let left = contents(&out).into_iter().filter(|(path, _)| hidden(path)).count();
     assert_eq!(left, 0);
+}
+
+/// A tar is the snapshot, and is not named by what the journal holds after it.
+#[test]
+fn a_tar_of_a_streamed_component_is_the_snapshot_and_says_so() {
+    let app = App::new();
+    let path = "path = \"data/orders.db\"";
+    app.write_plan(&app.plan_text().replace(path, &format!("{path}, stream = true")));
+    app.run(&["stream", "--once"]).ends(0);
+    app.run(&["backup", "orders"]).ends(0);
+    let mut connection = rusqlite::Connection::open(app.database()).unwrap();
+    add_orders(&mut connection, 7);
+    drop(connection);
+    app.run(&["stream", "--once"]).ends(0);
+    let args = ["export", "orders", "--as", "{id}.tar", "--to", "../out"];
+    let (code, report) = app.json(&args);
+    assert_eq!(code, 0, "{report:#}");
+    assert!(report["warnings"][0].as_str().unwrap().contains("the snapshot alone"), "{report:#}");
+    let tar = app.dir.path().join("out").join(report["name"].as_str().unwrap());
+    let unpacked = app.dir.path().join("unpacked");
+    fs::create_dir(&unpacked).unwrap();
+    tool("tar", &["-xf", tar.to_str().unwrap(), "-C", unpacked.to_str().unwrap()]);
+    assert_eq!(count_orders(&unpacked.join("orders.db")), 500);
+    // As a file it is the newest.
+    let (code, report) = app.json(&["export", "orders", "--as", "{id}.db", "--to", "../out"]);
+    assert_eq!(code, 0, "{report:#}");
+    let file = app.dir.path().join("out").join(report["name"].as_str().unwrap());
+    assert_eq!(count_orders(&file), 507);
+    let newest = report["complete_up_to"].as_str().unwrap();
+    app.run(&["export", "orders", "--as", "{id}-2.tar", "--to", "../out", "--at", newest])
+        .ends(4)
+        .says("a tar holds a snapshot alone", "pack the folder");
 }
 
 fn hidden(path: &Path) -> bool {

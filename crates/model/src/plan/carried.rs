@@ -80,7 +80,16 @@ impl Plan {
         for (name, component) in &self.component {
             let at = component.span();
             match &component.kind {
-                Kind::Sqlite(_) | Kind::Postgres(_) | Kind::Command(_) | Kind::Git(_) => {}
+                Kind::Sqlite(_) | Kind::Postgres(_) | Kind::Git(_) => {}
+                Kind::Command(command) => {
+                    if let Some(load) = &command.load {
+                        list.add(
+                            load.span(),
+                            format!("component `{name}`: `command.load`"),
+                            "`restore --to DIR` gives the dump; load it by hand",
+                        );
+                    }
+                }
                 Kind::Files(files) => {
                     if *files.follow {
                         list.add(

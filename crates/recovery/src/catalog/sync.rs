@@ -327,7 +327,13 @@ fn apply_chain(
     let links: Vec<Link> = fetched.lines.iter().map(|line| Link::read(line)).collect();
     let entries: Vec<Entry> =
         fetched.lines.iter().filter_map(|line| Entry::read(line).ok()).collect();
-    let Some(host) = entries.first().map(|entry| entry.host.clone()) else { return Ok(()) };
+    let Some(host) = entries.first().map(|entry| entry.host.clone()) else {
+        let none = fetched.lines.is_empty() && fetched.unreadable.is_empty();
+        if !none || !checkpoints.is_empty() {
+            read.unread(format!("nothing of the ledger of {name} in the tier can be read"));
+        }
+        return Ok(());
+    };
     let trusted = trust::of(world, &host, &entries)?;
     let report = verify(CHAIN, &links, &trusted.keys, &checkpoints);
     if !trust::sound(&report, &entries, &fetched, name) {

@@ -4,8 +4,9 @@
 //! The content is what a restore brings: nothing of it is exported before it passed. SQLite comes as
 //! the database file, dumps of a server as the dump, everything else as a tar.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -132,9 +133,12 @@ fn decide(
 ) -> Result<(PlannedComponentRestore, ExportReport, Shape)> {
     let start = world.start();
     let shape = shape(world, request);
-    let planned =
-        plan_restore(world, &of_restore(request, Destination::Folder(restored(request))))?;
-    let chosen = planned.components.into_iter().next().ok_or(Error::NothingChosen)?;
+    let into_folder = || of_restore(request, Destination::Folder(restored(request)));
+    let planned = plan_restore(world, &into_folder())?;
+    let mut chosen = planned.components.into_iter().next().ok_or(Error::NothingChosen)?;
+    if shape == Shape::Tar && chosen.way.is_some() {
+        chosen = without_journal(world, request, into_folder(), chosen)?;
+    }
     let name = name(request, &chosen, &shape)?;
     let place = match &request.to {
         ExportTo::Folder(folder) => folder.join(&name).display().to_string(),
@@ -156,6 +160,30 @@ fn decide(
         head: world.head("lifeboat/export-recipe", start),
     };
     Ok((chosen, report, shape))
+}
+
+/// A tar is sent as it is stored: it is the snapshot alone, and is named so.
+fn without_journal(
+    world: &World,
+    request: &ExportRequest,
+    asked: RestoreRequest,
+    chosen: PlannedComponentRestore,
+) -> Result<PlannedComponentRestore> {
+    if !matches!(request.at, At::Newest) {
+        return Err(Error::refused(
+            "that point lies on the journal, after the snapshot, and a tar holds a snapshot alone",
+            "`lifeboat restore … --at POINT --to DIR`, and pack the folder; or name a snapshot",
+        ));
+    }
+    let asked = RestoreRequest { at: At::Snapshot(chosen.snapshot), ..asked };
+    let planned = plan_restore(world, &asked)?;
+    let mut chosen = planned.components.into_iter().next().ok_or(Error::NothingChosen)?;
+    chosen.warnings.push(
+        "the tar holds the snapshot alone: what came after it is in the journal, and a restore \
+         brings it"
+            .to_owned(),
+    );
+    Ok(chosen)
 }
 
 /// Taken at, or with a journal, complete up to.
@@ -238,7 +266,11 @@ fn content(
     to: &Path,
 ) -> Result<()> {
     // Restored and judged in every case: a tar is sent as it is stored, and proves no more.
-    let report = restore(world, &of_restore(request, Destination::Folder(restored(request))))?;
+    let mut asked = of_restore(request, Destination::Folder(restored(request)));
+    if *shape == Shape::Tar {
+        asked.at = At::Snapshot(chosen.snapshot.clone());
+    }
+    let report = restore(world, &asked)?;
     passed(&report, request, chosen)?;
     match shape {
         Shape::File(name, _) => {
@@ -309,7 +341,9 @@ fn pack(plain: &Path, packed: &Path, gzip: bool) -> Result<(u64, u64, String)> {
     let source = File::open(plain).map_err(Error::io("open", plain))?;
     let bytes = source.metadata().map_err(Error::io("look at", plain))?.len();
     let mut source = BufReader::new(source);
-    let file = File::create_new(packed).map_err(Error::io("create", packed))?;
+    // It is plain text of what the vault keeps closed: for nobody else, as it is copied on.
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(packed);
+    let file = file.map_err(Error::io("create", packed))?;
     let mut target = Hashing { file, hash: Sha256::new(), size: 0 };
     let copied = match gzip {
         true => {

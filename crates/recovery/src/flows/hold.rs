@@ -88,6 +88,10 @@ fn execute(
     session.ledger()?.note(request.change.action(), &object, done, detail)?;
     let said = session.ledger()?.ship_or_say(world, tier);
     drop(lock);
+    if let Err(why) = &tier.sealer {
+        let (name, why) = (&world.tier.name, why.line());
+        report.warnings.push(format!("tier {name} does not know of it: {why}"));
+    }
     ship_elsewhere(session, &mut report);
     let after = catalog::everything(world, tier, true)?;
     report.holds = after.catalog.holds()?;

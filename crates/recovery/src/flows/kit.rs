@@ -99,14 +99,19 @@ pub fn plan_kit(world: &World, request: &KitRequest<'_>) -> Result<KitReport> {
 }
 
 fn refuse_older(folder: &Path, force: bool) -> Result<()> {
-    let there = KIT_FILES.iter().map(|name| folder.join(name)).find(|path| path.exists());
-    match there {
-        Some(path) if !force => Err(Error::refused(
-            format!("{} is there already: an older kit is not overwritten", path.display()),
-            "name another folder with `--to DIR`, or say `--force`",
-        )),
+    // A link that leads nowhere is there too: to a stick that was taken out, say.
+    let there = |path: &PathBuf| path.symlink_metadata().is_ok();
+    match KIT_FILES.iter().map(|name| folder.join(name)).find(there) {
+        Some(path) if !force => Err(older(&path)),
         _ => Ok(()),
     }
+}
+
+fn older(path: &Path) -> Error {
+    Error::refused(
+        format!("{} is there already: an older kit is not overwritten", path.display()),
+        "name another folder with `--to DIR`, or say `--force`",
+    )
 }
 
 /// Everything that the kit holds, and what is said of it.
@@ -314,7 +319,7 @@ fn write(request: &KitRequest<'_>, sealed: &[u8], facts: &KitFacts) -> Result<()
         if request.force {
             replace(&path, body)?;
         } else if !create_new(&path, body)? {
-            return refuse_older(folder, false);
+            return Err(older(&path));
         }
     }
     Ok(())

@@ -29,6 +29,9 @@ pub struct HoldsReport {
 impl HoldsReport {
     /// The exit code that the report means.
     pub fn exit(&self) -> Exit {
-        Exit::Done
+        match self.warnings.is_empty() || self.dry_run {
+            true => Exit::Done,
+            false => Exit::Problems,
+        }
     }
 }

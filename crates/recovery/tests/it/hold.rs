@@ -153,4 +153,11 @@ fn nothing_goes_while_somebodys_holds_cannot_be_read() {
     let report = flows::prune(&two.first(), &PruneRequest::default()).unwrap();
     assert_eq!((report.exit(), outcome(&report).1), (Exit::Refused, 0), "{report:#?}");
     assert!(report.refused.iter().any(|why| why.contains("the ledger of shop-2")), "{report:#?}");
+    // Nor while nothing of it can be.
+    for key in two.tier.keys("ledger/shop-2") {
+        two.tier.tamper(&key, |_| Some(b"not a ledger".to_vec()));
+    }
+    let report = flows::prune(&two.first(), &PruneRequest::default()).unwrap();
+    assert_eq!((report.exit(), outcome(&report).1), (Exit::Refused, 0), "{report:#?}");
+    assert!(report.refused.iter().any(|why| why.contains("of shop-2")), "{report:#?}");
 }
