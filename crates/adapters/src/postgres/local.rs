@@ -25,6 +25,9 @@ const READERS: usize = 4;
 /// From this version on the functions have their present names.
 const RENAMED: u32 = 150_000;
 
+/// From when a server notes its start to when it takes the time of it, at most; seconds.
+const STARTING: i64 = 30;
+
 /// The data directory, if it can be read from here and is really this server's.
 pub(crate) fn directory(
     wanted: Option<&Path>,
@@ -35,13 +38,16 @@ pub(crate) fn directory(
     let Some(data) = wanted.or(told) else { return Ok(None) };
     let born = sql.value("select floor(extract(epoch from pg_postmaster_start_time()))::bigint")?;
     // A copy of the directory has the same number, a directory of another container the same path;
-    // the running server's own has the time of its start.
+    // the running server's own has the time of its start. It notes that in its file a moment before
+    // it takes the time that it tells.
+    let born: Option<i64> = born.and_then(|born| born.parse().ok());
+    let is_born = |since: i64| born.is_some_and(|born| (born - STARTING..=born).contains(&since));
     let same = || {
         let control = fs::read(data.join("global/pg_control")).ok()?;
         let number = u64::from_le_bytes(control.get(..8)?.try_into().ok()?);
         let pid = fs::read_to_string(data.join("postmaster.pid")).ok()?;
         let since = pid.lines().nth(2)?.trim();
-        (number == facts.system_identifier && Some(since) == born.as_deref()).then_some(())
+        (number == facts.system_identifier && is_born(since.parse().ok()?)).then_some(())
     };
     Ok(same().map(|()| data.to_owned()))
 }
